@@ -1,0 +1,223 @@
+"""What a network is, what a driver says of it, and what the engine and the name server offer.
+
+Specs are plain, validated data. A driver turns specs into kernel objects and never sees the
+kernel; the engine makes the kernel agree. ``control`` sees this file and nothing below it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+from netdrivers.plan.objects import KernelObject
+from netdrivers.plan.ops import Op
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetSpec:
+    """One subnet of a network and the gateway address in it."""
+
+    subnet: IPNetwork
+    gateway: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """One network as wanted on this host."""
+
+    id: str  # 64 hex
+    name: str
+    driver: str
+    subnets: tuple[SubnetSpec, ...] = ()
+    internal: bool = False
+    mtu_bytes: int = 1500
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPort:
+    """A host port that leads to a container's port. ``host_ip`` may be the unspecified address."""
+
+    protocol: Literal["tcp", "udp", "sctp"]
+    host_ip: IPAddress
+    host_port: int
+    container_ip: IPAddress
+    container_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSpec:
+    """One sandbox's attachment to one network."""
+
+    id: str  # 64 hex
+    network_id: str
+    sandbox_id: str
+    interface: str  # name inside the sandbox: eth0, eth1, …
+    mac: str  # "02:42:…"
+    addresses: tuple[IPInterface, ...]
+    default_gateway: tuple[IPAddress, ...] = ()  # only on the endpoint that owns the default route
+    ports: tuple[PublishedPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """One network namespace of ours, named ``id`` under ``RUN/netns``.
+
+    ``dns_port``: where 127.0.0.11 is really served inside (udp and tcp); 0 = no name server, so no
+    redirect of port 53.
+    """
+
+    id: str
+    dns_port: int = 0
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """All that should exist in the kernel for this agent."""
+
+    networks: Mapping[str, NetworkSpec] = field(default_factory=dict)
+    sandboxes: Mapping[str, SandboxSpec] = field(default_factory=dict)
+    endpoints: Mapping[str, EndpointSpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What an apply looks at and may change; ``None`` = everything that bears our mark."""
+
+    networks: frozenset[str] = frozenset()
+    sandboxes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What an apply did. ``ops`` empty = the kernel already agreed."""
+
+    ops: tuple[Op, ...]
+    conflicts: tuple[str, ...] = ()  # unmarked objects in the way, in words
+
+
+class NetworkDriver(Protocol):
+    """Says which kernel objects should exist. Pure: no socket, file, clock or random."""
+
+    name: ClassVar[str]
+
+    def check(self, net: NetworkSpec) -> None:
+        """Refuse what this driver cannot do (Invalid names the option)."""
+
+    def network(self, net: NetworkSpec) -> Iterable[KernelObject]:
+        """Objects of the network itself, in the host's namespace."""
+        ...
+
+    def endpoint(self, net: NetworkSpec, ep: EndpointSpec) -> Iterable[KernelObject]:
+        """Objects of one endpoint, in the host's namespace and in the sandbox."""
+        ...
+
+
+class NetworkEngine(Protocol):
+    """Makes the kernel agree with ``Desired``. One instance per agent, bound to the namespace it
+    was opened in; it serialises what must be serial and batches the rest."""
+
+    async def open(self) -> None:
+        """Take the namespace and probe its features. Unavailable names what is missing."""
+
+    async def make_sandbox(self, sandbox_id: str) -> Path:
+        """Create and pin the namespace (lo up) if it is not there; return its path."""
+        ...
+
+    async def apply(self, desired: Desired, scope: Scope | None) -> Report:
+        """snapshot -> diff -> apply -> verify for ``scope`` (a sandbox in scope brings its
+        endpoints and its ports). What is marked, in scope and not in ``desired`` is removed,
+        sandboxes included. A second apply makes zero ops.
+
+        Raises:
+            Conflict: an unmarked object is in the way. Refused: the kernel said no.
+        Cancel: what this call added is taken back.
+        """
+        ...
+
+    async def plan(self, desired: Desired, scope: Scope | None) -> Sequence[Op]:
+        """What ``apply`` would do, without doing it."""
+        ...
+
+    def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
+        """Bind the host ports (all or none) so that conflicts show now and nobody takes them.
+
+        Raises:
+            Conflict: ``address already in use`` with fields host_ip, host_port, protocol.
+        """
+
+    def pick_port(self, protocol: str, host_ip: IPAddress) -> int:
+        """Bind and hold a free port of the ephemeral range on ``host_ip``."""
+        ...
+
+    def release_ports(self, ports: Iterable[PublishedPort]) -> None:
+        """Let the host ports go. Unknown ones are ignored."""
+
+    async def host_routes(self) -> list[IPNetwork]:
+        """Destinations of all routes and addresses of this namespace, for IPAM to avoid."""
+        ...
+
+    def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:
+        """Per interface inside the sandbox: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_…"""
+        ...
+
+
+# --- names ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsZone:
+    """Names of one network: lower-case name -> addresses; reverse: address -> canonical name."""
+
+    name: str  # network name: "web.demo" resolves like "web"
+    names: Mapping[str, tuple[IPAddress, ...]]
+    reverse: Mapping[IPAddress, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsView:
+    """What one sandbox may ask: its networks in order of preference, and where the rest goes."""
+
+    zones: tuple[str, ...]  # network ids
+    upstreams: tuple[str, ...] = ()  # "9.9.9.9", "::1", "127.0.0.53"; asked in a race
+    upstreams_in_sandbox: bool = False  # dial from the sandbox (given by --dns) or from the host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsTable:
+    """The whole truth about names on this host; swapped whole, never changed in place."""
+
+    zones: Mapping[str, DnsZone] = field(default_factory=dict)  # by network id
+    views: Mapping[str, DnsView] = field(default_factory=dict)  # by sandbox id
+
+
+class NameServer(Protocol):
+    """127.0.0.11 of every sandbox, served by this process's loop."""
+
+    async def run(self) -> None:
+        """Serve until cancelled. Sockets may be opened before or while it runs."""
+
+    def open(self, sandbox_id: str, netns: Path, port: int) -> int:
+        """Bind udp and tcp 127.0.0.11 in the sandbox, on ``port`` if free (0 = any); return it."""
+        ...
+
+    def close(self, sandbox_id: str) -> None:
+        """Stop serving the sandbox. Idempotent."""
+
+    def set_table(self, table: DnsTable) -> None:
+        """Swap the table; the next query sees it."""
+
+    def statistics(self) -> Mapping[tuple[str, str], int]:
+        """(result, source) -> count: result noerror/nxdomain/servfail/nodata/refused/formerr,
+        source local/forwarded/cache."""
+        ...
+
+    def latency(self) -> tuple[Sequence[float], Sequence[int], float]:
+        """(upper bounds in s, cumulative counts, sum of s) of answers, forwarded ones included."""
+        ...

@@ -1,0 +1,388 @@
+"""What the runtime offers: images, root filesystems and containers, as data and Protocols.
+
+Callers see this file, never a concrete class. All digests are strings ``sha256:<64 hex>``; all
+sizes are bytes; all times are seconds or RFC 3339 strings as named.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+# --- images ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """The part of an OCI image config that says how to run it."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    exposed_ports: tuple[str, ...] = ()  # "80/tcp"
+    volumes: tuple[str, ...] = ()  # absolute paths
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """One instruction of an image's build, newest last as in the OCI config."""
+
+    created: str
+    created_by: str
+    comment: str
+    empty_layer: bool
+    size_bytes: int  # uncompressed size of the layer it made, 0 for metadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One image in the store, whatever its names."""
+
+    id: str  # digest of the config blob
+    manifest_digest: str
+    index_digest: str  # digest of the list it was chosen from, "" if none
+    repo_tags: tuple[str, ...]  # "busybox:latest", Docker's familiar form
+    repo_digests: tuple[str, ...]  # "busybox@sha256:…"
+    created: str
+    os: str
+    architecture: str
+    variant: str
+    config: ImageConfig
+    diff_ids: tuple[str, ...]  # content hash per layer, base first
+    layer_digests: tuple[str, ...]  # distribution hash per layer, base first
+    history: tuple[HistoryRow, ...]
+    size_bytes: int  # sum of uncompressed layer sizes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One step of one layer of a pull or load; sent at most some ten times a second per layer."""
+
+    layer: str  # 12 hex digits of the blob's digest; "" for the image as a whole
+    status: Literal[
+        "resolving", "waiting", "exists", "downloading", "retrying", "extracting", "done"
+    ]
+    current_bytes: int = 0
+    total_bytes: int = 0  # 0: not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedImage:
+    """What ``Images.rm`` did."""
+
+    untagged: tuple[str, ...]
+    deleted: tuple[str, ...]  # image ids
+
+
+class Images(Protocol):
+    """The image store of one host. Look-ups are from memory; changes are durable on return."""
+
+    async def open(self) -> None:
+        """Read the store and remove what an earlier, killed process left half-made."""
+
+    async def pull(
+        self, ref: str, *, platform: str, progress: Callable[[Progress], None]
+    ) -> Image:
+        """Fetch ``ref`` (tag or digest) from its registry; ``platform`` "" is this host's.
+
+        Raises:
+            Invalid: bad reference. Missing: no such image. Refused: a hash, size or form is wrong.
+            Unavailable: the registry does not answer. Exhausted: disk full.
+        Cancel: nothing stays but whole, verified layers that another image uses.
+        """
+        ...
+
+    async def load(
+        self, chunks: AsyncIterator[bytes], *, progress: Callable[[Progress], None]
+    ) -> list[Image]:
+        """Take a ``docker save`` or OCI archive (tar, maybe gzip or zstd)."""
+        ...
+
+    async def import_rootfs(
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        ref: str,
+        config: ImageConfig,
+        message: str,
+        created: str,
+    ) -> Image:
+        """Make a one-layer image of a root filesystem tar; ``ref`` may be ""."""
+        ...
+
+    def ls(self) -> list[Image]:
+        """All images, newest first."""
+        ...
+
+    def get(self, name: str) -> Image:
+        """Find by name (``:latest`` implied), digest, id or unique id prefix (Missing, Invalid)."""
+        ...
+
+    async def tag(self, source: str, target: str) -> None:
+        """Add a name to an image; a name that stood elsewhere moves (as Docker's tag does)."""
+
+    async def rm(
+        self, name: str, *, force: bool, users: Callable[[str], list[str]]
+    ) -> RemovedImage:
+        """Untag ``name``; delete the image and its unshared layers when it was the last name.
+
+        ``users(image_id)`` names the containers that need it: Busy if any (``force`` does not help
+        when the image would be deleted).
+        """
+        ...
+
+    def used_bytes(self) -> int:
+        """Disk use of blobs and unpacked layers, kept up to date, no tree walk."""
+        ...
+
+    def layer_paths(self, image: Image) -> list[Path]:
+        """Unpacked layer directories, base first, for overlayfs."""
+        ...
+
+
+class RootFilesystems(Protocol):
+    """Writable overlayfs roots under ``ROOT/containers/<id>``, mounted in the agent's namespace."""
+
+    async def mount(self, container_id: str, layers: Sequence[Path], *, image_id: str) -> Path:
+        """Make upper and work directories if new, mount, return the merged path. Idempotent."""
+        ...
+
+    async def unmount(self, container_id: str) -> None:
+        """Unmount if mounted; data stays."""
+
+    async def remove(self, container_id: str) -> None:
+        """Unmount and delete the writable layer. Idempotent."""
+
+    async def ls(self) -> list[str]:
+        """Container ids that have a directory or a mount here, wanted or not."""
+        ...
+
+
+# --- containers -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountPoint:
+    """One mount inside the container."""
+
+    type: Literal["bind", "tmpfs"]
+    source: str  # host path for bind, "" for tmpfs
+    target: str  # absolute path inside
+    read_only: bool = False
+    propagation: str = "rprivate"
+    options: tuple[str, ...] = ()  # tmpfs: "size=64m", "mode=1777"; bind: extra flags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """cgroup limits; 0 or "" means none."""
+
+    memory_bytes: int = 0
+    memory_swap_bytes: int = 0  # memory + swap; -1 unlimited
+    memory_reservation_bytes: int = 0
+    nano_cpus: int = 0  # 1e9 = one core
+    cpu_shares: int = 0
+    cpuset_cpus: str = ""
+    pids: int = 0
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """A process to run: the container's first, or an exec."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()  # "K=V"
+    cwd: str = "/"
+    user: str = ""  # "", uid, name, uid:gid, name:group: resolved inside the rootfs
+    groups: tuple[str, ...] = ()
+    tty: bool = False
+    stdin: bool = False
+    rows: int = 0
+    columns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """Everything the runtime needs to make one container. Paths are host paths."""
+
+    id: str  # 64 hex
+    name: str
+    rootfs: Path
+    process: ProcessSpec
+    hostname: str
+    netns: str  # path of a network namespace; "" = the host's
+    mounts: tuple[MountPoint, ...] = ()  # in order; resolv.conf, hosts, hostname included
+    limits: Limits = field(default_factory=Limits)
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    read_only: bool = False
+    no_new_privileges: bool = False
+    seccomp: str = "default"  # "default", "unconfined" or JSON text of a profile
+    init: bool = False
+    shm_size_bytes: int = 64 << 20
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # name: soft, hard
+    devices: tuple[str, ...] = ()  # "/dev/fuse" or "/dev/x:/dev/y:rwm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A live container: its first process and the conmon that watches it."""
+
+    pid: int
+    conmon_pid: int
+    started_ticks: int  # field 22 of /proc/PID/stat: tells a recycled pid from ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a container ended."""
+
+    code: int  # 128+n for signal n, as a shell says it
+    finished_at: float  # seconds since the epoch, from conmon's exit file
+    oom_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the disk and the kernel say of one container after a restart of the agent."""
+
+    id: str
+    state: Literal["created", "running", "paused", "exited", "leftover"]
+    process: Process | None = None
+    exit: Exit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One record of a container's log. ``data`` keeps its newline unless it is a partial line."""
+
+    time_ns: int
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One reading of a container's cgroup; -1 = the kernel does not tell."""
+
+    cpu_ns: int
+    cpu_user_ns: int
+    cpu_system_ns: int
+    throttled_ns: int
+    memory_bytes: int
+    memory_cache_bytes: int
+    memory_limit_bytes: int
+    memory_max_bytes: int
+    oom_events: int
+    pids: int
+    pids_limit: int
+    blkio_read_bytes: int
+    blkio_write_bytes: int
+
+
+class Session(Protocol):
+    """An attached terminal: bytes both ways. Closing it leaves the process running."""
+
+    async def receive(self) -> tuple[Literal["stdout", "stderr"], bytes] | None:
+        """The next piece of output, or None at the end."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Write to stdin; blocks while the process does not read."""
+
+    async def send_eof(self) -> None:
+        """Close stdin for the process."""
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Set the terminal's size."""
+
+
+class ExecSession(Session, Protocol):
+    """An exec in progress."""
+
+    @property
+    def pid(self) -> int: ...
+
+    async def wait(self) -> int:
+        """Its exit code, once it ended."""
+        ...
+
+
+class Containers(Protocol):
+    """Containers on this host: conmon + crun or runc. They outlive this object and its process."""
+
+    async def open(self) -> None:
+        """Probe the runtimes and pick the first that can create a container here."""
+
+    def runtime_name(self) -> str:
+        """``crun 1.8.1``; Unavailable if none works, naming what was tried."""
+        ...
+
+    async def create(self, spec: ContainerSpec) -> Process:
+        """Make the container: namespaces, cgroup, mounts; the program is not executed yet.
+
+        Raises:
+            Invalid: user, working directory or device cannot be. Unavailable: no runtime.
+            Refused: the runtime said no (its words in the error).
+        """
+        ...
+
+    async def start(self, container_id: str) -> None:
+        """Execute the program. Missing with field ``exit_code`` 127/126 if it cannot be run."""
+
+    async def kill(self, container_id: str, signal: int) -> None:
+        """Send a signal to the first process; Missing if it has ended."""
+
+    async def pause(self, container_id: str) -> None:
+        """Freeze the container's cgroup."""
+
+    async def unpause(self, container_id: str) -> None:
+        """Thaw it."""
+
+    async def wait_exit(self, container_id: str) -> Exit:
+        """Return when it has ended and its exit is recorded. Any number of waiters."""
+        ...
+
+    async def delete(self, container_id: str) -> None:
+        """Kill what is left, remove cgroup, bundle and runtime state; logs stay. Idempotent."""
+
+    async def remove_logs(self, container_id: str) -> None:
+        """Delete the log files too."""
+
+    async def scan(self) -> list[Found]:
+        """All containers under this root and run directory; starts watching the live ones."""
+        ...
+
+    def attach(self, container_id: str) -> AbstractAsyncContextManager[Session]:
+        """Join the container's terminal or pipes."""
+        ...
+
+    def exec(
+        self, container_id: str, process: ProcessSpec, *, privileged: bool
+    ) -> AbstractAsyncContextManager[ExecSession]:
+        """Run a further process in the container. Missing/Refused carry ``exit_code`` 127/126."""
+        ...
+
+    def logs(
+        self, container_id: str, *, follow: bool, since_ns: int, until_ns: int, tail: int
+    ) -> AsyncIterator[LogLine]:
+        """Read the log; ``tail`` -1 is all; with ``follow`` until the container ends."""
+        ...
+
+    def log_path(self, container_id: str) -> Path: ...
+
+    async def top(self, container_id: str) -> list[int]:
+        """Host pids of all processes in the container."""
+        ...
+
+    def usage(self, container_id: str) -> Usage:
+        """Read the cgroup now (a few small files)."""
+        ...
