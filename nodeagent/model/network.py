@@ -1,0 +1,103 @@
+"""A network: request, record and views."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from nodeagent.model.container import Labels, Name
+
+
+class SubnetRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``--subnet --gateway --ip-range --aux-address``; gateway "" = the first address."""
+
+    subnet: Name
+    gateway: Name = ""
+    ip_range: Name = ""
+    aux_addresses: Labels = {}
+
+
+class NetworkCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters of ``network.create``. Without subnets one IPv4 subnet comes from the pools."""
+
+    name: Name
+    driver: Name = "bridge"
+    subnets: Annotated[list[SubnetRequest], Meta(max_length=16)] = []
+    internal: bool = False
+    ipv6: bool = False
+    labels: Labels = {}
+    options: Labels = {}
+
+
+class NetworkRecord(Struct, frozen=True, kw_only=True):
+    """All that is durable about one network."""
+
+    id: str
+    name: str
+    created: str
+    driver: str
+    subnets: list[SubnetRequest]  # gateways filled in
+    internal: bool
+    ipv6: bool
+    mtu_bytes: int
+    labels: dict[str, str]
+    options: dict[str, str]
+    phase: Literal["creating", "ready", "removing"]
+    predefined: bool = False
+
+
+class _View(Struct, frozen=True, kw_only=True, rename="pascal"):
+    """Docker's spelling."""
+
+
+class IpamConfigView(_View, frozen=True, kw_only=True):
+    subnet: str
+    gateway: str
+    ip_range: str = field(name="IPRange")
+    auxiliary_addresses: dict[str, str]
+    addresses_used: int
+    addresses_free: int
+
+
+class IpamView(_View, frozen=True, kw_only=True):
+    driver: str
+    config: list[IpamConfigView]
+
+
+class NetworkContainerView(_View, frozen=True, kw_only=True):
+    name: str
+    endpoint_id: str = field(name="EndpointID")
+    mac_address: str
+    ipv4_address: str = field(name="IPv4Address")
+    ipv6_address: str = field(name="IPv6Address")
+    interface: str
+    host_interface: str
+
+
+class NetworkView(_View, frozen=True, kw_only=True):
+    """One element of ``network.inspect``."""
+
+    name: str
+    id: str
+    created: str
+    scope: str
+    driver: str
+    enable_ipv6: bool = field(name="EnableIPv6")
+    ipam: IpamView = field(name="IPAM")
+    internal: bool
+    containers: dict[str, NetworkContainerView]
+    options: dict[str, str]
+    labels: dict[str, str]
+    mtu: int = field(name="MTU")
+    kernel_objects: list[str]  # what this network has in the kernel, as text
+
+
+class NetworkRow(_View, frozen=True, kw_only=True):
+    """One line of ``network.ls``."""
+
+    id: str = field(name="ID")
+    name: str
+    driver: str
+    scope: str
+    internal: bool
+    created_at: str
+    labels: str
