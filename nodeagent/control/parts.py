@@ -1,0 +1,44 @@
+"""What the use cases work with: one object built by the daemon, handed to each of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from netdrivers.contract import NameServer, NetworkEngine
+from nodeagent.control.events import Events
+from nodeagent.control.inventory import Inventory
+from runtime.contract import Containers, Images, RootFilesystems
+from voldrivers.contract import CopyUp, VolumeDriver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The part of the configuration that the use cases read."""
+
+    root: Path
+    run: Path
+    agent_id: str
+    metrics_address: str
+    pools: tuple[tuple[str, int], ...]  # (base network, prefix length of a slice)
+    publish_addresses: tuple[str, ...]  # ("private",) or addresses
+    dns_upstreams: tuple[str, ...]  # empty: the host's
+    mtu_bytes: int  # 0: of the host's default route
+    resolv_conf: Path = Path("/etc/resolv.conf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Every room a use case may enter, as contracts."""
+
+    settings: Settings
+    inventory: Inventory
+    events: Events
+    images: Images
+    roots: RootFilesystems
+    runtime: Containers
+    engine: NetworkEngine
+    names: NameServer
+    volume_drivers: Mapping[str, VolumeDriver]
+    copy_up: CopyUp
+    now: Callable[[], float]  # seconds since the epoch
+    new_id: Callable[[], str]  # 64 hex digits
