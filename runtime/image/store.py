@@ -1,0 +1,193 @@
+"""The image store of one host: an OCI image layout, an index in memory, and what changes them."""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from runtime import errors
+from runtime.contract import Image, ImageConfig, RemovedImage
+from runtime.image.assemble import build_entry, one_layer_image, read_entry
+from runtime.image.catalog import Catalog, Entry, names_of, plan_removal
+from runtime.image.depot import Depot, Hold
+from runtime.image.ingest import Wanted
+from runtime.image.manifest import parse_layout_index
+from runtime.image.platform import host_platform
+from runtime.image.reference import Reference, parse_reference
+from runtime.image.untar import Limits
+
+log = logging.getLogger(__name__)
+LAYOUT: Final = b'{"imageLayoutVersion": "1.0.0"}'
+
+
+class ImageStore:
+    """Images under ``ROOT/images``. Look-ups are from memory; changes are durable on return.
+
+    Args:
+        root: the agent's root directory.
+        limits: what one layer may ask of this host.
+    """
+
+    def __init__(self, root: Path, *, limits: Limits | None = None) -> None:
+        self._root = root / "images"
+        self._catalog = Catalog()
+        self._used: set[str] = set()
+        self._depot = Depot(self._root, limits or Limits(), lambda key: key in self._used)
+        self._index_lock = trio.Lock()
+        self._host = host_platform()
+
+    async def open(self) -> None:
+        """Read the store and remove what an earlier, killed process left half-made."""
+        await self._depot.open()
+        rows = parse_layout_index(await self._depot.run("read index", self._read_index)).manifests
+        catalog = Catalog()
+        sizes = {row.digest: row for row in rows}
+        for digest, names in names_of(rows).items():
+            entry = await self._known(sizes[digest].digest, names)
+            catalog = catalog.with_image(entry) if entry else catalog
+        self._set(catalog)
+        await self._depot.run("write layout", self._write_layout)
+        await self._depot.sweep()
+
+    async def import_rootfs(
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        ref: str,
+        config: ImageConfig,
+        message: str,
+        created: str,
+    ) -> Image:
+        """Make a one-layer image of a root filesystem tar; ``ref`` may be ""."""
+        name = _taggable(ref) if ref else None
+        async with self._depot.hold() as hold:
+            diff_id, layer = await self._depot.add_layer(source_of(chunks), Wanted(), hold)
+            manifest, body = one_layer_image(
+                config, diff_id, layer, platform=self._host, created=created, message=message
+            )
+            await self._depot.add_blob(body, hold)
+            await self._depot.add_blob(manifest, hold)
+            entry = build_entry(manifest, body, self._depot, tags=(name.repo_tag,) if name else ())
+            return await self._adopt([entry], hold)
+
+    def ls(self) -> list[Image]:
+        """All images, newest first."""
+        return self._catalog.images()
+
+    def get(self, name: str) -> Image:
+        """Find by name (``:latest`` implied), digest, id or unique id prefix."""
+        return self._catalog.find(name)
+
+    async def tag(self, source: str, target: str) -> None:
+        """Add a name to an image; a name that stood elsewhere moves."""
+        repo_tag = _taggable(target).repo_tag
+        async with self._index_lock:
+            image = self._catalog.find(source)
+            await self._save(self._catalog.with_tag(image.id, repo_tag))
+
+    async def rm(
+        self, name: str, *, force: bool, users: Callable[[str], list[str]]
+    ) -> RemovedImage:
+        """Untag ``name``; delete the image and its unshared layers when it was the last name."""
+        async with self._depot.hold() as hold, self._index_lock:
+            plan = plan_removal(self._catalog, name, force=force)
+            if not plan.delete:
+                await self._save(self._catalog.without_names(plan.image_id, plan.names))
+                return RemovedImage(untagged=plan.names, deleted=())
+            if busy := users(plan.image_id):
+                raise errors.Busy("remove image", id=plan.image_id, containers=",".join(busy))
+            before = self._used
+            await self._save(self._catalog.without_image(plan.image_id))
+            for key in before - self._used:
+                hold.keep(key)  # the end of the hold removes them
+            return RemovedImage(untagged=plan.names, deleted=(plan.image_id,))
+
+    def used_bytes(self) -> int:
+        """Disk use of blobs and unpacked layers."""
+        return self._depot.used_bytes()
+
+    def layer_paths(self, image: Image) -> list[Path]:
+        """Unpacked layer directories, base first, for overlayfs."""
+        return [self._depot.layer_path(diff_id) for diff_id in image.diff_ids]
+
+    async def _adopt(self, entries: list[Entry], hold: Hold) -> Image:
+        """Make gathered images part of the store, all at once; returns the last."""
+        await self._depot.sync()
+        async with self._index_lock:
+            catalog = self._catalog
+            for entry in entries:
+                catalog = catalog.with_image(entry)
+            await self._save(catalog)
+        return self._catalog.entries[entries[-1].image.id].image
+
+    async def _save(self, catalog: Catalog) -> None:
+        """Commit a catalog: on disk first, then for everybody; the caller has the lock."""
+        body = msgspec.json.encode(catalog.index())
+        await self._depot.run("write index", lambda: self._write_index(body))
+        self._set(catalog)
+
+    def _set(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._used = catalog.uses()
+
+    async def _known(self, digest: str, names: tuple[str, list[str], str]) -> Entry | None:
+        """An image of index.json, None if it is not whole: then it is no image."""
+        try:
+            return await read_entry(self._depot, digest, names)
+        except errors.RuntimeError as exc:
+            log.warning("image dropped", extra={"digest": digest, "error": str(exc)})
+            return None
+
+    def _read_index(self) -> bytes:
+        try:
+            return (self._root / "index.json").read_bytes()
+        except FileNotFoundError:
+            return b'{"schemaVersion":2,"manifests":[]}'
+
+    def _write_layout(self) -> None:
+        path = self._root / "oci-layout"
+        if not path.exists():
+            replace_file(path, LAYOUT)
+
+    def _write_index(self, body: bytes) -> None:
+        replace_file(self._root / "index.json", body)
+
+
+def source_of(chunks: AsyncIterator[bytes]) -> Callable[[], Awaitable[bytes]]:
+    """An iterator as a stream that says b"" only at its end."""
+
+    async def step() -> bytes:
+        with suppress(StopAsyncIteration):
+            while True:
+                if chunk := await anext(chunks):
+                    return chunk
+        return b""
+
+    return step
+
+
+def replace_file(path: Path, body: bytes) -> None:
+    """Write a small file so that after a crash it is the old or the new one. Blocking."""
+    draft = path.with_name(f".{path.name}.new")
+    with draft.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _taggable(text: str) -> Reference:
+    ref = parse_reference(text)
+    if ref.digest:
+        raise errors.Invalid("tag image", name=text, why="a tag, not a digest, names an image")
+    return ref

@@ -1,0 +1,87 @@
+"""The door to mount(2), umount2(2) and syncfs(2). All of it blocks: call it in a thread."""
+
+import ctypes
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+MNT_DETACH: Final = 2
+UMOUNT_NOFOLLOW: Final = 8
+# The kernel copies one page of mount data, the final NUL included.
+DATA_MAX_BYTES: Final = 4095
+# These separate or escape options; which of them the kernel lets one escape depends on its version.
+SPECIAL: Final = frozenset(b",:\\")
+
+
+def mount_overlay(target: Path, lower: Sequence[Path], upper: Path, work: Path) -> None:
+    """Mount an overlay; ``lower`` is topmost first, as the kernel wants it.
+
+    Raises:
+        OSError: the kernel's answer.
+    """
+    names = [os.fsencode(path) for path in (*lower, upper, work)]
+    data = _overlay_data(names)
+    if len(data) <= DATA_MAX_BYTES and not any(SPECIAL & set(name) for name in names):
+        _mount(b"overlay", os.fsencode(target), b"overlay", data)
+        return
+    with _by_descriptor(names) as short:
+        _mount(b"overlay", os.fsencode(target), b"overlay", _overlay_data(short))
+
+
+def unmount(target: Path, flags: int = 0) -> None:
+    """Unmount ``target``, never through a symbolic link (OSError: the kernel's answer)."""
+    _call("umount2", ctypes.c_char_p(os.fsencode(target)), ctypes.c_int(flags | UMOUNT_NOFOLLOW))
+
+
+def mount_points() -> list[Path]:
+    """Where something is mounted in this mount namespace, bottom first."""
+    text = Path("/proc/self/mountinfo").read_bytes()
+    return [Path(os.fsdecode(_unescape(line.split(b" ")[4]))) for line in text.splitlines()]
+
+
+def sync_filesystem(path: Path) -> None:
+    """Write everything of the file system that holds ``path`` to disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _call("syncfs", ctypes.c_int(fd))
+    finally:
+        os.close(fd)
+
+
+def _overlay_data(names: Sequence[bytes]) -> bytes:
+    """Join options; index and metacopy would bind the layers to this one mount."""
+    *lower, upper, work = names
+    pairs = (b"lowerdir=" + b":".join(lower), b"upperdir=" + upper, b"workdir=" + work)
+    return b",".join((*pairs, b"index=off", b"metacopy=off"))
+
+
+@contextmanager
+def _by_descriptor(names: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Name directories by open descriptors: 17 bytes each, and no character needs escaping."""
+    with ExitStack() as stack:
+        fds = []
+        for name in names:
+            fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            fds.append(fd)
+        yield [b"/proc/self/fd/%d" % fd for fd in fds]
+
+
+def _mount(source: bytes, target: bytes, kind: bytes, data: bytes) -> None:
+    words = [ctypes.c_char_p(word) for word in (source, target, kind)]
+    _call("mount", *words, ctypes.c_ulong(0), ctypes.c_char_p(data))
+
+
+def _call(name: str, *args: object) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc[name](*args) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{name}: {os.strerror(errno)}")
+
+
+def _unescape(field: bytes) -> bytes:
+    """Undo mountinfo's octal escapes (space, tab, newline, backslash)."""
+    head, *rest = field.split(b"\\")
+    return head + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in rest)
