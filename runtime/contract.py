@@ -85,9 +85,7 @@ class Images(Protocol):
     async def open(self) -> None:
         """Read the store and remove what an earlier, killed process left half-made."""
 
-    async def pull(
-        self, ref: str, *, platform: str, progress: Callable[[Progress], None]
-    ) -> Image:
+    async def pull(self, ref: str, *, platform: str, progress: Callable[[Progress], None]) -> Image:
         """Fetch ``ref`` (tag or digest) from its registry; ``platform`` "" is this host's.
 
         Raises:
@@ -203,6 +201,7 @@ class ProcessSpec:
     groups: tuple[str, ...] = ()
     tty: bool = False
     stdin: bool = False
+    stdin_once: bool = True  # stdin ends with the first client that leaves; False: it stays open
     rows: int = 0
     columns: int = 0
 
