@@ -1,0 +1,150 @@
+# Sourced by quickstart, uninstall and check: where things are, and how the agent starts and stops.
+# shellcheck shell=bash
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+checkout=$(dirname "$here")
+
+say() { printf '%s\n' "$*"; }
+step() { printf '\n== %s\n' "$*"; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+
+# fail WHAT [HINT...]: say what failed and where to look, then end.
+fail() {
+    printf '\nFAILED: %s\n' "$1" >&2
+    shift
+    local line
+    for line in "$@"; do printf '  %s\n' "$line" >&2; done
+    exit 1
+}
+
+need_root() { [ "$(id -u)" = 0 ] || fail "this needs root" "try: sudo $0 $*"; }
+
+# place [PREFIX]: the paths of the installation; with PREFIX everything lies below it, systemd
+# is not used, and several can stand beside each other, each in its own network namespace.
+place() {
+    if [ -n "${1:-}" ]; then
+        mkdir -p "$1" || fail "cannot make $1"
+        PREFIX=$(cd "$1" && pwd) PRIVATE=yes
+        ROOT=$PREFIX/lib RUN=$PREFIX/run CONFIG=$PREFIX/etc/nodeagent.toml BIN=$PREFIX/bin LOG=$PREFIX/nodeagent.log
+    else
+        PREFIX=/opt/nodeagent PRIVATE=
+        ROOT=/var/lib/nodeagent RUN=/run/nodeagent CONFIG=/etc/nodeagent/nodeagent.toml BIN=/usr/local/bin
+        LOG=/var/log/nodeagent.log
+    fi
+    UNIT=/etc/systemd/system/nodeagent.service
+    VENV=$PREFIX/venv PIDFILE=$RUN/nodeagent.pid SOCKET=$RUN/nodeagent.sock
+    export NODEAGENT_HOST=unix://$SOCKET
+}
+
+agent() { "$VENV/bin/nodeagent" "$@"; }
+
+has_systemd() { [ -z "$PRIVATE" ] && [ -d /run/systemd/system ]; }
+
+where_log() {
+    if has_systemd; then say "log: journalctl -u nodeagent"; else say "log: $LOG"; fi
+}
+
+# --- Debian packages --------------------------------------------------------------------------
+
+packages_in() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$1" | awk '{print $1}'; }
+
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+installed_now() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | awk '$1 == "installed" {print $2}' | sort -u; }
+
+apt_log=${TMPDIR:-/tmp}/nodeagent-apt.$$
+
+apt_quiet() {
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -q -y -o DPkg::Lock::Timeout=120 "$@" >"$apt_log" 2>&1
+}
+
+# install_packages FILE [RECORD]: install what FILE names and is not there yet; what was added is
+# appended to RECORD, so that uninstall knows what to take away.
+install_packages() {
+    local missing=() name before
+    for name in $(packages_in "$1"); do is_installed "$name" || missing+=("$name"); done
+    if [ ${#missing[@]} = 0 ]; then
+        say "Debian packages: all there"
+        return
+    fi
+    say "Debian packages: installing ${missing[*]}"
+    before=$(installed_now)
+    # The lists of a fresh host may be absent or old: fetch them only when the first try fails.
+    if ! apt_quiet install --no-install-recommends "${missing[@]}"; then
+        apt_quiet update || { tail -n 5 "$apt_log" >&2; fail "apt-get update" "log: $apt_log"; }
+        apt_quiet install --no-install-recommends "${missing[@]}" ||
+            { tail -n 15 "$apt_log" >&2; fail "apt-get install ${missing[*]}" "log: $apt_log"; }
+    fi
+    rm -f "$apt_log"
+    if [ -n "${2:-}" ]; then comm -13 <(printf '%s\n' "$before") <(installed_now) >>"$2"; fi
+}
+
+# --- the agent's process ----------------------------------------------------------------------
+
+# agent_pid: print the pid of the running agent of this place; nothing and false if there is none.
+agent_pid() {
+    local pid
+    if has_systemd; then
+        pid=$(systemctl show -p MainPID --value nodeagent 2>/dev/null)
+    else
+        pid=$(cat "$PIDFILE" 2>/dev/null)
+    fi
+    [ -n "$pid" ] && [ "$pid" != 0 ] && is_our_agent "$pid" && printf '%s\n' "$pid"
+}
+
+# A pid in a file may be somebody else's by now: believe only the command line.
+is_our_agent() {
+    [ -r "/proc/$1/cmdline" ] && tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF -e "serve --config $CONFIG --root $ROOT --run $RUN"
+}
+
+is_gone() { [ ! -d "/proc/$1" ] || grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"; }
+
+# wait_until SECONDS COMMAND...: run COMMAND until it succeeds; false after SECONDS.
+wait_until() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.1
+    done
+}
+
+start_agent() {
+    if has_systemd; then
+        systemctl start nodeagent || { journalctl -u nodeagent -n 20 --no-pager >&2; fail "systemctl start nodeagent" "$(where_log)"; }
+    elif ! agent_pid >/dev/null; then
+        mkdir -p "$RUN"
+        setsid "$VENV/bin/nodeagent" serve --config "$CONFIG" --root "$ROOT" --run "$RUN" </dev/null >>"$LOG" 2>&1 &
+        printf '%s\n' $! >"$PIDFILE"
+    fi
+    wait_until 60 is_ready_or_dead
+    if ! is_ready; then
+        [ -r "$LOG" ] && tail -n 10 "$LOG" >&2
+        fail "the agent did not become ready" "$(where_log)"
+    fi
+}
+
+is_ready() { agent system ping >/dev/null 2>&1; }
+
+is_ready_or_dead() {
+    is_ready && return
+    if has_systemd; then systemctl is-failed -q nodeagent; else is_gone "$(cat "$PIDFILE")"; fi
+}
+
+# Stop the agent; its containers run on.
+stop_agent() {
+    local pid
+    if has_systemd; then systemctl stop nodeagent 2>/dev/null; fi
+    pid=$(agent_pid) || return 0
+    kill -TERM "$pid" 2>/dev/null
+    wait_until 60 is_gone "$pid" || { warn "the agent did not stop in 60 s: killing it"; kill -KILL "$pid"; wait_until 10 is_gone "$pid"; }
+}
+
+# Kill the agent as a crash would.
+kill_agent() {
+    local pid
+    pid=$(agent_pid) || fail "there is no running agent to kill" "$(where_log)"
+    kill -KILL "$pid"
+    wait_until 10 is_gone "$pid" || fail "the agent survived kill -9 (pid $pid)"
+    rm -f "$PIDFILE"
+}
