@@ -111,9 +111,9 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 # --- stored ---------------------------------------------------------------------------------
 
-# The phase says what was being done: after a kill, "creating" is undone, "removing" is finished,
-# "starting" is undone unless the program runs, the others are facts.
-Phase = Literal["creating", "created", "starting", "running", "exited", "removing"]
+# After a kill "removing" is finished and "starting" is undone unless the program runs; the others
+# are facts.
+Phase = Literal["created", "starting", "running", "exited", "removing"]
 
 
 class MountRecord(Struct, frozen=True, kw_only=True):

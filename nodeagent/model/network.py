@@ -70,7 +70,6 @@ class NetworkContainerView(_View, frozen=True, kw_only=True):
     ipv4_address: str = field(name="IPv4Address")
     ipv6_address: str = field(name="IPv6Address")
     interface: str
-    host_interface: str
 
 
 class NetworkView(_View, frozen=True, kw_only=True):

@@ -1,0 +1,306 @@
+"""Containers as objects: create, list, inspect, rename. Their life is in lifecycle.py."""
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from ipaddress import ip_address, ip_network
+
+import msgspec
+
+from netdrivers import ipam
+from nodeagent.control.addresses import Addresses
+from nodeagent.control.creation import (
+    check_name,
+    check_request,
+    generate_name,
+    matches_labels,
+    merge_labels,
+    resolve_args,
+    resolve_env,
+    resolve_expose,
+    resolve_mounts,
+    split_mode,
+)
+from nodeagent.control.desired import PREDEFINED
+from nodeagent.control.parts import Parts
+from nodeagent.control.sandboxes import Sandboxes, wanted_ports
+from nodeagent.control.times import build_time, parse_time
+from nodeagent.control.views import container_row, container_view, state_view, status
+from nodeagent.control.volumes import Volumes, spec
+from nodeagent.errors import Conflict, Invalid, Missing
+from nodeagent.model.container import (
+    ContainerCreate,
+    ContainerRecord,
+    ContainerRow,
+    ContainerView,
+    EndpointRecord,
+    EndpointRequest,
+)
+from nodeagent.model.network import NetworkRecord
+from nodeagent.model.volume import VolumeCreate, VolumeRecord
+from runtime.contract import Image
+
+FILTERS = (
+    "ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume",
+)  # fmt: skip
+INTERFACE = re.compile(r"eth(\d+)")
+
+
+class Containers:
+    """Use cases of containers that touch no kernel object."""
+
+    def __init__(
+        self, parts: Parts, sandboxes: Sandboxes, addresses: Addresses, volumes: Volumes
+    ) -> None:
+        self._parts = parts
+        self._sandboxes = sandboxes
+        self._addresses = addresses
+        self._volumes = volumes
+        self.is_paused: Callable[[str], bool] = lambda _id: False
+        self.pid_of: Callable[[str], int] = lambda _id: 0
+
+    # --- create -----------------------------------------------------------------------------
+
+    async def create(self, request: ContainerCreate) -> ContainerRecord:
+        """Record a container, its addresses and its volumes in one transaction.
+
+        Nothing is made in the kernel before it starts, so a kill leaves nothing half-made.
+        """
+        check_request(request)
+        image = self._parts.images.get(request.image)
+        id_ = self._parts.new_id()
+        name = request.name or generate_name(id_, self._is_taken)
+        with ExitStack() as held:
+            held.enter_context(self._parts.inventory.reserve("container", name))
+            mode, endpoints = self._attach(request, held)
+            record = self._record(request, image, id_, name)
+            record = msgspec.structs.replace(record, network_mode=mode, endpoints=endpoints)
+            self._check_ports(record)
+            volumes = self._new_volumes(record, request)
+            await self._parts.inventory.put(*volumes, record)
+        for volume in volumes:
+            await self._volumes.make(volume)
+            self._parts.events.publish("volume", "create", volume.name, volume.name)
+        self._parts.events.publish(
+            "container", "create", record.id, record.name, image=record.image_name
+        )
+        return record
+
+    def _is_taken(self, name: str) -> bool:
+        return any(each.name == name for each in self._parts.inventory.containers.values())
+
+    def _record(
+        self, request: ContainerCreate, image: Image, id_: str, name: str
+    ) -> ContainerRecord:
+        config = image.config
+        return ContainerRecord(
+            id=id_,
+            name=name,
+            created=build_time(self._parts.now()),
+            image_id=image.id,
+            image_name=request.image,
+            request=request,
+            args=resolve_args(request, config),
+            env=resolve_env(request, config, request.hostname or id_[:12]),
+            working_dir=request.working_dir or config.working_dir or "/",
+            user=request.user or config.user,
+            stop_signal=request.stop_signal or config.stop_signal or "SIGTERM",
+            labels=merge_labels(config.labels, request.labels),
+            mounts=resolve_mounts(request, config, self._parts.new_id),
+            expose=resolve_expose(request, config),
+            phase="created",
+            network_mode="",
+        )
+
+    def _check_ports(self, record: ContainerRecord) -> None:
+        if record.request.ports and not wanted_ports(record):
+            raise Invalid(
+                "ports cannot be published in this network mode",
+                field="ports",
+                network_mode=record.request.network_mode,
+            )
+        for n, port in enumerate(record.request.ports):
+            if port.host_ip:
+                ipam.parse_address(port.host_ip, field=f"ports[{n}].host_ip")
+
+    def _new_volumes(
+        self, record: ContainerRecord, request: ContainerCreate
+    ) -> list[VolumeRecord]:
+        options = {each.source: each.volume_options for each in request.mounts if each.source}
+        found: dict[str, VolumeRecord] = {}
+        for mount in record.mounts:
+            if mount.type == "volume" and mount.name not in self._parts.inventory.volumes:
+                wanted = VolumeCreate(
+                    name=mount.name, driver=mount.driver, options=options.get(mount.name, {})
+                )
+                found[mount.name] = self._volumes.record(wanted, anonymous=mount.anonymous)
+        return list(found.values())
+
+    # --- networks at creation -----------------------------------------------------------------
+
+    def _attach(
+        self, request: ContainerCreate, held: ExitStack
+    ) -> tuple[str, dict[str, EndpointRecord]]:
+        """(resolved mode, endpoints by network id); addresses stay leased while ``held`` is."""
+        head, tail = split_mode(request.network_mode)
+        if head == "container":
+            return self._joined(request, tail), {}
+        if head in {"host", "none"}:
+            if request.networks:
+                raise Invalid(f"network mode {head} joins no further network", field="networks")
+            return head, {}
+        first = self._parts.inventory.network(PREDEFINED if head == "default" else head)
+        wanted = {first.id: request.networks.get(head, EndpointRequest())}
+        for name, asked in request.networks.items():
+            wanted.setdefault(self._parts.inventory.network(name).id, asked)
+        endpoints: dict[str, EndpointRecord] = {}
+        for n, (network_id, asked) in enumerate(wanted.items()):
+            network = self._parts.inventory.networks[network_id]
+            endpoints[network_id] = self.endpoint(network, asked, f"eth{n}", held)
+        return first.id, endpoints
+
+    def _joined(self, request: ContainerCreate, target: str) -> str:
+        clashes = {
+            "ports": request.ports or request.publish_all, "dns": request.dns,
+            "extra_hosts": request.extra_hosts, "hostname": request.hostname,
+            "networks": request.networks,
+        }  # fmt: skip
+        for field, value in clashes.items():
+            if value:
+                raise Invalid("conflicts with joining another container's network", field=field)
+        return f"container:{self._parts.inventory.container(target).id}"
+
+    def endpoint(
+        self, network: NetworkRecord, asked: EndpointRequest, interface: str, held: ExitStack
+    ) -> EndpointRecord:
+        """A new endpoint with leased addresses; ``held`` keeps them until the record does."""
+        if network.phase != "ready":
+            raise Conflict("the network is being removed", field="network", name=network.name)
+        if network.predefined and asked.aliases:
+            raise Invalid(
+                "aliases work on user-defined networks only", field="aliases", network=network.name
+            )
+        addresses = held.enter_context(self._addresses.lease(network, asked))
+        for n, alias in enumerate(asked.aliases):
+            check_name(alias, field=f"aliases[{n}]")
+        versions = {ip_network(subnet.subnet).version for subnet in network.subnets}
+        for field, value, version in (("ip", asked.ip, 4), ("ip6", asked.ip6, 6)):
+            if value and version not in versions:
+                raise Invalid("the network has no subnet of this family", field=field, value=value)
+        return EndpointRecord(
+            id=self._parts.new_id(),
+            network_id=network.id,
+            interface=interface,
+            mac=ipam.parse_mac(asked.mac_address, field="mac_address")
+            if asked.mac_address
+            else ipam.mac_for(self._parts.new_id()),
+            addresses=addresses,
+            gateways=[str(ip_address(subnet.gateway)) for subnet in network.subnets],
+            aliases=asked.aliases,
+            requested=asked,
+        )
+
+    @staticmethod
+    def free_interface(record: ContainerRecord) -> str:
+        """The lowest ``ethN`` the container does not use."""
+        used = {each.interface for each in record.endpoints.values()}
+        return next(f"eth{n}" for n in range(len(used) + 1) if f"eth{n}" not in used)
+
+    # --- read ---------------------------------------------------------------------------------
+
+    async def rename(self, name: str, new_name: str) -> None:
+        """Give another name; DNS follows at once."""
+        record = self._parts.inventory.container(name)
+        check_name(new_name, field="new_name")
+        with self._parts.inventory.reserve("container", new_name):
+            current = self._parts.inventory.containers[record.id]
+            await self._parts.inventory.put(msgspec.structs.replace(current, name=new_name))
+        self._sandboxes.publish_names()
+        self._parts.events.publish(
+            "container", "rename", record.id, new_name, oldName=record.name
+        )
+
+    def ls(self, *, everything: bool, filters: dict[str, list[str]]) -> list[ContainerRow]:
+        """Containers, newest first."""
+        for key in filters:
+            if key not in FILTERS:
+                raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
+        everything = everything or "status" in filters or "exited" in filters
+        records = [
+            record
+            for record in self._parts.inventory.containers.values()
+            if (everything or record.phase == "running") and self._passes(record, filters)
+        ]
+        records.sort(key=lambda each: each.created, reverse=True)
+        now = self._parts.now()
+        networks = self._parts.inventory.networks
+        return [
+            container_row(record, networks, paused=self.is_paused(record.id), now=now)
+            for record in records
+        ]
+
+    def _passes(self, record: ContainerRecord, filters: dict[str, list[str]]) -> bool:
+        state = status(record, paused=self.is_paused(record.id))
+        networks = self._parts.inventory.networks
+        joined = {networks[id_].name for id_ in record.endpoints} | set(record.endpoints)
+        mounted = {word for each in record.mounts for word in (each.name, each.target)}
+        exited = str(record.exit_code) if record.phase == "exited" else ""
+        one_of = {
+            "status": {state},
+            "network": joined or {record.network_mode},
+            "ancestor": {record.image_name, record.image_id, record.image_id[7:19],
+                         record.image_name.removesuffix(":latest")},
+            "exited": {exited},
+            "volume": mounted,
+        }  # fmt: skip
+        return (
+            all(one_of[key] & set(filters[key]) for key in one_of if key in filters)
+            and any(word in record.name for word in filters.get("name", [""]))
+            and any(record.id.startswith(word) for word in filters.get("id", [""]))
+            and matches_labels(record.labels, filters.get("label", []))
+            and self._in_time(record, filters)
+        )
+
+    def _in_time(self, record: ContainerRecord, filters: dict[str, list[str]]) -> bool:
+        created = parse_time(record.created)
+        find = self._parts.inventory.container
+        after = [parse_time(find(name).created) for name in filters.get("since", [])]
+        before = [parse_time(find(name).created) for name in filters.get("before", [])]
+        return all(created > each for each in after) and all(created < each for each in before)
+
+    def inspect(self, names: list[str]) -> list[ContainerView]:
+        """All about containers, in the order asked for."""
+        return [self._view(self._parts.inventory.container(name)) for name in names]
+
+    def _view(self, record: ContainerRecord) -> ContainerView:
+        settings = self._parts.settings
+        paused = self.is_paused(record.id)
+        return container_view(
+            record,
+            self._parts.inventory.networks,
+            self._image(record),
+            self._sources(record),
+            state=state_view(record, paused=paused, pid=self.pid_of(record.id)),
+            etc=settings.root / "containers" / record.id / "etc",
+            run=settings.run,
+            log_path=self._parts.runtime.log_path(record.id),
+            live=self._sandboxes.is_live(record.id),
+        )
+
+    def _image(self, record: ContainerRecord) -> Image | None:
+        try:
+            return self._parts.images.get(record.image_id)
+        except Exception as exc:
+            if getattr(exc, "kind", "") != Missing.kind:
+                raise
+            return None
+
+    def _sources(self, record: ContainerRecord) -> dict[str, str]:
+        volumes = self._parts.inventory.volumes
+        return {
+            mount.target: str(
+                self._volumes.driver(volumes[mount.name]).mountpoint(spec(volumes[mount.name]))
+            )
+            for mount in record.mounts
+            if mount.name in volumes
+        }

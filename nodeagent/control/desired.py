@@ -1,0 +1,173 @@
+"""From records to what the kernel and the name server should hold. Pure."""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address, ip_interface, ip_network
+
+from nodeagent.model.container import ContainerRecord, EndpointRecord, PortBinding
+from nodeagent.model.network import NetworkRecord
+from netdrivers.contract import (
+    Desired,
+    DnsTable,
+    DnsView,
+    DnsZone,
+    EndpointSpec,
+    IPAddress,
+    NetworkSpec,
+    PublishedPort,
+    SandboxSpec,
+    SubnetSpec,
+)
+
+PREDEFINED = "bridge"  # the default network: no names on it, as in Docker
+
+
+def network_spec(record: NetworkRecord) -> NetworkSpec:
+    """The kernel's half of a network record."""
+    return NetworkSpec(
+        id=record.id,
+        name=record.name,
+        driver=record.driver,
+        subnets=tuple(
+            SubnetSpec(subnet=ip_network(each.subnet), gateway=ip_address(each.gateway))
+            for each in record.subnets
+        ),
+        internal=record.internal,
+        mtu_bytes=record.mtu_bytes,
+        options=record.options,
+    )
+
+
+def endpoints_in_order(
+    record: ContainerRecord, networks: Mapping[str, NetworkRecord]
+) -> list[EndpointRecord]:
+    """Endpoints in interface order, those on internal networks last: the first has the route."""
+    known = [each for each in record.endpoints.values() if each.network_id in networks]
+    return sorted(
+        known, key=lambda each: (networks[each.network_id].internal, _number(each.interface))
+    )
+
+
+def _number(interface: str) -> int:
+    return int(interface.removeprefix("eth"))
+
+
+def published(record: ContainerRecord, address: IPAddress) -> tuple[PublishedPort, ...]:
+    """The bound ports of a container that lead to ``address``; families must match."""
+    return tuple(
+        PublishedPort(
+            protocol=port.protocol,
+            host_ip=ip_address(port.host_ip),
+            host_port=port.host_port,
+            container_ip=address,
+            container_port=port.container_port,
+        )
+        for port in record.ports
+        if ip_address(port.host_ip).version == address.version
+    )
+
+
+def endpoint_specs(
+    record: ContainerRecord, networks: Mapping[str, NetworkRecord]
+) -> list[EndpointSpec]:
+    """The kernel's half of a container's endpoints."""
+    specs = []
+    for position, each in enumerate(endpoints_in_order(record, networks)):
+        leads = position == 0 and not networks[each.network_id].internal
+        addresses = tuple(ip_interface(text) for text in each.addresses)
+        ports = [port for a in addresses for port in published(record, a.ip)] if leads else []
+        specs.append(
+            EndpointSpec(
+                id=each.id,
+                network_id=each.network_id,
+                sandbox_id=record.id,
+                interface=each.interface,
+                mac=each.mac,
+                addresses=addresses,
+                default_gateway=tuple(ip_address(a) for a in each.gateways) if leads else (),
+                ports=tuple(ports),
+            )
+        )
+    return specs
+
+
+def build_desired(
+    networks: Mapping[str, NetworkRecord], live: Iterable[ContainerRecord]
+) -> Desired:
+    """Everything the kernel should hold, for the containers whose sandbox should exist."""
+    live = [record for record in live if has_sandbox(record)]
+    return Desired(
+        networks={
+            id_: network_spec(record)
+            for id_, record in networks.items()
+            if record.phase != "removing"
+        },
+        sandboxes={
+            record.id: SandboxSpec(id=record.id, dns_port=record.dns_port) for record in live
+        },
+        endpoints={spec.id: spec for record in live for spec in endpoint_specs(record, networks)},
+    )
+
+
+def has_sandbox(record: ContainerRecord) -> bool:
+    """Whether the container has a network namespace of its own."""
+    return record.network_mode != "host" and not record.network_mode.startswith("container:")
+
+
+def endpoint_names(record: ContainerRecord, endpoint: EndpointRecord) -> list[str]:
+    """Names the endpoint answers to; the first is the canonical one."""
+    names = [record.name, *endpoint.aliases, record.id[:12]]
+    if record.request.hostname:
+        names.append(record.request.hostname)
+    return list(dict.fromkeys(names))
+
+
+def build_zone(network: NetworkRecord, members: Iterable[ContainerRecord]) -> DnsZone:
+    """Names of one network; nothing on the predefined one."""
+    names: dict[str, tuple[IPAddress, ...]] = {}
+    reverse: dict[IPAddress, str] = {}
+    for record in members:
+        endpoint = record.endpoints.get(network.id)
+        if endpoint is None or network.predefined:
+            continue
+        addresses = tuple(ip_interface(text).ip for text in endpoint.addresses)
+        for name in endpoint_names(record, endpoint):
+            names[name.lower()] = names.get(name.lower(), ()) + addresses
+        reverse |= dict.fromkeys(addresses, record.name)
+    return DnsZone(name=network.name, names=names, reverse=reverse)
+
+
+def build_view(
+    record: ContainerRecord, networks: Mapping[str, NetworkRecord], host_upstreams: tuple[str, ...]
+) -> DnsView:
+    """What one container may ask; no upstream when it has no way out."""
+    ordered = endpoints_in_order(record, networks)
+    has_way_out = any(not networks[each.network_id].internal for each in ordered)
+    own = tuple(record.request.dns)
+    return DnsView(
+        zones=tuple(each.network_id for each in ordered),
+        upstreams=(own or host_upstreams) if has_way_out else (),
+        upstreams_in_sandbox=bool(own),
+    )
+
+
+def build_table(
+    networks: Mapping[str, NetworkRecord],
+    live: Iterable[ContainerRecord],
+    host_upstreams: tuple[str, ...],
+) -> DnsTable:
+    """The whole truth about names, for the containers that are up."""
+    live = list(live)
+    return DnsTable(
+        zones={id_: build_zone(network, live) for id_, network in networks.items()},
+        views={
+            record.id: build_view(record, networks, host_upstreams)
+            for record in live
+            if has_sandbox(record)
+        },
+    )
+
+
+def port_text(port: PortBinding) -> str:
+    """``127.0.0.1:8080->80/tcp``."""
+    host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+    return f"{host}:{port.host_port}->{port.container_port}/{port.protocol}"

@@ -1,0 +1,66 @@
+"""/etc/hosts, /etc/hostname and /etc/resolv.conf of a container. Pure but for one writer."""
+
+from ipaddress import ip_interface
+from pathlib import Path
+
+from nodeagent.control.desired import endpoint_names, has_sandbox
+from nodeagent.model.container import ContainerRecord
+
+DNS_ADDRESS = "127.0.0.11"
+
+
+def build_hosts(record: ContainerRecord, host_gateway: str) -> str:
+    """Loopback names, the container's own addresses, and ``--add-host`` entries."""
+    has_v6 = any(
+        ip_interface(text).version == 6
+        for endpoint in record.endpoints.values()
+        for text in endpoint.addresses
+    )
+    lines = ["127.0.0.1\tlocalhost"]
+    if has_v6:
+        lines += ["::1\tlocalhost ip6-localhost ip6-loopback", "ff02::1\tip6-allnodes"]
+    for entry in record.request.extra_hosts:
+        name, _, address = entry.partition(":")
+        lines.append(f"{host_gateway if address == 'host-gateway' else address}\t{name}")
+    for endpoint in record.endpoints.values():
+        own = build_hostname(record)
+        names = " ".join(dict.fromkeys([own, *endpoint_names(record, endpoint)[-1:]]))
+        lines += [f"{ip_interface(text).ip}\t{names}" for text in endpoint.addresses]
+    return "\n".join(lines) + "\n"
+
+
+def build_hostname(record: ContainerRecord) -> str:
+    """The host name: as asked for, else the short id."""
+    return record.request.hostname or record.id[:12]
+
+
+def build_resolv_conf(record: ContainerRecord, host: str) -> str:
+    """Our name server with the host's search list; the host's own file where names are the host's."""
+    if not has_sandbox(record) or not record.endpoints:
+        return host
+    search = record.request.dns_search or _words(host, "search")
+    options = record.request.dns_options or _words(host, "options")
+    if not any(option.startswith("ndots:") for option in options):
+        options = [*options, "ndots:0"]
+    lines = [f"nameserver {DNS_ADDRESS}"]
+    lines += [f"search {' '.join(search)}"] if search and search != ["."] else []
+    return "\n".join([*lines, f"options {' '.join(options)}"]) + "\n"
+
+
+def _words(text: str, keyword: str) -> list[str]:
+    rows = [line.split() for line in text.splitlines()]
+    return next((row[1:] for row in reversed(rows) if row and row[0] == keyword), [])
+
+
+def parse_nameservers(text: str) -> tuple[str, ...]:
+    """Addresses of the ``nameserver`` lines of a resolv.conf, our own left out."""
+    rows = [line.split() for line in text.splitlines()]
+    found = [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]
+    return tuple(dict.fromkeys(each for each in found if each != DNS_ADDRESS))
+
+
+def write_files(directory: Path, files: dict[str, str]) -> None:
+    """Write the files in place: the container has them bind-mounted, so the inode must stay."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    for name, text in files.items():
+        (directory / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,228 @@
+"""Networks: create, list, inspect, remove."""
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+
+import msgspec
+import trio
+
+from netdrivers import ipam
+from netdrivers.contract import IPNetwork, NetworkDriver
+from nodeagent.control.addresses import Addresses
+from nodeagent.control.creation import matches_labels
+from nodeagent.control.desired import network_spec
+from nodeagent.control.parts import Parts
+from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.times import build_time
+from nodeagent.control.views import network_row, network_view
+from nodeagent.errors import Busy, Invalid, Refused
+from nodeagent.model.network import NetworkCreate, NetworkRecord, NetworkRow, NetworkView
+from nodeagent.model.network import SubnetRequest
+from nodeagent.model.volume import Pruned
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+RESERVED = ("host", "none", "default", "container")
+FILTERS = ("driver", "id", "label", "name", "type")
+MTU_OPTION = "com.docker.network.driver.mtu"
+
+
+class Networks:
+    """Use cases of networks."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        sandboxes: Sandboxes,
+        addresses: Addresses,
+        drivers: dict[str, NetworkDriver],
+    ) -> None:
+        self._parts = parts
+        self._sandboxes = sandboxes
+        self._addresses = addresses
+        self._drivers = drivers
+        self._choosing = trio.Lock()  # one choice of subnets at a time: choices must not overlap
+
+    async def create(self, request: NetworkCreate, *, predefined: bool = False) -> NetworkRecord:
+        """Make a network: intent first, then the kernel; undone if the kernel refuses.
+
+        Raises:
+            Invalid, Conflict (name taken, overlap), Exhausted (no subnet left), Refused.
+        """
+        if not NAME.fullmatch(request.name) or request.name in RESERVED:
+            raise Invalid(
+                "not a network name: letters, digits, '_', '.', '-', not a reserved word",
+                field="name",
+                value=request.name,
+            )
+        if request.driver not in self._drivers:
+            raise Invalid(
+                "no such network driver", field="driver", value=request.driver,
+                have=sorted(self._drivers),
+            )
+        with self._parts.inventory.reserve("network", request.name):
+            async with self._choosing:
+                record = NetworkRecord(
+                    id=self._parts.new_id(),
+                    name=request.name,
+                    created=build_time(self._parts.now()),
+                    driver=request.driver,
+                    subnets=await self._subnets(request),
+                    internal=request.internal,
+                    ipv6=request.ipv6,
+                    mtu_bytes=self._mtu(request),
+                    labels=request.labels,
+                    options=request.options,
+                    phase="ready",
+                    predefined=predefined,
+                )
+                self._drivers[record.driver].check(network_spec(record))
+                await self._parts.inventory.put(record)
+        await self._apply_or_forget(record)
+        self._parts.events.publish("network", "create", record.id, record.name)
+        return record
+
+    async def _apply_or_forget(self, record: NetworkRecord) -> None:
+        try:
+            await self._sandboxes.apply_network(record.id)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._finish_rm(record)
+            raise
+
+    def _mtu(self, request: NetworkCreate) -> int:
+        text = request.options.get(MTU_OPTION, "")
+        if text and not (text.isdecimal() and 68 <= int(text) <= 65535):
+            raise Invalid("an MTU is 68 to 65535 bytes", field=f"options.{MTU_OPTION}", value=text)
+        return int(text) if text else self._parts.settings.mtu_bytes or 1500
+
+    async def _subnets(self, request: NetworkCreate) -> list[SubnetRequest]:
+        used = await self._used()
+        chosen: list[SubnetRequest] = []
+        for n, asked in enumerate(request.subnets):
+            subnet = ipam.parse_subnet(asked.subnet, field=f"subnets[{n}].subnet")
+            clash = next((each for each in used if subnet.overlaps(each)), None)
+            if clash is not None:
+                raise Invalid(
+                    "the subnet overlaps one that is in use on this host; choose another",
+                    field=f"subnets[{n}].subnet", value=asked.subnet, overlaps=str(clash),
+                )
+            used.append(subnet)
+            chosen.append(self._check_subnet(asked, subnet, f"subnets[{n}]"))
+        if not any(ip_network(each.subnet).version == 4 for each in chosen):
+            chosen.append(self._from_pool(self._parts.settings.pools, used))
+        if request.ipv6 and not any(ip_network(each.subnet).version == 6 for each in chosen):
+            chosen.append(self._ula())
+        return chosen
+
+    async def _used(self) -> list[IPNetwork]:
+        ours: Iterable[str] = (
+            subnet.subnet
+            for network in self._parts.inventory.networks.values()
+            for subnet in network.subnets
+        )
+        routes = await self._parts.engine.host_routes()
+        return [*(ip_network(text) for text in ours), *(r for r in routes if r.prefixlen)]
+
+    def _check_subnet(self, asked: SubnetRequest, net: IPNetwork, field: str) -> SubnetRequest:
+        for name, text in [("gateway", asked.gateway), *asked.aux_addresses.items()]:
+            if text and ipam.parse_address(text, field=f"{field}.{name}") not in net:
+                raise Invalid("not in the subnet", field=f"{field}.{name}", value=text)
+        if asked.ip_range:
+            pool = ipam.parse_subnet(asked.ip_range, field=f"{field}.ip_range")
+            if pool.version != net.version or not (net[0] <= pool[0] and pool[-1] <= net[-1]):
+                raise Invalid(
+                    "the range is not inside the subnet",
+                    field=f"{field}.ip_range", value=asked.ip_range,
+                )
+        gateway = str(ip_address(asked.gateway)) if asked.gateway else str(ipam.gateway(net))
+        return msgspec.structs.replace(asked, subnet=str(net), gateway=gateway)
+
+    def _from_pool(
+        self, pools: tuple[tuple[str, int], ...], used: list[IPNetwork]
+    ) -> SubnetRequest:
+        net = ipam.free_subnet([(ip_network(base), size) for base, size in pools], used=used)
+        used.append(net)
+        return SubnetRequest(subnet=str(net), gateway=str(ipam.gateway(net)))
+
+    def _ula(self) -> SubnetRequest:
+        """A /64 of RFC 4193's random prefixes: 40 random bits, so no look-up is needed."""
+        digits = self._parts.new_id()
+        net = ip_network(f"fd{digits[0:2]}:{digits[2:6]}:{digits[6:10]}::/64")
+        return SubnetRequest(subnet=str(net), gateway=str(ipam.gateway(net)))
+
+    async def ensure_predefined(self) -> None:
+        """Make the default network if it is not there yet."""
+        if not any(each.predefined for each in self._parts.inventory.networks.values()):
+            await self.create(NetworkCreate(name="bridge"), predefined=True)
+
+    async def rm(self, name: str) -> None:
+        """Remove a network that no container is attached to."""
+        record = self._parts.inventory.network(name)
+        if record.predefined:
+            raise Refused("a predefined network cannot be removed", field="name", name=name)
+        members = self._parts.inventory.members(record.id)
+        if members:
+            raise Busy(
+                f"network has endpoints of {', '.join(sorted(m.name for m in members))}; "
+                "disconnect them first",
+                field="name", name=name,
+            )
+        await self._finish_rm(record)
+        self._parts.events.publish("network", "destroy", record.id, record.name)
+
+    async def _finish_rm(self, record: NetworkRecord) -> None:
+        await self._parts.inventory.put(msgspec.structs.replace(record, phase="removing"))
+        await self._sandboxes.apply_network(record.id)
+        await self._parts.inventory.delete(record)
+
+    async def finish_half_done(self) -> None:
+        """At start, after the kernel was made to agree: forget networks that were being removed."""
+        for record in list(self._parts.inventory.networks.values()):
+            if record.phase == "removing":
+                await self._parts.inventory.delete(record)
+
+    async def prune(self) -> Pruned:
+        """Remove networks without endpoints."""
+        deleted = []
+        for record in list(self._parts.inventory.networks.values()):
+            if not record.predefined and not self._parts.inventory.members(record.id):
+                await self.rm(record.id)
+                deleted.append(record.name)
+        return Pruned(deleted=deleted, space_reclaimed=0)
+
+    def ls(self, filters: dict[str, list[str]]) -> list[NetworkRow]:
+        """Networks by name."""
+        for key in filters:
+            if key not in FILTERS:
+                raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
+        records = sorted(self._parts.inventory.networks.values(), key=lambda each: each.name)
+        return [network_row(record) for record in records if _passes(record, filters)]
+
+    def inspect(self, names: list[str]) -> list[NetworkView]:
+        """All about networks, in the order asked for."""
+        inventory = self._parts.inventory
+        found = [inventory.network(name) for name in names]
+        return [
+            network_view(
+                record,
+                [m for m in inventory.members(record.id) if self._sandboxes.is_live(m.id)],
+                [self._addresses.count(record, subnet) for subnet in record.subnets],
+                [
+                    str(each)
+                    for each in self._drivers[record.driver].network(network_spec(record))
+                ],
+            )
+            for record in found
+        ]
+
+
+def _passes(record: NetworkRecord, filters: dict[str, list[str]]) -> bool:
+    kind = "builtin" if record.predefined else "custom"
+    return (
+        matches_labels(record.labels, filters.get("label", []))
+        and all(word in record.name for word in filters.get("name", []))
+        and all(record.id.startswith(word) for word in filters.get("id", []))
+        and record.driver in filters.get("driver", [record.driver])
+        and kind in filters.get("type", [kind])
+    )

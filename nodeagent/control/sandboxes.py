@@ -1,0 +1,300 @@
+"""The network side of running containers: sandboxes, names and held ports, kept in step.
+
+``live`` says whose sandbox should exist. Every change of it goes: memory, then kernel, then names.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+import msgspec
+import trio
+
+from netdrivers.contract import Desired, IPAddress, PublishedPort, Report, Scope
+from netdrivers.plan.ops import Op
+from nodeagent.control import hostinfo
+from nodeagent.control.desired import build_desired, build_table, has_sandbox
+from nodeagent.control.etcfiles import parse_nameservers
+from nodeagent.control.parts import Parts
+from nodeagent.errors import Conflict
+from nodeagent.model.container import ContainerRecord, PortBinding
+
+UNDO_S = 10.0  # for taking a sandbox back; a guess
+PICK_TRIES = 16  # random ports tried until one is free on every address
+
+
+class _Gate:
+    """Many steps of single objects at once, or one pass over everything."""
+
+    def __init__(self) -> None:
+        self._changed = trio.Condition()
+        self._steps = 0
+        self._whole = False
+
+    @asynccontextmanager
+    async def step(self) -> AsyncIterator[None]:
+        async with self._changed:
+            while self._whole:
+                await self._changed.wait()
+            self._steps += 1
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True):
+                async with self._changed:
+                    self._steps -= 1
+                    self._changed.notify_all()
+
+    @asynccontextmanager
+    async def whole(self) -> AsyncIterator[None]:
+        async with self._changed:
+            while self._whole or self._steps:
+                await self._changed.wait()
+            self._whole = True
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True):
+                async with self._changed:
+                    self._whole = False
+                    self._changed.notify_all()
+
+
+@dataclass(slots=True)
+class Repairs:
+    """Counts for metrics."""
+
+    runs: int = 0
+    failures: int = 0
+    ops: dict[str, int] = field(default_factory=dict)
+
+
+class Sandboxes:
+    """Opens and closes sandboxes, and re-applies what should be there."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._gate = _Gate()
+        self._live: set[str] = set()
+        self._named: set[str] = set()
+        self.repairs = Repairs()
+
+    def is_live(self, container_id: str) -> bool:
+        """Whether the container's sandbox should exist now."""
+        return container_id in self._live
+
+    def _records(self, ids: set[str]) -> list[ContainerRecord]:
+        known = self._parts.inventory.containers
+        return [known[id_] for id_ in ids if id_ in known]
+
+    # --- ports ------------------------------------------------------------------------------
+
+    def bind_ports(self, record: ContainerRecord) -> list[PortBinding]:
+        """Hold every host port the container asks for; random ones are chosen here.
+
+        Raises:
+            Conflict: a port is taken (fields host_ip, host_port, protocol). Nothing is held then.
+        """
+        bound: list[PortBinding] = []
+        try:
+            for port in wanted_ports(record):
+                bound += self._bind(port)
+        except BaseException:
+            self.release_ports(bound)
+            raise
+        return bound
+
+    def _bind(self, port: PortBinding) -> list[PortBinding]:
+        addresses = self._publish_addresses(port)
+        for _ in range(PICK_TRIES if not port.host_port else 1):
+            number = port.host_port or self._parts.engine.pick_port(port.protocol, addresses[0])
+            bindings = [
+                msgspec.structs.replace(port, host_ip=str(address), host_port=number)
+                for address in addresses
+            ]
+            rest = bindings[1:] if not port.host_port else bindings
+            try:
+                self._parts.engine.hold_ports(_held(rest))
+            except Exception as exc:
+                if port.host_port or getattr(exc, "kind", "") != "conflict":
+                    raise
+                self.release_ports(bindings[:1])
+            else:
+                return bindings
+        raise Conflict("no port is free on all publish addresses", field="ports")
+
+    def _publish_addresses(self, port: PortBinding) -> list[IPAddress]:
+        if port.host_ip:
+            return [ip_address(port.host_ip)]
+        gateways = {
+            ip_address(subnet.gateway)
+            for network in self._parts.inventory.networks.values()
+            for subnet in network.subnets
+        }
+        return hostinfo.choose_publish_addresses(
+            self._parts.settings.publish_addresses, hostinfo.read_addresses(), gateways
+        )
+
+    def hold_again(self, record: ContainerRecord) -> None:
+        """Hold the ports an adopted container had."""
+        self._parts.engine.hold_ports(_held(record.ports))
+
+    def release_ports(self, ports: Sequence[PortBinding]) -> None:
+        """Let host ports go."""
+        self._parts.engine.release_ports(_held(ports))
+
+    # --- one sandbox ------------------------------------------------------------------------
+
+    async def open(self, record: ContainerRecord) -> tuple[str, int]:
+        """Make the sandbox with its endpoints and name server: (namespace path, DNS port).
+
+        The record (with ports bound) must be in the inventory already. Taken back on failure.
+        """
+        if not has_sandbox(record):
+            return "", 0
+        self._live.add(record.id)
+        try:
+            async with self._gate.step():
+                path = await self._parts.engine.make_sandbox(record.id)
+                dns_port = 0
+                if record.endpoints:
+                    dns_port = self._parts.names.open(record.id, path, record.dns_port)
+                    self._set_dns_port(record.id, dns_port)
+                await self._apply(record.id)
+        except BaseException:
+            with trio.move_on_after(UNDO_S, shield=True):
+                await self.close(record)
+            raise
+        return str(path), dns_port
+
+    def _set_dns_port(self, container_id: str, dns_port: int) -> None:
+        """The record in memory follows at once; the next commit of the caller makes it durable."""
+        containers = self._parts.inventory.containers
+        record = containers[container_id]
+        if record.dns_port != dns_port:
+            containers[container_id] = msgspec.structs.replace(record, dns_port=dns_port)
+
+    async def _apply(self, container_id: str) -> Report:
+        scope = Scope(sandboxes=frozenset({container_id}))
+        return await self._parts.engine.apply(self._desired(), scope)
+
+    async def close(self, record: ContainerRecord) -> None:
+        """Remove the sandbox and everything that led to it. Idempotent."""
+        self.hide(record.id)
+        self._live.discard(record.id)
+        if has_sandbox(record):
+            self._parts.names.close(record.id)
+            async with self._gate.step():
+                await self._apply(record.id)
+        self.release_ports(record.ports)
+
+    async def refresh(self, record: ContainerRecord) -> None:
+        """Make a live sandbox agree with its changed endpoints, then tell the names."""
+        if record.id not in self._live:
+            return
+        if record.endpoints and not record.dns_port:
+            path = self._parts.settings.run / "netns" / record.id
+            self._set_dns_port(record.id, self._parts.names.open(record.id, path, 0))
+        async with self._gate.step():
+            await self._apply(record.id)
+        self.publish_names()
+
+    # --- names ------------------------------------------------------------------------------
+
+    def show(self, container_id: str) -> None:
+        """From now on the container's names are answered."""
+        self._named.add(container_id)
+        self.publish_names()
+
+    def hide(self, container_id: str) -> None:
+        """From now on they are not."""
+        if container_id in self._named:
+            self._named.discard(container_id)
+            self.publish_names()
+
+    def publish_names(self) -> None:
+        """Swap the name table."""
+        upstreams = self._parts.settings.dns_upstreams or self._host_upstreams()
+        self._parts.names.set_table(
+            build_table(self._parts.inventory.networks, self._records(self._named), upstreams)
+        )
+
+    def _host_upstreams(self) -> tuple[str, ...]:
+        path = self._parts.settings.resolv_conf
+        return parse_nameservers(path.read_text(encoding="utf-8")) if path.exists() else ()
+
+    # --- everything -------------------------------------------------------------------------
+
+    async def adopt(self, record: ContainerRecord) -> None:
+        """Take over the sandbox of a container that ran on without us."""
+        self._live.add(record.id)
+        if not has_sandbox(record):
+            return
+        self.hold_again(record)
+        if record.endpoints:
+            async with self._gate.step():
+                path = await self._parts.engine.make_sandbox(record.id)
+            port = self._parts.names.open(record.id, path, record.dns_port)
+            self._set_dns_port(record.id, port)
+        self._named.add(record.id)
+
+    async def plan_all(self) -> Sequence[Op]:
+        """What a repair would change."""
+        async with self._gate.whole():
+            return await self._parts.engine.plan(self._desired(), None)
+
+    async def repair_all(self) -> Report:
+        """Look at everything that bears our mark and mend it."""
+        async with self._gate.whole():
+            self.repairs.runs += 1
+            try:
+                report = await self._parts.engine.apply(self._desired(), None)
+            except Exception:
+                self.repairs.failures += 1
+                raise
+        for op in report.ops:
+            kind = type(op.obj).__name__.lower()
+            self.repairs.ops[kind] = self.repairs.ops.get(kind, 0) + 1
+        return report
+
+    def _desired(self) -> Desired:
+        return build_desired(self._parts.inventory.networks, self._records(self._live))
+
+    async def apply_network(self, network_id: str) -> Report:
+        """Make or remove one network, as its record says."""
+        async with self._gate.step():
+            scope = Scope(networks=frozenset({network_id}))
+            return await self._parts.engine.apply(self._desired(), scope)
+
+
+def wanted_ports(record: ContainerRecord) -> list[PortBinding]:
+    """Asked for by ``-p``, and with ``-P`` every exposed port that has none."""
+    if not has_sandbox(record) or record.network_mode == "none":
+        return []
+    asked = list(record.request.ports)
+    if record.request.publish_all:
+        taken = {f"{port.container_port}/{port.protocol}" for port in asked}
+        for text in record.expose:
+            number, _, protocol = text.partition("/")
+            if text not in taken:
+                asked.append(
+                    msgspec.convert(
+                        {"container_port": int(number), "protocol": protocol}, type=PortBinding
+                    )
+                )
+    return asked
+
+
+def _held(ports: Sequence[PortBinding]) -> list[PublishedPort]:
+    """Host halves of the ports; what they lead to does not matter for holding them."""
+    return [
+        PublishedPort(
+            protocol=port.protocol,
+            host_ip=ip_address(port.host_ip),
+            host_port=port.host_port,
+            container_ip=ip_address(port.host_ip),
+            container_port=port.container_port,
+        )
+        for port in ports
+    ]

@@ -1,0 +1,325 @@
+"""Records as Docker's clients expect to see them. Pure."""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Literal
+
+from nodeagent.control.desired import endpoint_names, endpoints_in_order, has_sandbox, port_text
+from nodeagent.control.etcfiles import build_hostname
+from nodeagent.control.times import NEVER, build_ago, parse_time
+from nodeagent.model.container import (
+    ConfigView,
+    ContainerRecord,
+    ContainerRow,
+    ContainerView,
+    EndpointRecord,
+    EndpointView,
+    HostConfigView,
+    MountRecord,
+    MountView,
+    NetworkSettingsView,
+    PortBinding,
+    PortView,
+    RestartPolicyView,
+    StateView,
+)
+from nodeagent.model.network import (
+    IpamConfigView,
+    IpamView,
+    NetworkContainerView,
+    NetworkRecord,
+    NetworkRow,
+    NetworkView,
+)
+from runtime.contract import Image
+
+Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+
+
+def status(record: ContainerRecord, *, paused: bool) -> Status:
+    """Docker's word for the state."""
+    match record.phase:
+        case "running":
+            return "paused" if paused else "running"
+        case "exited" | "removing":
+            return record.phase
+        case _:
+            return "created"
+
+
+def status_text(record: ContainerRecord, *, paused: bool, now: float) -> str:
+    """``Up 3 minutes``, ``Exited (0) 2 hours ago``, ``Created``."""
+    if record.phase == "running":
+        up = f"Up {build_ago(now - parse_time(record.started_at))}"
+        return f"{up} (Paused)" if paused else up
+    if record.phase == "exited":
+        return f"Exited ({record.exit_code}) {build_ago(now - parse_time(record.finished_at))} ago"
+    return record.phase.capitalize() if record.phase == "removing" else "Created"
+
+
+def container_row(
+    record: ContainerRecord, networks: Mapping[str, NetworkRecord], *, paused: bool, now: float
+) -> ContainerRow:
+    """One line of ``container ls``."""
+    running = record.phase == "running"
+    bound = {f"{port.container_port}/{port.protocol}" for port in record.ports}
+    exposed = [text for text in record.expose if text not in bound]
+    ports = [*(port_text(port) for port in record.ports), *exposed] if running else []
+    names = [networks[id_].name for id_ in record.endpoints if id_ in networks]
+    return ContainerRow(
+        id=record.id,
+        names=record.name,
+        image=record.image_name,
+        command=" ".join(record.args),
+        created_at=record.created,
+        state=status(record, paused=paused),
+        status=status_text(record, paused=paused, now=now),
+        ports=", ".join(ports),
+        labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
+        mounts=",".join(mount.name or mount.source or mount.target for mount in record.mounts),
+        networks=",".join(names or [record.network_mode]),
+        running_for=f"{build_ago(now - parse_time(record.created))} ago",
+    )
+
+
+def state_view(record: ContainerRecord, *, paused: bool, pid: int) -> StateView:
+    """``State`` of inspect."""
+    return StateView(
+        status=status(record, paused=paused),
+        running=record.phase == "running",
+        paused=paused,
+        restarting=False,
+        oom_killed=record.oom_killed,
+        dead=False,
+        pid=pid,
+        exit_code=record.exit_code,
+        error=record.error,
+        started_at=record.started_at or NEVER,
+        finished_at=record.finished_at or NEVER,
+    )
+
+
+def mount_view(mount: MountRecord, source: str) -> MountView:
+    """One element of ``Mounts``."""
+    return MountView(
+        type=mount.type,
+        name=mount.name,
+        source=source,
+        destination=mount.target,
+        driver=mount.driver,
+        mode="ro" if mount.read_only else "",
+        rw=not mount.read_only,
+        propagation=mount.propagation if mount.type == "bind" else "",
+    )
+
+
+def endpoint_view(record: ContainerRecord, endpoint: EndpointRecord, *, live: bool) -> EndpointView:
+    """One network of ``NetworkSettings.Networks``; addresses only while the sandbox is there."""
+    shown = [ip_interface(text) for text in endpoint.addresses] if live else []
+    v4 = next((each for each in shown if each.version == 4), None)
+    v6 = next((each for each in shown if each.version == 6), None)
+    gateways = endpoint.gateways if live else []
+    return EndpointView(
+        network_id=endpoint.network_id,
+        endpoint_id=endpoint.id if live else "",
+        gateway=next((text for text in gateways if ":" not in text), ""),
+        ip_address=str(v4.ip) if v4 else "",
+        ip_prefix_len=v4.network.prefixlen if v4 else 0,
+        ipv6_gateway=next((text for text in gateways if ":" in text), ""),
+        global_ipv6_address=str(v6.ip) if v6 else "",
+        global_ipv6_prefix_len=v6.network.prefixlen if v6 else 0,
+        mac_address=endpoint.mac if live else "",
+        aliases=endpoint.aliases,
+        dns_names=endpoint_names(record, endpoint),
+    )
+
+
+def ports_view(record: ContainerRecord, *, live: bool) -> dict[str, list[PortView] | None]:
+    """``Ports``: exposed ones are null, published ones list their host halves."""
+    found: dict[str, list[PortView] | None] = dict.fromkeys(record.expose) if live else {}
+    for port in record.ports if live else []:
+        key = f"{port.container_port}/{port.protocol}"
+        row = PortView(host_ip=port.host_ip, host_port=str(port.host_port))
+        found[key] = [*(found.get(key) or []), row]
+    return found
+
+
+def _settings(
+    record: ContainerRecord, networks: Mapping[str, NetworkRecord], run: Path, *, live: bool
+) -> NetworkSettingsView:
+    views = {
+        networks[each.network_id].name: endpoint_view(record, each, live=live)
+        for each in endpoints_in_order(record, networks)
+    }
+    first = next(iter(views.values()), None)
+    own = live and has_sandbox(record)
+    return NetworkSettingsView(
+        sandbox_id=record.id if own else "",
+        sandbox_key=str(run / "netns" / record.id) if own else "",
+        ports=ports_view(record, live=live),
+        networks=views,
+        ip_address=first.ip_address if first else "",
+        gateway=first.gateway if first else "",
+        mac_address=first.mac_address if first else "",
+    )
+
+
+def _config(record: ContainerRecord, image: Image | None) -> ConfigView:
+    asked = record.request
+    entrypoint = list(image.config.entrypoint) if image and asked.entrypoint is None else None
+    return ConfigView(
+        hostname=build_hostname(record),
+        user=record.user,
+        tty=asked.tty,
+        open_stdin=asked.open_stdin,
+        env=record.env,
+        cmd=asked.cmd or (list(image.config.cmd) if image else []),
+        entrypoint=asked.entrypoint if asked.entrypoint is not None else (entrypoint or None),
+        image=record.image_name,
+        working_dir=record.working_dir,
+        labels=record.labels,
+        exposed_ports={text: {} for text in record.expose},
+        stop_signal=record.stop_signal,
+        stop_timeout=asked.stop_timeout_s,
+    )
+
+
+def _asked_ports(ports: Sequence[PortBinding]) -> dict[str, list[PortView]]:
+    found: dict[str, list[PortView]] = {}
+    for port in ports:
+        row = PortView(
+            host_ip=port.host_ip, host_port=str(port.host_port) if port.host_port else ""
+        )
+        found.setdefault(f"{port.container_port}/{port.protocol}", []).append(row)
+    return found
+
+
+def _host_config(record: ContainerRecord) -> HostConfigView:
+    asked = record.request
+    return HostConfigView(
+        network_mode=asked.network_mode,
+        port_bindings=_asked_ports(asked.ports),
+        restart_policy=RestartPolicyView(
+            name=asked.restart_policy.name, maximum_retry_count=asked.restart_policy.max_retries
+        ),
+        auto_remove=asked.auto_remove,
+        privileged=asked.privileged,
+        readonly_rootfs=asked.read_only,
+        memory=asked.memory_bytes,
+        memory_swap=asked.memory_swap_bytes,
+        nano_cpus=asked.nano_cpus,
+        cpu_shares=asked.cpu_shares,
+        cpuset_cpus=asked.cpuset_cpus,
+        pids_limit=asked.pids_limit,
+        cap_add=asked.cap_add,
+        cap_drop=asked.cap_drop,
+        dns=asked.dns,
+        dns_search=asked.dns_search,
+        dns_options=asked.dns_options,
+        extra_hosts=asked.extra_hosts,
+        shm_size=asked.shm_size_bytes,
+        init=asked.init,
+        binds=[
+            f"{mount.name or mount.source}:{mount.target}{':ro' if mount.read_only else ''}"
+            for mount in record.mounts
+            if mount.type != "tmpfs"
+        ],
+    )
+
+
+def container_view(
+    record: ContainerRecord,
+    networks: Mapping[str, NetworkRecord],
+    image: Image | None,
+    sources: Mapping[str, str],
+    *,
+    state: StateView,
+    etc: Path,
+    run: Path,
+    log_path: Path,
+    live: bool,
+) -> ContainerView:
+    """One element of ``container inspect``. ``sources``: host path by mount target."""
+    return ContainerView(
+        id=record.id,
+        created=record.created,
+        path=record.args[0],
+        args=record.args[1:],
+        state=state,
+        image=record.image_id,
+        resolv_conf_path=str(etc / "resolv.conf"),
+        hostname_path=str(etc / "hostname"),
+        hosts_path=str(etc / "hosts"),
+        log_path=str(log_path),
+        name=f"/{record.name}",
+        restart_count=record.restart_count,
+        driver="overlay2",
+        platform=image.os if image else "linux",
+        mounts=[mount_view(each, sources.get(each.target, each.source)) for each in record.mounts],
+        config=_config(record, image),
+        host_config=_host_config(record),
+        network_settings=_settings(record, networks, run, live=live),
+    )
+
+
+def network_row(record: NetworkRecord) -> NetworkRow:
+    """One line of ``network ls``."""
+    return NetworkRow(
+        id=record.id,
+        name=record.name,
+        driver=record.driver,
+        scope="local",
+        internal=record.internal,
+        created_at=record.created,
+        labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
+    )
+
+
+def _member_view(record: ContainerRecord, endpoint: EndpointRecord) -> NetworkContainerView:
+    by_version = {ip_interface(text).version: text for text in endpoint.addresses}
+    return NetworkContainerView(
+        name=record.name,
+        endpoint_id=endpoint.id,
+        mac_address=endpoint.mac,
+        ipv4_address=by_version.get(4, ""),
+        ipv6_address=by_version.get(6, ""),
+        interface=endpoint.interface,
+    )
+
+
+def network_view(
+    record: NetworkRecord,
+    members: Sequence[ContainerRecord],
+    counts: Sequence[tuple[int, int]],
+    kernel_objects: Sequence[str],
+) -> NetworkView:
+    """One element of ``network inspect``."""
+    return NetworkView(
+        name=record.name,
+        id=record.id,
+        created=record.created,
+        scope="local",
+        driver=record.driver,
+        enable_ipv6=record.ipv6,
+        ipam=IpamView(
+            driver="default",
+            config=[
+                IpamConfigView(
+                    subnet=subnet.subnet,
+                    gateway=subnet.gateway,
+                    ip_range=subnet.ip_range,
+                    auxiliary_addresses=subnet.aux_addresses,
+                    addresses_used=used,
+                    addresses_free=free,
+                )
+                for subnet, (used, free) in zip(record.subnets, counts, strict=True)
+            ],
+        ),
+        internal=record.internal,
+        containers={each.id: _member_view(each, each.endpoints[record.id]) for each in members},
+        options=record.options,
+        labels=record.labels,
+        mtu=record.mtu_bytes,
+        kernel_objects=list(kernel_objects),
+    )
