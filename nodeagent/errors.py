@@ -67,3 +67,15 @@ class Internal(AgentError):
     """A defect of ours."""
 
     kind: ClassVar[str] = "internal"
+
+
+def kind_of(exc: BaseException) -> str:
+    """The kind of an error of any of our packages; "" for a foreign one."""
+    kind = getattr(exc, "kind", "")
+    return kind if isinstance(kind, str) else ""
+
+
+def fields_of(exc: BaseException) -> dict[str, object]:
+    """The fields of an error of any of our packages; none for a foreign one."""
+    fields = getattr(exc, "fields", {})
+    return dict(fields) if isinstance(fields, dict) else {}

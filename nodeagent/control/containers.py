@@ -57,6 +57,7 @@ class Containers:
         self._addresses = addresses
         self._volumes = volumes
         self.is_paused: Callable[[str], bool] = lambda _id: False
+        self.is_restarting: Callable[[str], bool] = lambda _id: False
         self.pid_of: Callable[[str], int] = lambda _id: 0
 
     # --- create -----------------------------------------------------------------------------
@@ -235,12 +236,12 @@ class Containers:
         now = self._parts.now()
         networks = self._parts.inventory.networks
         return [
-            container_row(record, networks, paused=self.is_paused(record.id), now=now)
+            container_row(record, networks, **self._flags(record.id), now=now)
             for record in records
         ]
 
     def _passes(self, record: ContainerRecord, filters: dict[str, list[str]]) -> bool:
-        state = status(record, paused=self.is_paused(record.id))
+        state = status(record, **self._flags(record.id))
         networks = self._parts.inventory.networks
         joined = {networks[id_].name for id_ in record.endpoints} | set(record.endpoints)
         mounted = {word for each in record.mounts for word in (each.name, each.target)}
@@ -261,6 +262,9 @@ class Containers:
             and self._in_time(record, filters)
         )
 
+    def _flags(self, id_: str) -> dict[str, bool]:
+        return {"paused": self.is_paused(id_), "restarting": self.is_restarting(id_)}
+
     def _in_time(self, record: ContainerRecord, filters: dict[str, list[str]]) -> bool:
         created = parse_time(record.created)
         find = self._parts.inventory.container
@@ -274,13 +278,12 @@ class Containers:
 
     def _view(self, record: ContainerRecord) -> ContainerView:
         settings = self._parts.settings
-        paused = self.is_paused(record.id)
         return container_view(
             record,
             self._parts.inventory.networks,
             self._image(record),
             self._sources(record),
-            state=state_view(record, paused=paused, pid=self.pid_of(record.id)),
+            state=state_view(record, pid=self.pid_of(record.id), **self._flags(record.id)),
             etc=settings.root / "containers" / record.id / "etc",
             run=settings.run,
             log_path=self._parts.runtime.log_path(record.id),

@@ -146,18 +146,17 @@ class Sandboxes:
 
     # --- one sandbox ------------------------------------------------------------------------
 
-    async def open(self, record: ContainerRecord) -> tuple[str, int]:
-        """Make the sandbox with its endpoints and name server: (namespace path, DNS port).
+    async def open(self, record: ContainerRecord) -> str:
+        """Make the sandbox with its endpoints and name server; its path, "" if it has none.
 
         The record (with ports bound) must be in the inventory already. Taken back on failure.
         """
         if not has_sandbox(record):
-            return "", 0
+            return ""
         self._live.add(record.id)
         try:
             async with self._gate.step():
                 path = await self._parts.engine.make_sandbox(record.id)
-                dns_port = 0
                 if record.endpoints:
                     dns_port = self._parts.names.open(record.id, path, record.dns_port)
                     self._set_dns_port(record.id, dns_port)
@@ -166,7 +165,7 @@ class Sandboxes:
             with trio.move_on_after(UNDO_S, shield=True):
                 await self.close(record)
             raise
-        return str(path), dns_port
+        return str(path)
 
     def _set_dns_port(self, container_id: str, dns_port: int) -> None:
         """The record in memory follows at once; the next commit of the caller makes it durable."""

@@ -37,29 +37,35 @@ from runtime.contract import Image
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 
 
-def status(record: ContainerRecord, *, paused: bool) -> Status:
+def status(record: ContainerRecord, *, paused: bool, restarting: bool) -> Status:
     """Docker's word for the state."""
     match record.phase:
         case "running":
             return "paused" if paused else "running"
-        case "exited" | "removing":
-            return record.phase
+        case "exited":
+            return "restarting" if restarting else "exited"
+        case "removing":
+            return "removing"
         case _:
             return "created"
 
 
-def status_text(record: ContainerRecord, *, paused: bool, now: float) -> str:
+def status_text(
+    record: ContainerRecord, *, paused: bool, restarting: bool, now: float
+) -> str:
     """``Up 3 minutes``, ``Exited (0) 2 hours ago``, ``Created``."""
     if record.phase == "running":
         up = f"Up {build_ago(now - parse_time(record.started_at))}"
         return f"{up} (Paused)" if paused else up
     if record.phase == "exited":
-        return f"Exited ({record.exit_code}) {build_ago(now - parse_time(record.finished_at))} ago"
+        word = "Restarting" if restarting else "Exited"
+        return f"{word} ({record.exit_code}) {build_ago(now - parse_time(record.finished_at))} ago"
     return record.phase.capitalize() if record.phase == "removing" else "Created"
 
 
 def container_row(
-    record: ContainerRecord, networks: Mapping[str, NetworkRecord], *, paused: bool, now: float
+    record: ContainerRecord, networks: Mapping[str, NetworkRecord], *, paused: bool,
+    restarting: bool, now: float
 ) -> ContainerRow:
     """One line of ``container ls``."""
     running = record.phase == "running"
@@ -73,8 +79,8 @@ def container_row(
         image=record.image_name,
         command=" ".join(record.args),
         created_at=record.created,
-        state=status(record, paused=paused),
-        status=status_text(record, paused=paused, now=now),
+        state=status(record, paused=paused, restarting=restarting),
+        status=status_text(record, paused=paused, restarting=restarting, now=now),
         ports=", ".join(ports),
         labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
         mounts=",".join(mount.name or mount.source or mount.target for mount in record.mounts),
@@ -83,13 +89,15 @@ def container_row(
     )
 
 
-def state_view(record: ContainerRecord, *, paused: bool, pid: int) -> StateView:
+def state_view(
+    record: ContainerRecord, *, paused: bool, restarting: bool, pid: int
+) -> StateView:
     """``State`` of inspect."""
     return StateView(
-        status=status(record, paused=paused),
+        status=status(record, paused=paused, restarting=restarting),
         running=record.phase == "running",
         paused=paused,
-        restarting=False,
+        restarting=restarting,
         oom_killed=record.oom_killed,
         dead=False,
         pid=pid,

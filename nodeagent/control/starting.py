@@ -1,0 +1,232 @@
+"""The steps from a record to a running program, and back."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+
+from nodeagent.control.desired import has_sandbox
+from nodeagent.control.etcfiles import (
+    build_hostname,
+    build_hosts,
+    build_resolv_conf,
+    write_files,
+)
+from nodeagent.control.parts import Parts
+from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.volumes import Volumes
+from nodeagent.errors import Conflict, Invalid
+from nodeagent.model.container import ContainerRecord, MountRecord
+from runtime.contract import ContainerSpec, Limits, MountPoint, Process, ProcessSpec
+
+ETC = ("resolv.conf", "hostname", "hosts")
+
+
+class Starter:
+    """Builds the surroundings of a container, starts it, and clears them away."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        sandboxes: Sandboxes,
+        volumes: Volumes,
+        at_gate: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._parts = parts
+        self._sandboxes = sandboxes
+        self._volumes = volumes
+        self._at_gate = at_gate
+
+    # --- up -----------------------------------------------------------------------------------
+
+    async def run(self, record: ContainerRecord) -> Process:
+        """Root filesystem, volumes and network at once, then the program.
+
+        Whatever fails, ``clean`` takes the rest away.
+        """
+        rootfs, netns = Path(), self._joined(record)
+        mounts: tuple[MountPoint, ...] = ()
+
+        async def files() -> None:
+            nonlocal rootfs, mounts
+            rootfs, mounts = await self._files(record)
+
+        async def network() -> None:
+            nonlocal netns
+            netns = await self._sandboxes.open(record) or netns
+
+        await _together(files, network)
+        spec = build_spec(record, rootfs, netns, (*self._etc(record), *mounts))
+        process = await self._parts.runtime.create(spec)
+        await self._at_gate(record.id)
+        self._sandboxes.show(record.id)
+        await self._parts.runtime.start(record.id)
+        return process
+
+    def _joined(self, record: ContainerRecord) -> str:
+        """Namespace path of the container whose network this one shares; "" if it has its own."""
+        if not record.network_mode.startswith("container:"):
+            return ""
+        target = self._parts.inventory.container(record.network_mode.partition(":")[2])
+        if target.phase != "running":
+            raise Conflict(
+                "the container whose network is to be shared does not run",
+                field="network_mode",
+                name=target.name,
+            )
+        if not has_sandbox(target):
+            return self._joined(target)
+        return str(self._parts.settings.run / "netns" / target.id)
+
+    async def _files(self, record: ContainerRecord) -> tuple[Path, tuple[MountPoint, ...]]:
+        image = self._parts.images.get(record.image_id)
+        rootfs = await self._parts.roots.mount(
+            record.id, self._parts.images.layer_paths(image), image_id=image.id
+        )
+        self.rewrite_etc(record)
+        mounts = []
+        for mount in record.mounts:
+            source = await self._source(mount, record, rootfs)
+            mounts.append(
+                MountPoint(
+                    type="tmpfs" if mount.type == "tmpfs" else "bind",
+                    source=source,
+                    target=mount.target,
+                    read_only=mount.read_only,
+                    propagation=mount.propagation,
+                    options=tuple(mount.options),
+                )
+            )
+        return rootfs, tuple(mounts)
+
+    async def _source(self, mount: MountRecord, record: ContainerRecord, rootfs: Path) -> str:
+        if mount.type == "tmpfs":
+            return ""
+        if mount.type == "bind":
+            if not await trio.Path(mount.source).exists():
+                raise Invalid(
+                    "the bind source does not exist; make it first",
+                    field="mounts.source",
+                    value=mount.source,
+                )
+            return mount.source
+        source = await self._volumes.mount(self._parts.inventory.volume(mount.name), record)
+        if not mount.no_copy:
+            await self._parts.copy_up.copy_up(rootfs, mount.target, Path(source))
+        return source
+
+    # --- /etc ---------------------------------------------------------------------------------
+
+    def _etc_dir(self, record: ContainerRecord) -> Path:
+        return self._parts.settings.root / "containers" / record.id / "etc"
+
+    def rewrite_etc(self, record: ContainerRecord) -> None:
+        """Write hosts, hostname and resolv.conf as the record says (three small files)."""
+        host = self._parts.settings.resolv_conf
+        text = host.read_text(encoding="utf-8") if host.exists() else ""
+        gateway = next((g for each in record.endpoints.values() for g in each.gateways), "")
+        files = {
+            "hosts": build_hosts(record, gateway),
+            "hostname": build_hostname(record) + "\n",
+            "resolv.conf": build_resolv_conf(record, text),
+        }
+        write_files(self._etc_dir(record), files)
+
+    def _etc(self, record: ContainerRecord) -> list[MountPoint]:
+        owner = record
+        if record.network_mode.startswith("container:"):
+            owner = self._parts.inventory.container(record.network_mode.partition(":")[2])
+        covered = {mount.target for mount in record.mounts}
+        return [
+            MountPoint(
+                type="bind", source=str(self._etc_dir(owner) / name), target=f"/etc/{name}"
+            )
+            for name in ETC
+            if f"/etc/{name}" not in covered
+        ]
+
+    # --- down ---------------------------------------------------------------------------------
+
+    async def clean(self, record: ContainerRecord) -> None:
+        """Take away processes, sandbox, mounts. Every step is tried; idempotent.
+
+        Raises:
+            ExceptionGroup: of what failed.
+        """
+        steps: list[Callable[[], Awaitable[None]]] = [
+            lambda: self._parts.runtime.delete(record.id),
+            lambda: self._sandboxes.close(record),
+            lambda: self._parts.roots.unmount(record.id),
+            lambda: self._volumes.unmount_all(record),
+        ]
+        failed: list[Exception] = []
+        for step in steps:
+            try:
+                await step()
+            except Exception as exc:  # noqa: BLE001  collected and raised below, all together
+                failed.append(exc)
+        if failed:
+            raise ExceptionGroup(f"clean up container {record.id[:12]}", failed)
+
+
+async def _together(*steps: Callable[[], Awaitable[None]]) -> None:
+    """Run the steps at once; the first failure is raised by itself, not as a group."""
+    failed: list[Exception] = []
+
+    async def run(step: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+        try:
+            await step()
+        except Exception as exc:  # noqa: BLE001  raised below, once the others stopped
+            failed.append(exc)
+            scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for step in steps:
+            nursery.start_soon(run, step, nursery.cancel_scope)
+    if failed:
+        raise failed[0]
+
+
+def build_spec(
+    record: ContainerRecord, rootfs: Path, netns: str, mounts: tuple[MountPoint, ...]
+) -> ContainerSpec:
+    """The runtime's half of a record. Pure."""
+    asked = record.request
+    return ContainerSpec(
+        id=record.id,
+        name=record.name,
+        rootfs=rootfs,
+        process=ProcessSpec(
+            args=tuple(record.args),
+            env=tuple(record.env),
+            cwd=record.working_dir,
+            user=record.user,
+            groups=tuple(asked.groups),
+            tty=asked.tty,
+            stdin=asked.open_stdin,
+        ),
+        hostname=build_hostname(record),
+        netns=netns,
+        mounts=mounts,
+        limits=Limits(
+            memory_bytes=asked.memory_bytes,
+            memory_swap_bytes=asked.memory_swap_bytes,
+            memory_reservation_bytes=asked.memory_reservation_bytes,
+            nano_cpus=asked.nano_cpus,
+            cpu_shares=asked.cpu_shares,
+            cpuset_cpus=asked.cpuset_cpus,
+            pids=max(asked.pids_limit, 0),
+            oom_score_adj=asked.oom_score_adj,
+        ),
+        cap_add=tuple(asked.cap_add),
+        cap_drop=tuple(asked.cap_drop),
+        privileged=asked.privileged,
+        read_only=asked.read_only,
+        no_new_privileges=asked.no_new_privileges,
+        seccomp=asked.seccomp,
+        init=asked.init,
+        shm_size_bytes=asked.shm_size_bytes,
+        sysctls=asked.sysctls,
+        ulimits=asked.ulimits,
+        devices=tuple(asked.devices),
+    )

@@ -1,0 +1,130 @@
+"""What the agent does before it serves: make records, processes, mounts and kernel agree."""
+
+import logging
+
+import msgspec
+
+from nodeagent.control.lifecycle import Lifecycle
+from nodeagent.control.networks import Networks
+from nodeagent.control.parts import Parts
+from nodeagent.control.restart import wants_start
+from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.times import build_time
+from nodeagent.control.volumes import Volumes
+from nodeagent.model.container import ContainerRecord
+from runtime.contract import Exit, Found
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_EXIT = 255  # the exit status is lost: the host restarted, or conmon was killed
+
+
+class Startup:
+    """Convergence after a start, whatever the end before was like."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        sandboxes: Sandboxes,
+        lifecycle: Lifecycle,
+        networks: Networks,
+        volumes: Volumes,
+    ) -> None:
+        self._parts = parts
+        self._sandboxes = sandboxes
+        self._lifecycle = lifecycle
+        self._networks = networks
+        self._volumes = volumes
+
+    async def run(self) -> None:
+        """Adopt what runs, finish or undo what was half-done, remove what is ours and unwanted."""
+        await self._parts.images.open()
+        found = {each.id: each for each in await self._parts.runtime.scan()}
+        ended: list[tuple[ContainerRecord, Exit]] = []
+        for record in list(self._parts.inventory.containers.values()):
+            exit_ = await self._settle(record, found.get(record.id))
+            if exit_ is not None:
+                ended.append((self._parts.inventory.containers[record.id], exit_))
+        await self._remove_strays(found)
+        await self._sandboxes.repair_all()
+        self._sandboxes.publish_names()
+        for record, exit_ in ended:
+            await self._lifecycle.finish(record, exit_)
+        await self._finish_removals()
+        await self._networks.finish_half_done()
+        await self._networks.ensure_predefined()
+
+    async def _settle(self, record: ContainerRecord, found: Found | None) -> Exit | None:
+        """Bring one record in line with what was found; an exit that is still to be recorded."""
+        is_up = record.phase in {"running", "starting"}
+        if found is not None and found.state in {"running", "paused"} and is_up:
+            await self._adopt(record, found)
+            return None
+        if is_up and found is not None and found.exit is not None:
+            if record.phase == "starting":
+                now = build_time(found.exit.finished_at)
+                record = msgspec.structs.replace(record, started_at=now)
+            await self._parts.inventory.put(msgspec.structs.replace(record, phase="running"))
+            return found.exit
+        if record.phase == "running":
+            return Exit(code=UNKNOWN_EXIT, finished_at=self._parts.now())
+        if record.phase == "starting":
+            await self._undo(record)
+        elif found is not None:
+            await self._parts.runtime.delete(record.id)
+        return None
+
+    async def _adopt(self, record: ContainerRecord, found: Found) -> None:
+        if record.phase == "starting":
+            record = msgspec.structs.replace(
+                record, phase="running", started_at=build_time(self._parts.now())
+            )
+            await self._parts.inventory.put(record)
+        await self._sandboxes.adopt(record)
+        pid = found.process.pid if found.process else 0
+        self._lifecycle.watch(record, pid)
+        if found.state == "paused":
+            self._lifecycle.note_paused(record.id)
+        log.info("container adopted", extra={"id": record.id[:12], "pid": pid})
+
+    async def _undo(self, record: ContainerRecord) -> None:
+        """The start had not come to the program: back to what it was."""
+        before = "exited" if record.finished_at else "created"
+        await self._parts.runtime.delete(record.id)
+        await self._parts.inventory.put(
+            msgspec.structs.replace(
+                record, phase=before, ports=[], error="the agent ended while it was starting"
+            )
+        )
+        log.warning("start undone", extra={"id": record.id[:12]})
+
+    async def _remove_strays(self, found: dict[str, Found]) -> None:
+        """Processes, directories and mounts of no record, and mounts of what does not run."""
+        known = self._parts.inventory.containers
+        for id_ in found.keys() - known.keys():
+            await self._parts.runtime.delete(id_)
+            await self._parts.runtime.remove_logs(id_)
+        for id_ in await self._parts.roots.ls():
+            if id_ not in known:
+                await self._parts.roots.remove(id_)
+            elif known[id_].phase != "running":
+                await self._parts.roots.unmount(id_)
+
+    async def _finish_removals(self) -> None:
+        for record in list(self._parts.inventory.containers.values()):
+            if record.phase == "removing":
+                await self._lifecycle.finish_rm(record)
+        for volume in list(self._parts.inventory.volumes.values()):
+            if volume.phase == "removing":
+                await self._volumes.finish_rm(volume)
+            else:
+                await self._volumes.make(volume)
+
+    async def start_by_policy(self) -> None:
+        """Start what its restart policy wants up; failures are logged, the others go on."""
+        for record in list(self._parts.inventory.containers.values()):
+            if record.phase == "exited" and wants_start(record):
+                try:
+                    await self._lifecycle.start(record.id)
+                except Exception:
+                    log.exception("start by policy", extra={"id": record.id[:12]})

@@ -1,0 +1,151 @@
+"""The agent itself: information, disk use, events."""
+
+import platform
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import trio
+
+from nodeagent.control import hostinfo
+from nodeagent.control.imaging import Imaging
+from nodeagent.control.parts import Parts
+from nodeagent.control.times import build_time, parse_since
+from nodeagent.control.volumes import Volumes, spec
+from nodeagent.errors import Invalid
+from nodeagent.model.system import DiskUsageRow, Event, InfoView, VersionView
+
+VERSION = "0.1.0"
+API_VERSION = "1"
+FILTERS = ("type", "event", "container", "image", "network", "volume", "id")
+
+
+class System:
+    """Use cases about the agent."""
+
+    def __init__(self, parts: Parts, imaging: Imaging, volumes: Volumes) -> None:
+        self._parts = parts
+        self._imaging = imaging
+        self._volumes = volumes
+        self._started_at = build_time(parts.now())
+
+    def version(self) -> VersionView:
+        """Versions of the agent and what it stands on."""
+        return VersionView(
+            version=VERSION,
+            api_version=API_VERSION,
+            python_version=platform.python_version(),
+            kernel_version=platform.release(),
+            os="linux",
+            arch=platform.machine(),
+        )
+
+    def info(self) -> InfoView:
+        """The agent, its host and its counts."""
+        inventory, settings = self._parts.inventory, self._parts.settings
+        phases = Counter(record.phase for record in inventory.containers.values())
+        name, _, version = self._parts.runtime.runtime_name().partition(" ")
+        return InfoView(
+            id=settings.agent_id,
+            name=hostinfo.host_name(),
+            server_version=VERSION,
+            containers=len(inventory.containers),
+            containers_running=phases["running"],
+            containers_paused=0,
+            containers_stopped=phases["exited"] + phases["created"],
+            images=len(self._parts.images.ls()),
+            networks=len(inventory.networks),
+            volumes=len(inventory.volumes),
+            driver="overlay2",
+            runtime=name,
+            runtime_version=version,
+            cgroup_driver="cgroupfs",
+            cgroup_version=hostinfo.read_cgroup_version(),
+            kernel_version=platform.release(),
+            operating_system=hostinfo.read_os_name(),
+            architecture=platform.machine(),
+            cpus=hostinfo.cpu_count(),
+            mem_total=hostinfo.read_memory_bytes(),
+            root_dir=str(settings.root),
+            run_dir=str(settings.run),
+            metrics_address=settings.metrics_address,
+            started_at=self._started_at,
+            warnings=[],
+        )
+
+    async def df(self) -> list[DiskUsageRow]:
+        """Disk use of images, containers and volumes."""
+        images = self._parts.images.ls()
+        active = [image for image in images if self._imaging.users(image.id)]
+        unused = sum(image.size_bytes for image in images) - sum(i.size_bytes for i in active)
+        volumes, active_volumes, free_bytes = 0, 0, 0
+        for record in self._parts.inventory.volumes.values():
+            usage = await self._volumes.driver(record).usage(spec(record))
+            volumes += max(usage.used_bytes, 0)
+            used = bool(self._parts.inventory.volume_users(record.name))
+            active_volumes += used
+            free_bytes += 0 if used else max(usage.used_bytes, 0)
+        containers = self._parts.inventory.containers.values()
+        writable = {record.id: await self._writable(record.id) for record in containers}
+        down = sum(writable[r.id] for r in containers if r.phase != "running")
+        return [
+            DiskUsageRow(type="Images", total_count=len(images), active=len(active),
+                         size=self._parts.images.used_bytes(), reclaimable=unused),
+            DiskUsageRow(type="Containers", total_count=len(writable),
+                         active=sum(r.phase == "running" for r in containers),
+                         size=sum(writable.values()), reclaimable=down),
+            DiskUsageRow(type="Local Volumes", total_count=len(self._parts.inventory.volumes),
+                         active=active_volumes, size=volumes, reclaimable=free_bytes),
+        ]  # fmt: skip
+
+    async def _writable(self, id_: str) -> int:
+        upper = self._parts.settings.root / "containers" / id_ / "upper"
+
+        def walk() -> int:
+            return sum(
+                path.lstat().st_blocks * 512 for path in upper.rglob("*") if not path.is_symlink()
+            )
+
+        return await trio.to_thread.run_sync(walk) if upper.is_dir() else 0
+
+    async def events(
+        self, *, since: str, until: str, filters: dict[str, list[str]]
+    ) -> AsyncIterator[Event]:
+        """Events that pass the filters; ends at ``until``."""
+        for key in filters:
+            if key not in FILTERS:
+                raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
+        now = self._parts.now()
+        start = parse_since(since, now=now, field="since") if since else now
+        end = parse_since(until, now=now, field="until") if until else None
+        if end is not None and end <= now:
+            for event in self._parts.events.history(int(start * 1e9)):
+                if event.time_ns <= end * 1e9 and _passes(event, filters):
+                    yield event
+            return
+        deadline = trio.current_time() + (end - now if end is not None else float("inf"))
+        stream = self._parts.events.follow(int(start * 1e9))
+        while True:
+            with trio.move_on_at(deadline) as scope:
+                event = await anext(stream)
+            if scope.cancelled_caught:
+                await stream.aclose()  # type: ignore[attr-defined]
+                return
+            if _passes(event, filters):
+                yield event
+
+
+def _passes(event: Event, filters: dict[str, list[str]]) -> bool:
+    for key, wanted in filters.items():
+        if key == "type":
+            passes = event.type in wanted
+        elif key == "event":
+            passes = event.action in wanted
+        elif key == "id":
+            passes = any(event.id.startswith(word) for word in wanted)
+        else:
+            passes = event.type == key and (
+                event.name in wanted or any(event.id.startswith(word) for word in wanted)
+            )
+        if not passes:
+            return False
+    return True
