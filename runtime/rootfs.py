@@ -137,7 +137,13 @@ def _remove(home: Path) -> None:
 
 
 def _ls(base: Path) -> list[str]:
-    made = {path.name for path in base.iterdir() if path.is_dir()} if base.is_dir() else set()
+    made = {path.name for path in base.iterdir() if _is_ours(path)} if base.is_dir() else set()
     mounts = mounting.mount_points()
     mounted = {p.parent.name for p in mounts if p.name == "merged" and p.parent.parent == base}
     return sorted(made | mounted)
+
+
+def _is_ours(home: Path) -> bool:
+    """Whether it holds a part of a root, or nothing yet; logs alone may outlive their root."""
+    found = {path.name for path in home.iterdir()} if home.is_dir() else {""}
+    return not found or not found.isdisjoint((*PARTS, "image", "image.new"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from runtime import errors
 from runtime.contract import Image, ImageConfig
-from runtime.image.catalog import Entry
+from runtime.image.catalog import Entry, Names
 from runtime.image.depot import Depot, LayerInfo
 from runtime.image.manifest import (
     OCI_CONFIG,
@@ -23,21 +23,13 @@ from runtime.image.manifest import (
 from runtime.image.platform import Platform
 
 
-def build_entry(
-    manifest: bytes,
-    config: bytes,
-    depot: Depot,
-    *,
-    tags: Sequence[str] = (),
-    repo_digests: Sequence[str] = (),
-    index_digest: str = "",
-) -> Entry:
+def build_entry(manifest: bytes, config: bytes, depot: Depot, names: Names) -> Entry:
     """Put an image together from documents and unpacked layers.
 
     Raises:
         Refused: a document is malformed, or they do not fit. Missing: a layer is not here.
     """
-    document = parse_document(manifest, "")
+    document = parse_document(manifest, names.media_type)
     if isinstance(document, Index) or document.config.digest != digest_of(config):
         raise errors.Refused("assemble image", why="manifest and config do not fit")
     parsed = parse_config(config)
@@ -47,9 +39,9 @@ def build_entry(
     image = Image(
         id=document.config.digest,
         manifest_digest=digest_of(manifest),
-        index_digest=index_digest,
-        repo_tags=tuple(tags),
-        repo_digests=tuple(repo_digests),
+        index_digest=names.index_digest,
+        repo_tags=names.tags,
+        repo_digests=names.repo_digests,
         created=parsed.created or "",
         os=platform.os,
         architecture=platform.architecture,
@@ -68,22 +60,14 @@ def build_entry(
     )
 
 
-async def read_entry(depot: Depot, digest: str, names: tuple[str, list[str], str]) -> Entry:
+async def read_entry(depot: Depot, digest: str, names: Names) -> Entry:
     """Read an image that the store has (Refused, Missing)."""
-    index_digest, tags, repo_digests = names
     manifest = await _read(depot, digest)
-    document = parse_document(manifest, "")
+    document = parse_document(manifest, names.media_type)
     if isinstance(document, Index):
         raise errors.Refused("read image", digest=digest, why="a list, not an image")
     config = await _read(depot, document.config.digest)
-    return build_entry(
-        manifest,
-        config,
-        depot,
-        tags=tags,
-        repo_digests=repo_digests.split(),
-        index_digest=index_digest,
-    )
+    return build_entry(manifest, config, depot, names)
 
 
 def one_layer_image(

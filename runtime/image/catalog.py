@@ -22,6 +22,16 @@ OLDEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What an image is called, and what was said about its manifest."""
+
+    tags: tuple[str, ...] = ()
+    repo_digests: tuple[str, ...] = ()
+    index_digest: str = ""
+    media_type: str = ""  # for a manifest that does not name its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """An image and how its manifest is described."""
 
@@ -160,17 +170,17 @@ def plan_removal(catalog: Catalog, name: str, *, force: bool) -> Removal:
     return Removal(image_id=image.id, names=names, delete=set(every) <= gone)
 
 
-def names_of(descriptors: Iterable[Descriptor]) -> dict[str, tuple[str, list[str], str]]:
-    """Per manifest digest of an index.json: list digest, tags, repository digests (joined)."""
-    found: dict[str, tuple[str, list[str], str]] = {}
+def names_of(descriptors: Iterable[Descriptor]) -> dict[str, Names]:
+    """The names of each manifest in an index.json, by its digest."""
+    found: dict[str, Names] = {}
     for row in descriptors:
         notes = row.annotations or {}
-        index, tags, digests = found.get(row.digest, ("", [], ""))
-        tags = [*tags, *([notes[REF_NAME]] if REF_NAME in notes else [])]
-        found[row.digest] = (
-            notes.get(INDEX_DIGEST, index),
-            tags,
-            notes.get(REPO_DIGESTS, digests),
+        before = found.get(row.digest, Names())
+        found[row.digest] = Names(
+            tags=(*before.tags, *([notes[REF_NAME]] if REF_NAME in notes else [])),
+            repo_digests=tuple(notes.get(REPO_DIGESTS, "").split()),
+            index_digest=notes.get(INDEX_DIGEST, ""),
+            media_type=row.mediaType,
         )
     return found
 

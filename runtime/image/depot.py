@@ -7,7 +7,7 @@ layer, and ``layer.json``. All is made in ``tmp`` and renamed; what is there is 
 import os
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,12 +17,12 @@ import msgspec
 import trio
 
 from runtime import errors, mounting
-from runtime.image.ingest import Ingested, Source, Wanted, failure_of, ingest
+from runtime.image.ingest import Ingested, Wanted, failure_of, ingest
 from runtime.image.manifest import digest_of
 from runtime.image.untar import Limits
 
 T = TypeVar("T")
-UNPACKERS: Final = 4  # layers at a time, over all pulls: two cores cannot use more
+UNPACKERS: Final = 16  # over all pulls; a thread waits while its registry is slow
 DISK_THREADS: Final = 4
 SWEEP_S: Final = 30.0  # guess: removing one large layer takes seconds on a slow disk
 
@@ -48,7 +48,7 @@ class Depot:
         self._layers: dict[str, LayerInfo] = {}
         self._held: Counter[str] = Counter()
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
-        self._unpackers = trio.CapacityLimiter(UNPACKERS)
+        self.unpackers = trio.CapacityLimiter(UNPACKERS)
         self._threads = trio.CapacityLimiter(DISK_THREADS)
         self._serial = 0
 
@@ -118,7 +118,7 @@ class Depot:
             yield info
 
     async def add_layer(
-        self, source: Source, wanted: Wanted, hold: "Hold"
+        self, chunks: Iterator[bytes], wanted: Wanted, hold: "Hold"
     ) -> tuple[str, LayerInfo]:
         """Unpack a layer from a stream and commit it with its blob; returns its diff id.
 
@@ -131,10 +131,10 @@ class Depot:
         draft = self._draft()
 
         def work() -> Ingested:
-            return ingest(source, draft, wanted, self._limits)
+            return ingest(chunks, draft, wanted, self._limits)
 
         try:
-            made = await self.run("unpack layer", work, limiter=self._unpackers)
+            made = await self.run("unpack layer", work, limiter=self.unpackers)
             if wanted.diff_id:
                 return made.diff_id, await self._commit(draft, made, hold)
             async with self.making(made.diff_id, hold) as known:

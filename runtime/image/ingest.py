@@ -72,7 +72,7 @@ class Tally:
             yield chunk
 
 
-def ingest(source: Source, draft: Path, wanted: Wanted, limits: Limits) -> Ingested:
+def ingest(chunks: Iterator[bytes], draft: Path, wanted: Wanted, limits: Limits) -> Ingested:
     """Make ``draft/blob`` and ``draft/layer/fs`` from a stream.
 
     Raises:
@@ -81,7 +81,7 @@ def ingest(source: Source, draft: Path, wanted: Wanted, limits: Limits) -> Inges
     """
     (draft / "layer" / "fs").mkdir(mode=0o755, parents=True)
     (draft / "layer" / "fs").chmod(0o755)
-    head, chunks = peek(on_loop(source))
+    head, chunks = peek(chunks)
     form = form_of(head)
     # The layout knows three forms; a root filesystem in another one is kept as plain tar.
     known = form in MEDIA_TYPES

@@ -11,14 +11,17 @@ import msgspec
 import trio
 
 from runtime import errors
-from runtime.contract import Image, ImageConfig, RemovedImage
+from runtime.contract import Image, ImageConfig, Progress, RemovedImage
 from runtime.image.assemble import build_entry, one_layer_image, read_entry
-from runtime.image.catalog import Catalog, Entry, names_of, plan_removal
-from runtime.image.depot import Depot, Hold
-from runtime.image.ingest import Wanted
+from runtime.image.catalog import Catalog, Entry, Names, names_of, plan_removal
+from runtime.image.depot import Depot
+from runtime.image.ingest import Wanted, on_loop
+from runtime.image.load import load
 from runtime.image.manifest import parse_layout_index
-from runtime.image.platform import host_platform
+from runtime.image.platform import host_platform, parse_platform
+from runtime.image.pull import Gatherer, pull
 from runtime.image.reference import Reference, parse_reference
+from runtime.image.registry import RegistryOptions, open_registry
 from runtime.image.untar import Limits
 
 log = logging.getLogger(__name__)
@@ -31,28 +34,51 @@ class ImageStore:
     Args:
         root: the agent's root directory.
         limits: what one layer may ask of this host.
+        registry: how registries are asked.
     """
 
-    def __init__(self, root: Path, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, root: Path, *, limits: Limits | None = None, registry: RegistryOptions | None = None
+    ) -> None:
         self._root = root / "images"
         self._catalog = Catalog()
         self._used: set[str] = set()
-        self._depot = Depot(self._root, limits or Limits(), lambda key: key in self._used)
+        self._limits = limits or Limits()
+        self._depot = Depot(self._root, self._limits, lambda key: key in self._used)
         self._index_lock = trio.Lock()
         self._host = host_platform()
+        self._registry = registry or RegistryOptions()
 
     async def open(self) -> None:
         """Read the store and remove what an earlier, killed process left half-made."""
         await self._depot.open()
         rows = parse_layout_index(await self._depot.run("read index", self._read_index)).manifests
         catalog = Catalog()
-        sizes = {row.digest: row for row in rows}
         for digest, names in names_of(rows).items():
-            entry = await self._known(sizes[digest].digest, names)
+            entry = await self._known(digest, names)
             catalog = catalog.with_image(entry) if entry else catalog
         self._set(catalog)
         await self._depot.run("write layout", self._write_layout)
         await self._depot.sweep()
+
+    async def pull(self, ref: str, *, platform: str, progress: Callable[[Progress], None]) -> Image:
+        """Fetch ``ref`` (tag or digest) from its registry; ``platform`` "" is this host's."""
+        name = parse_reference(ref)
+        want = parse_platform(platform, self._host)
+        async with self._depot.hold() as hold, open_registry(name, self._registry) as registry:
+            into = Gatherer(depot=self._depot, hold=hold, report=progress)
+            entry = await pull(registry, name, want, exact=bool(platform), into=into)
+            (image,) = await self._adopt([entry])
+            return image
+
+    async def load(
+        self, chunks: AsyncIterator[bytes], *, progress: Callable[[Progress], None]
+    ) -> list[Image]:
+        """Take a ``docker save`` or OCI archive (tar, maybe gzip or zstd)."""
+        async with self._depot.hold() as hold:
+            into = Gatherer(depot=self._depot, hold=hold, report=progress)
+            entries = await load(source_of(chunks), self._host, self._limits, into)
+            return await self._adopt(entries)
 
     async def import_rootfs(
         self,
@@ -66,14 +92,16 @@ class ImageStore:
         """Make a one-layer image of a root filesystem tar; ``ref`` may be ""."""
         name = _taggable(ref) if ref else None
         async with self._depot.hold() as hold:
-            diff_id, layer = await self._depot.add_layer(source_of(chunks), Wanted(), hold)
+            diff_id, layer = await self._depot.add_layer(on_loop(source_of(chunks)), Wanted(), hold)
             manifest, body = one_layer_image(
                 config, diff_id, layer, platform=self._host, created=created, message=message
             )
             await self._depot.add_blob(body, hold)
             await self._depot.add_blob(manifest, hold)
-            entry = build_entry(manifest, body, self._depot, tags=(name.repo_tag,) if name else ())
-            return await self._adopt([entry], hold)
+            names = Names(tags=(name.repo_tag,) if name else ())
+            entry = build_entry(manifest, body, self._depot, names)
+            (image,) = await self._adopt([entry])
+            return image
 
     def ls(self) -> list[Image]:
         """All images, newest first."""
@@ -115,15 +143,15 @@ class ImageStore:
         """Unpacked layer directories, base first, for overlayfs."""
         return [self._depot.layer_path(diff_id) for diff_id in image.diff_ids]
 
-    async def _adopt(self, entries: list[Entry], hold: Hold) -> Image:
-        """Make gathered images part of the store, all at once; returns the last."""
+    async def _adopt(self, entries: list[Entry]) -> list[Image]:
+        """Make gathered images part of the store, all at once."""
         await self._depot.sync()
         async with self._index_lock:
             catalog = self._catalog
             for entry in entries:
                 catalog = catalog.with_image(entry)
             await self._save(catalog)
-        return self._catalog.entries[entries[-1].image.id].image
+        return [self._catalog.entries[entry.image.id].image for entry in entries]
 
     async def _save(self, catalog: Catalog) -> None:
         """Commit a catalog: on disk first, then for everybody; the caller has the lock."""
@@ -135,7 +163,7 @@ class ImageStore:
         self._catalog = catalog
         self._used = catalog.uses()
 
-    async def _known(self, digest: str, names: tuple[str, list[str], str]) -> Entry | None:
+    async def _known(self, digest: str, names: Names) -> Entry | None:
         """An image of index.json, None if it is not whole: then it is no image."""
         try:
             return await read_entry(self._depot, digest, names)

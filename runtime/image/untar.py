@@ -103,14 +103,14 @@ def untar(chunks: Iterator[bytes], into: Path, limits: Limits) -> Unpacked:
     source = Bytes(chunks)
     with Tree(into) as tree:
         layer = _Layer(tree, source, limits)
-        for entry in _entries(source):
+        for entry in read_entries(source):
             layer.add(entry)
         source.drain()
         tree.finish()
     return layer.done
 
 
-def _entries(source: Bytes) -> Iterator[tarfile.TarInfo]:
+def read_entries(source: Bytes) -> Iterator[tarfile.TarInfo]:
     """Parse headers with tarfile; everything odd it may raise on hostile bytes is Refused."""
     try:
         archive = tarfile.TarFile(fileobj=source, mode="r", encoding="utf-8")  # type: ignore[arg-type]

@@ -1,0 +1,330 @@
+"""A small HTTP/1.1 client on trio: kept connections, redirects, bounded waits."""
+
+import ipaddress
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+import h11
+import trio
+
+from runtime import errors
+
+RECEIVE_BYTES: Final = 256 << 10
+REDIRECTS: Final = 5
+IDLE_KEPT: Final = 4  # connections per origin
+LEFTOVER_MAX_BYTES: Final = 64 << 10  # read to keep a connection; above that a new one is cheaper
+CLOSE_S: Final = 2.0
+AGENT: Final = "nodeagent/0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions:
+    """How patient to be and whom to trust.
+
+    Args:
+        ca_file: further certificate authorities, PEM.
+        connect_s: for name look-up, connect and TLS together.
+        idle_s: without a single byte.
+    """
+
+    ca_file: Path | None = None
+    connect_s: float = 10.0
+    idle_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Whom we talk to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def netloc(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = {"https": 443, "http": 80}[self.scheme]
+        return host if self.port == default else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
+
+
+class NotTls(errors.Unavailable):
+    """The peer does not speak TLS."""
+
+
+class Connection:
+    """One kept connection; one request at a time."""
+
+    def __init__(self, stream: trio.abc.Stream, origin: Origin, idle_s: float) -> None:
+        self._stream = stream
+        self._idle_s = idle_s
+        self._http = h11.Connection(h11.CLIENT)
+        self.origin = origin
+        self.used = False
+
+    async def request(self, target: str, headers: Mapping[str, str]) -> h11.Response:
+        """Send a GET and return the head of the answer (Unavailable, Refused)."""
+        common = {"Host": self.origin.netloc, "User-Agent": AGENT, "Accept-Encoding": "identity"}
+        try:
+            request = h11.Request(
+                method="GET", target=target, headers=list({**common, **headers}.items())
+            )
+            data = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+        except h11.LocalProtocolError as exc:
+            raise errors.Refused("build request", target=target[:300], why=str(exc)) from exc
+        with self._translated(), trio.fail_after(self._idle_s):
+            await self._stream.send_all(data)
+        while True:
+            event = await self._next_event()
+            if isinstance(event, h11.Response):
+                return event
+            if not isinstance(event, h11.InformationalResponse):
+                raise errors.Unavailable("read answer", host=self.origin.netloc, why="closed")
+
+    async def receive(self) -> bytes:
+        """The next piece of the body, b"" at its end (Unavailable)."""
+        while True:
+            event = await self._next_event()
+            if isinstance(event, h11.Data):
+                if event.data:
+                    return bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                return b""
+            else:
+                raise errors.Unavailable("read answer", host=self.origin.netloc, why="closed")
+
+    def renew(self) -> bool:
+        """Make ready for a further request; False if the connection cannot take one."""
+        self.used = True
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            return True
+        return False
+
+    async def aclose(self) -> None:
+        with trio.move_on_after(CLOSE_S, shield=True):
+            await trio.aclose_forcefully(self._stream)
+
+    async def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        with self._translated():
+            while True:
+                event = self._http.next_event()
+                if event is not h11.NEED_DATA:
+                    return event
+                with trio.fail_after(self._idle_s):
+                    data = await self._stream.receive_some(RECEIVE_BYTES)
+                self._http.receive_data(bytes(data))
+
+    def _translated(self) -> "_Translated":
+        return _Translated(self.origin)
+
+
+class _Translated:
+    """Whatever breaks a connection is Unavailable: trying again may help."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        broken = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+        if isinstance(exc, (*broken, h11.RemoteProtocolError)):
+            why = str(exc) or type(exc).__name__
+            host = self._origin.netloc
+            raise errors.Unavailable("talk to registry", host=host, why=why) from exc
+
+
+@dataclass(slots=True, kw_only=True)
+class Response:
+    """An answer: its head, and the connection that still holds the body."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case; of doubles the first
+    connection: Connection
+    client: "Client"
+
+    async def receive(self) -> bytes:
+        """The next piece of the body, b"" at its end (Unavailable)."""
+        return await self.connection.receive()
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body; Refused above ``limit`` bytes."""
+        pieces = bytearray()
+        while piece := await self.receive():
+            pieces += piece
+            if len(pieces) > limit:
+                raise errors.Refused(
+                    "read answer", host=self.connection.origin.netloc, why="too long", limit=limit
+                )
+        return bytes(pieces)
+
+    async def aclose(self) -> None:
+        """Give the connection back if it is worth keeping, else close it."""
+        await self.client.give_back(self.connection)
+
+
+class Client:
+    """Connections to registries and those they redirect to; lives as long as one pull."""
+
+    def __init__(self, options: HttpOptions) -> None:
+        self._options = options
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._tls_lock = trio.Lock()
+
+    async def aclose(self) -> None:
+        """Close all idle connections."""
+        for connections in self._idle.values():
+            while connections:
+                await connections.pop().aclose()
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> Response:
+        """GET with redirects; the caller closes the answer.
+
+        Credentials go to the first origin only. Plain HTTP is for loopback, and only if the first
+        origin is there too: else a registry could make us ask our own host's services.
+        """
+        first, _ = split_url(url)
+        for _ in range(REDIRECTS + 1):
+            origin, target = split_url(url)
+            if origin.scheme != "https" and not (is_loopback(origin) and is_loopback(first)):
+                raise errors.Refused("fetch", url=url[:300], why="plain HTTP to another host")
+            allowed = {
+                key: value
+                for key, value in headers.items()
+                if origin == first or key != "Authorization"
+            }
+            response = await self._ask(origin, target, allowed)
+            location = response.headers.get("location", "")
+            if response.status not in {301, 302, 303, 307, 308} or not location:
+                return response
+            await response.aclose()
+            url = urljoin(url, location)
+        raise errors.Refused("fetch", host=first.netloc, why="too many redirects")
+
+    async def probe(self, origin: Origin) -> None:
+        """Connect and keep the connection (NotTls, Unavailable)."""
+        self._keep(await self._connect(origin))
+
+    async def give_back(self, connection: Connection) -> None:
+        """Keep a connection whose answer was read to its end, close any other."""
+        if connection.renew() and len(self._idle.get(connection.origin, [])) < IDLE_KEPT:
+            self._keep(connection)
+        else:
+            await connection.aclose()
+
+    def _keep(self, connection: Connection) -> None:
+        self._idle.setdefault(connection.origin, []).append(connection)
+
+    async def _ask(self, origin: Origin, target: str, headers: Mapping[str, str]) -> Response:
+        """Send on a kept connection, or a new one if the peer closed that meanwhile."""
+        while True:
+            kept = self._idle.get(origin)
+            connection = kept.pop() if kept else await self._connect(origin)
+            try:
+                head = await connection.request(target, headers)
+            except errors.Unavailable:
+                await connection.aclose()
+                if not connection.used:
+                    raise
+            except BaseException:
+                await connection.aclose()
+                raise
+            else:
+                return Response(
+                    status=head.status_code,
+                    headers=_headers(head),
+                    connection=connection,
+                    client=self,
+                )
+
+    async def _connect(self, origin: Origin) -> Connection:
+        doing = "connect to registry"
+        try:
+            with trio.fail_after(self._options.connect_s):
+                return Connection(await self._stream(origin), origin, self._options.idle_s)
+        except trio.BrokenResourceError as exc:
+            why = str(exc.__cause__ or exc) or "closed"
+            distrusted = isinstance(exc.__cause__, ssl.SSLCertVerificationError)
+            kind = errors.Refused if distrusted else NotTls
+            raise kind(doing, host=origin.netloc, why=why) from exc
+        except trio.TooSlowError as exc:
+            why = f"no answer within {self._options.connect_s:g} s"
+            raise errors.Unavailable(doing, host=origin.netloc, why=why) from exc
+        except OSError as exc:
+            why = exc.strerror or str(exc)
+            raise errors.Unavailable(doing, host=origin.netloc, why=why) from exc
+
+    async def _stream(self, origin: Origin) -> trio.abc.Stream:
+        stream = await trio.open_tcp_stream(origin.host, origin.port)
+        if origin.scheme == "http":
+            return stream
+        try:
+            secure = trio.SSLStream(
+                stream,
+                await self._context(),
+                server_hostname=origin.host,
+                https_compatible=True,
+            )
+            await secure.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return secure
+
+    async def _context(self) -> ssl.SSLContext:
+        """Read the authorities once, in a thread: it takes some 20 ms."""
+        async with self._tls_lock:
+            if self._tls is None:
+                self._tls = await trio.to_thread.run_sync(_trust, self._options.ca_file)
+            return self._tls
+
+
+def split_url(url: str) -> tuple[Origin, str]:
+    """Take a URL apart (Refused)."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        raise errors.Refused("read URL", url=url[:300], why=str(exc)) from exc
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise errors.Refused("read URL", url=url[:300], why="not a plain http or https URL")
+    default = 443 if parts.scheme == "https" else 80
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Origin(scheme=parts.scheme, host=parts.hostname, port=port or default), target
+
+
+def is_loopback(origin: Origin) -> bool:
+    """Whether it is this host by its name alone: no look-up that somebody could influence."""
+    if origin.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(origin.host).is_loopback
+    except ValueError:
+        return False
+
+
+def _headers(head: h11.Response) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in head.headers:
+        found.setdefault(key.decode("latin-1"), value.decode("latin-1"))
+    return found
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context()
+        if ca_file is not None:
+            context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise errors.Invalid("read certificate authorities", file=str(ca_file)) from exc
+    return context
