@@ -1,0 +1,130 @@
+"""quickstart, again, and uninstall: in a namespace and below one directory, as a user runs them."""
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.harness import leftovers
+from tests.system.harness.agent import CHECKOUT, child_environment
+from tests.system.harness.namespace import Namespace, open_namespace
+
+INSTALL_S = 300.0
+CONSTRAINTS = CHECKOUT / "packaging/constraints.txt"
+CGROUP = "/nt-quickstart"
+
+
+@pytest.fixture(scope="module")
+def wheels() -> Iterator[Path]:
+    """All that pip will ask for, fetched from here: the namespace has no way out."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
+    with tempfile.TemporaryDirectory(prefix="nt-wheels-") as top:
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--dest", top, "-c", str(CONSTRAINTS)]
+        asked = ["setuptools", "wheel", *project["dependencies"]]
+        done = subprocess.run([*pip, *asked], capture_output=True, text=True, timeout=INSTALL_S)
+        assert done.returncode == 0, done.stderr
+        yield Path(top)
+
+
+class Installation:
+    """One prefix, with the scripts of the checkout run on it inside a namespace."""
+
+    def __init__(self, space: Namespace, base: Path, wheels: Path) -> None:
+        self.space = space
+        self.base = base
+        self.prefix = base / "run"
+        self._environment = child_environment() | {
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(wheels),
+            "PIP_CONFIG_FILE": "/dev/null",
+            "TMPDIR": str(base),
+        }
+        del self._environment["PYTHONPATH"]
+
+    def script(self, name: str, *args: str) -> "subprocess.CompletedProcess[str]":
+        argv = [str(CHECKOUT / "packaging" / name), "--prefix", str(self.prefix), *args]
+        return subprocess.run(
+            self.space.argv(*argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=INSTALL_S,
+            env=self._environment,
+        )
+
+    def succeed(self, name: str, *args: str) -> str:
+        done = self.script(name, *args)
+        assert done.returncode == 0, f"{done.stdout}\n{self.log_tail()}"
+        return done.stdout
+
+    def configure(self) -> None:
+        """Own cgroups, so that an agent of the host is not touched."""
+        config = self.prefix / "etc/nodeagent.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f'cgroup_parent = "{CGROUP}"\n', encoding="utf-8")
+
+    def snapshot(self) -> leftovers.Snapshot:
+        return leftovers.read_snapshot(self.space, self.base, CGROUP)
+
+    def log_tail(self) -> str:
+        log = self.prefix / "nodeagent.log"
+        return log.read_text("utf-8", "replace")[-4000:] if log.exists() else ""
+
+
+@pytest.fixture
+def installation(wheels: Path) -> Iterator[Installation]:
+    with open_namespace() as space, tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp") as top:
+        made = Installation(space, Path(top), wheels)
+        try:
+            yield made
+        finally:
+            made.script("uninstall")
+
+
+@pytest.mark.timeout(900)
+def test_quickstart_twice_then_uninstall_leaves_nothing(installation: Installation) -> None:
+    before = installation.snapshot()
+    installation.configure()
+    first = installation.succeed("quickstart")
+    assert "client fetched http://web/ by name" in first
+    assert "the data is still there" in first
+    assert "agent killed with -9" in first
+    assert "http://127.0.0.1:9323/metrics" in first
+    second = installation.succeed("quickstart")
+    assert "is up to date" in second
+    assert "stays as it is" in second
+    assert "nothing of it is left" in installation.succeed("uninstall")
+    assert not installation.prefix.exists()
+    leftovers.wait_for(before, installation.snapshot)
+
+
+@pytest.mark.timeout(900)
+def test_kept_data_is_there_after_a_new_installation(installation: Installation) -> None:
+    installation.configure()
+    installation.succeed("quickstart")
+    assert "kept:" in installation.succeed("uninstall", "--keep-data")
+    assert leftovers.mounts_below(installation.base) == []
+    assert leftovers.pids_of(installation.base, CGROUP) == []
+    assert "was already here" in installation.succeed("quickstart")
+
+
+def test_an_unknown_option_is_refused(installation: Installation) -> None:
+    done = installation.script("quickstart", "--frobnicate")
+    assert done.returncode == 1
+    assert "unknown option --frobnicate" in done.stdout
+
+
+def test_a_broken_config_is_named_with_the_place_of_the_log(installation: Installation) -> None:
+    installation.configure()
+    config = installation.prefix / "etc/nodeagent.toml"
+    config.write_text("no_such_key = 1\n", encoding="utf-8")
+    done = installation.script("quickstart", "--no-demo")
+    assert done.returncode == 1
+    assert "did not become ready" in done.stdout
+    assert "no_such_key" in done.stdout
+    assert f"{installation.prefix}/nodeagent.log" in done.stdout
