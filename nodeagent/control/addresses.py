@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
 
-from netdrivers.contract import IPAddress, IPNetwork
 from netdrivers.ipam import free_address, host_count
+
+from netdrivers.contract import IPAddress, IPNetwork
 from nodeagent.control.inventory import Inventory
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import EndpointRequest
@@ -61,15 +62,13 @@ class Addresses:
 
     def _next(self, network: NetworkRecord, net: IPNetwork, subnet: SubnetRequest) -> IPAddress:
         pool = ip_network(subnet.ip_range) if subnet.ip_range else net
-        address = free_address(
+        address: IPAddress = free_address(
             net, pool=pool, used=self.used(network), after=self._last.get((network.id, net))
         )
         self._last[network.id, net] = address
         return address
 
-    def _wanted(
-        self, network: NetworkRecord, net: IPNetwork, text: str, field: str
-    ) -> IPAddress:
+    def _wanted(self, network: NetworkRecord, net: IPNetwork, text: str, field: str) -> IPAddress:
         try:
             address = ip_address(text)
         except ValueError as exc:

@@ -25,7 +25,7 @@ from nodeagent.control.desired import PREDEFINED
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes, wanted_ports
 from nodeagent.control.times import build_time, parse_time
-from nodeagent.control.views import container_row, container_view, state_view, status
+from nodeagent.control.views import Surroundings, container_row, container_view, state_view, status
 from nodeagent.control.volumes import Volumes, spec
 from nodeagent.errors import Conflict, Invalid, Missing
 from nodeagent.model.container import (
@@ -124,9 +124,7 @@ class Containers:
             if port.host_ip:
                 ipam.parse_address(port.host_ip, field=f"ports[{n}].host_ip")
 
-    def _new_volumes(
-        self, record: ContainerRecord, request: ContainerCreate
-    ) -> list[VolumeRecord]:
+    def _new_volumes(self, record: ContainerRecord, request: ContainerCreate) -> list[VolumeRecord]:
         options = {each.source: each.volume_options for each in request.mounts if each.source}
         found: dict[str, VolumeRecord] = {}
         for mount in record.mounts:
@@ -217,9 +215,7 @@ class Containers:
             current = self._parts.inventory.containers[record.id]
             await self._parts.inventory.put(msgspec.structs.replace(current, name=new_name))
         self._sandboxes.publish_names()
-        self._parts.events.publish(
-            "container", "rename", record.id, new_name, oldName=record.name
-        )
+        self._parts.events.publish("container", "rename", record.id, new_name, oldName=record.name)
 
     def ls(self, *, everything: bool, filters: dict[str, list[str]]) -> list[ContainerRow]:
         """Containers, newest first."""
@@ -236,8 +232,7 @@ class Containers:
         now = self._parts.now()
         networks = self._parts.inventory.networks
         return [
-            container_row(record, networks, **self._flags(record.id), now=now)
-            for record in records
+            container_row(record, networks, **self._flags(record.id), now=now) for record in records
         ]
 
     def _passes(self, record: ContainerRecord, filters: dict[str, list[str]]) -> bool:
@@ -246,7 +241,7 @@ class Containers:
         joined = {networks[id_].name for id_ in record.endpoints} | set(record.endpoints)
         mounted = {word for each in record.mounts for word in (each.name, each.target)}
         exited = str(record.exit_code) if record.phase == "exited" else ""
-        one_of = {
+        one_of: dict[str, set[str]] = {
             "status": {state},
             "network": joined or {record.network_mode},
             "ancestor": {record.image_name, record.image_id, record.image_id[7:19],
@@ -278,17 +273,17 @@ class Containers:
 
     def _view(self, record: ContainerRecord) -> ContainerView:
         settings = self._parts.settings
-        return container_view(
-            record,
-            self._parts.inventory.networks,
-            self._image(record),
-            self._sources(record),
-            state=state_view(record, pid=self.pid_of(record.id), **self._flags(record.id)),
+        state = state_view(record, pid=self.pid_of(record.id), **self._flags(record.id))
+        around = Surroundings(
+            networks=self._parts.inventory.networks,
+            image=self._image(record),
+            sources=self._sources(record),
             etc=settings.root / "containers" / record.id / "etc",
             run=settings.run,
             log_path=self._parts.runtime.log_path(record.id),
             live=self._sandboxes.is_live(record.id),
         )
+        return container_view(record, state, around)
 
     def _image(self, record: ContainerRecord) -> Image | None:
         try:

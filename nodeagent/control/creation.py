@@ -13,7 +13,18 @@ HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?")
 EXPOSE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LEFT = ("bold", "calm", "clear", "deft", "eager", "fair", "fleet", "kind", "lucid", "quiet")
-RIGHT = ("anchor", "badger", "cedar", "comet", "delta", "ember", "falcon", "harbor", "lagoon", "otter")
+RIGHT = (
+    "anchor",
+    "badger",
+    "cedar",
+    "comet",
+    "delta",
+    "ember",
+    "falcon",
+    "harbor",
+    "lagoon",
+    "otter",
+)
 
 
 def check_name(name: str, *, field: str = "name") -> None:
@@ -84,7 +95,9 @@ def resolve_mounts(
     Raises:
         Invalid: a relative or doubled target, a bind without source.
     """
-    records = [_mount_record(f"mounts[{n}]", each, new_name) for n, each in enumerate(request.mounts)]
+    records = [
+        _mount_record(f"mounts[{n}]", each, new_name) for n, each in enumerate(request.mounts)
+    ]
     targets = [record.target for record in records]
     for n, target in enumerate(targets):
         if target in targets[:n]:

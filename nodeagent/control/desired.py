@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 
-from nodeagent.model.container import ContainerRecord, EndpointRecord, PortBinding
-from nodeagent.model.network import NetworkRecord
 from netdrivers.contract import (
     Desired,
     DnsTable,
@@ -17,6 +15,8 @@ from netdrivers.contract import (
     SandboxSpec,
     SubnetSpec,
 )
+from nodeagent.model.container import ContainerRecord, EndpointRecord, PortBinding
+from nodeagent.model.network import NetworkRecord
 
 PREDEFINED = "bridge"  # the default network: no names on it, as in Docker
 

@@ -35,7 +35,7 @@ def build_hostname(record: ContainerRecord) -> str:
 
 
 def build_resolv_conf(record: ContainerRecord, host: str) -> str:
-    """Our name server with the host's search list; the host's own file where names are the host's."""
+    """Our name server with the host's search list; or the host's own file."""
     if not has_sandbox(record) or not record.endpoints:
         return host
     search = record.request.dns_search or _words(host, "search")

@@ -1,29 +1,46 @@
 """What happens, for whoever listens: a bounded history and bounded subscribers."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import trio
 
 from nodeagent.model.system import Event
 
-HISTORY = 4096  # events kept for --since; a guess, about 2 MB at most
-QUEUE = 1024  # events a slow subscriber may lag behind before the oldest are dropped
+HISTORY = 4096  # events kept for --since, and for a slow subscriber; a guess, some 2 MB each
 
 
-class _Subscriber:
-    """A queue that drops its oldest entry when full, and counts."""
+class Subscriber:
+    """A queue that drops its oldest entry when full, and says so."""
 
-    def __init__(self) -> None:
-        self.queue: deque[Event] = deque(maxlen=QUEUE)
-        self.wake = trio.Event()
-        self.dropped = 0
+    def __init__(self, history: list[Event]) -> None:
+        self._queue: deque[Event] = deque(history, maxlen=HISTORY)
+        self._wake = trio.Event()
+        self._dropped = 0
 
     def put(self, event: Event) -> None:
-        self.dropped += len(self.queue) == QUEUE
-        self.queue.append(event)
-        self.wake.set()
+        """Add an event; never blocks."""
+        self._dropped += len(self._queue) == HISTORY
+        self._queue.append(event)
+        self._wake.set()
+
+    async def receive(self) -> Event:
+        """The next event; after a loss first an ``events-dropped`` one with the count."""
+        while not self._queue:
+            self._wake = trio.Event()
+            await self._wake.wait()
+        if not self._dropped:
+            return self._queue.popleft()
+        count, self._dropped = self._dropped, 0
+        return Event(
+            time_ns=self._queue[0].time_ns,
+            type="agent",
+            action="events-dropped",
+            id="",
+            name="",
+            attributes={"count": str(count)},
+        )
 
 
 class Events:
@@ -32,7 +49,7 @@ class Events:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._history: deque[Event] = deque(maxlen=HISTORY)
-        self._subscribers: set[_Subscriber] = set()
+        self._subscribers: set[Subscriber] = set()
 
     def publish(self, type_: str, action: str, id_: str, name: str, **attributes: str) -> None:
         """Tell everybody; never blocks."""
@@ -53,37 +70,11 @@ class Events:
         return [event for event in self._history if event.time_ns >= since_ns]
 
     @contextmanager
-    def _subscribed(self) -> Iterator[_Subscriber]:
-        subscriber = _Subscriber()
+    def subscribe(self, since_ns: int) -> Iterator[Subscriber]:
+        """Remembered events from ``since_ns`` on, then new ones."""
+        subscriber = Subscriber(self.history(since_ns))
         self._subscribers.add(subscriber)
         try:
             yield subscriber
         finally:
             self._subscribers.discard(subscriber)
-
-    async def follow(self, since_ns: int) -> AsyncIterator[Event]:
-        """Remembered events from ``since_ns`` on, then new ones until cancelled.
-
-        A subscriber that lags more than 1,024 events gets an ``agent``/``events-dropped`` event.
-        """
-        with self._subscribed() as subscriber:
-            for event in self.history(since_ns):
-                yield event
-            while True:
-                await subscriber.wake.wait()
-                subscriber.wake = trio.Event()
-                if subscriber.dropped:
-                    yield self._lag(subscriber)
-                while subscriber.queue:
-                    yield subscriber.queue.popleft()
-
-    def _lag(self, subscriber: _Subscriber) -> Event:
-        count, subscriber.dropped = subscriber.dropped, 0
-        return Event(
-            time_ns=int(self._now() * 1e9),
-            type="agent",
-            action="events-dropped",
-            id="",
-            name="",
-            attributes={"count": str(count)},
-        )

@@ -148,13 +148,13 @@ class Lifecycle:
         """Start again after the back-off, unless somebody stopped, started or removed it."""
         ran_s = parse_time(record.finished_at) - parse_time(record.started_at)
         life.delay_s = next_delay_s(life.delay_s, ran_s=ran_s)
-        life.restarting = trio.CancelScope()
-        with life.restarting:
+        life.restarting = scope = trio.CancelScope()
+        with scope:
             await trio.sleep(life.delay_s)
         async with life.lock:
-            life.restarting, cancelled = None, life.restarting.cancelled_caught
+            life.restarting = None
             current = self._parts.inventory.containers.get(record.id)
-            if cancelled or current is None or current.phase != "exited":
+            if scope.cancelled_caught or current is None or current.phase != "exited":
                 return
             current = await self._put(current, restart_count=current.restart_count + 1)
             try:
@@ -358,7 +358,7 @@ class Lifecycle:
         async with self._life(id_).lock:
             record = self._find(id_)
             target = self._parts.inventory.network(network)
-            if record.network_mode in {"host"} or record.network_mode.startswith("container:"):
+            if record.network_mode == "host" or record.network_mode.startswith("container:"):
                 raise Invalid(
                     "a container in this network mode joins no network",
                     field="container", network_mode=record.network_mode,

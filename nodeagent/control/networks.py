@@ -17,8 +17,13 @@ from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.times import build_time
 from nodeagent.control.views import network_row, network_view
 from nodeagent.errors import Busy, Invalid, Refused
-from nodeagent.model.network import NetworkCreate, NetworkRecord, NetworkRow, NetworkView
-from nodeagent.model.network import SubnetRequest
+from nodeagent.model.network import (
+    NetworkCreate,
+    NetworkRecord,
+    NetworkRow,
+    NetworkView,
+    SubnetRequest,
+)
 from nodeagent.model.volume import Pruned
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
@@ -57,7 +62,9 @@ class Networks:
             )
         if request.driver not in self._drivers:
             raise Invalid(
-                "no such network driver", field="driver", value=request.driver,
+                "no such network driver",
+                field="driver",
+                value=request.driver,
                 have=sorted(self._drivers),
             )
         with self._parts.inventory.reserve("network", request.name):
@@ -105,7 +112,9 @@ class Networks:
             if clash is not None:
                 raise Invalid(
                     "the subnet overlaps one that is in use on this host; choose another",
-                    field=f"subnets[{n}].subnet", value=asked.subnet, overlaps=str(clash),
+                    field=f"subnets[{n}].subnet",
+                    value=asked.subnet,
+                    overlaps=str(clash),
                 )
             used.append(subnet)
             chosen.append(self._check_subnet(asked, subnet, f"subnets[{n}]"))
@@ -133,7 +142,8 @@ class Networks:
             if pool.version != net.version or not (net[0] <= pool[0] and pool[-1] <= net[-1]):
                 raise Invalid(
                     "the range is not inside the subnet",
-                    field=f"{field}.ip_range", value=asked.ip_range,
+                    field=f"{field}.ip_range",
+                    value=asked.ip_range,
                 )
         gateway = str(ip_address(asked.gateway)) if asked.gateway else str(ipam.gateway(net))
         return msgspec.structs.replace(asked, subnet=str(net), gateway=gateway)
@@ -166,7 +176,8 @@ class Networks:
             raise Busy(
                 f"network has endpoints of {', '.join(sorted(m.name for m in members))}; "
                 "disconnect them first",
-                field="name", name=name,
+                field="name",
+                name=name,
             )
         await self._finish_rm(record)
         self._parts.events.publish("network", "destroy", record.id, record.name)
@@ -208,10 +219,7 @@ class Networks:
                 record,
                 [m for m in inventory.members(record.id) if self._sandboxes.is_live(m.id)],
                 [self._addresses.count(record, subnet) for subnet in record.subnets],
-                [
-                    str(each)
-                    for each in self._drivers[record.driver].network(network_spec(record))
-                ],
+                [str(each) for each in self._drivers[record.driver].network(network_spec(record))],
             )
             for record in found
         ]

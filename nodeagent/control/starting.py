@@ -138,9 +138,7 @@ class Starter:
             owner = self._parts.inventory.container(record.network_mode.partition(":")[2])
         covered = {mount.target for mount in record.mounts}
         return [
-            MountPoint(
-                type="bind", source=str(self._etc_dir(owner) / name), target=f"/etc/{name}"
-            )
+            MountPoint(type="bind", source=str(self._etc_dir(owner) / name), target=f"/etc/{name}")
             for name in ETC
             if f"/etc/{name}" not in covered
         ]

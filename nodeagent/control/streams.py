@@ -95,9 +95,7 @@ class Streams:
             async with self._parts.runtime.attach(record.id) as session:
                 if waiting is not None:
                     waiting.joined.set()
-                return await self._relay(
-                    session, caller, stdin=stdin, end=lambda: wait(record.id)
-                )
+                return await self._relay(session, caller, stdin=stdin, end=lambda: wait(record.id))
         finally:
             if waiting is not None:
                 waiting.joined.set()

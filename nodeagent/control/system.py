@@ -2,11 +2,12 @@
 
 import platform
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from nodeagent.control import hostinfo
+from nodeagent.control.events import Subscriber
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time, parse_since
@@ -108,9 +109,14 @@ class System:
         return await trio.to_thread.run_sync(walk) if upper.is_dir() else 0
 
     async def events(
-        self, *, since: str, until: str, filters: dict[str, list[str]]
-    ) -> AsyncIterator[Event]:
-        """Events that pass the filters; ends at ``until``."""
+        self,
+        send: Callable[[Event], Awaitable[None]],
+        *,
+        since: str,
+        until: str,
+        filters: dict[str, list[str]],
+    ) -> None:
+        """Send events that pass the filters; returns at ``until``."""
         for key in filters:
             if key not in FILTERS:
                 raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
@@ -120,18 +126,19 @@ class System:
         if end is not None and end <= now:
             for event in self._parts.events.history(int(start * 1e9)):
                 if event.time_ns <= end * 1e9 and _passes(event, filters):
-                    yield event
+                    await send(event)
             return
         deadline = trio.current_time() + (end - now if end is not None else float("inf"))
-        stream = self._parts.events.follow(int(start * 1e9))
-        while True:
-            with trio.move_on_at(deadline) as scope:
-                event = await anext(stream)
-            if scope.cancelled_caught:
-                await stream.aclose()  # type: ignore[attr-defined]
-                return
-            if _passes(event, filters):
-                yield event
+        with self._parts.events.subscribe(int(start * 1e9)) as subscriber:
+            while (event := await _before(deadline, subscriber)) is not None:
+                if _passes(event, filters):
+                    await send(event)
+
+
+async def _before(deadline: float, subscriber: Subscriber) -> Event | None:
+    with trio.move_on_at(deadline):
+        return await subscriber.receive()
+    return None
 
 
 def _passes(event: Event, filters: dict[str, list[str]]) -> bool:

@@ -22,7 +22,7 @@ def parse_time(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time; 0 for "" and "never"."""
     if text in {"", NEVER}:
         return 0.0
-    value = datetime.fromisoformat(_FRACTION.sub(r".\1", text).replace("Z", "+00:00"))
+    value = datetime.fromisoformat(_FRACTION.sub(r".\1", text))
     return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
 
 

@@ -1,6 +1,7 @@
 """Records as Docker's clients expect to see them. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Literal
@@ -50,9 +51,7 @@ def status(record: ContainerRecord, *, paused: bool, restarting: bool) -> Status
             return "created"
 
 
-def status_text(
-    record: ContainerRecord, *, paused: bool, restarting: bool, now: float
-) -> str:
+def status_text(record: ContainerRecord, *, paused: bool, restarting: bool, now: float) -> str:
     """``Up 3 minutes``, ``Exited (0) 2 hours ago``, ``Created``."""
     if record.phase == "running":
         up = f"Up {build_ago(now - parse_time(record.started_at))}"
@@ -64,8 +63,12 @@ def status_text(
 
 
 def container_row(
-    record: ContainerRecord, networks: Mapping[str, NetworkRecord], *, paused: bool,
-    restarting: bool, now: float
+    record: ContainerRecord,
+    networks: Mapping[str, NetworkRecord],
+    *,
+    paused: bool,
+    restarting: bool,
+    now: float,
 ) -> ContainerRow:
     """One line of ``container ls``."""
     running = record.phase == "running"
@@ -89,9 +92,7 @@ def container_row(
     )
 
 
-def state_view(
-    record: ContainerRecord, *, paused: bool, restarting: bool, pid: int
-) -> StateView:
+def state_view(record: ContainerRecord, *, paused: bool, restarting: bool, pid: int) -> StateView:
     """``State`` of inspect."""
     return StateView(
         status=status(record, paused=paused, restarting=restarting),
@@ -236,19 +237,23 @@ def _host_config(record: ContainerRecord) -> HostConfigView:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a container's view needs from around its record."""
+
+    networks: Mapping[str, NetworkRecord]
+    image: Image | None
+    sources: Mapping[str, str]  # host path by mount target
+    etc: Path
+    run: Path
+    log_path: Path
+    live: bool
+
+
 def container_view(
-    record: ContainerRecord,
-    networks: Mapping[str, NetworkRecord],
-    image: Image | None,
-    sources: Mapping[str, str],
-    *,
-    state: StateView,
-    etc: Path,
-    run: Path,
-    log_path: Path,
-    live: bool,
+    record: ContainerRecord, state: StateView, around: Surroundings
 ) -> ContainerView:
-    """One element of ``container inspect``. ``sources``: host path by mount target."""
+    """One element of ``container inspect``."""
     return ContainerView(
         id=record.id,
         created=record.created,
@@ -256,18 +261,20 @@ def container_view(
         args=record.args[1:],
         state=state,
         image=record.image_id,
-        resolv_conf_path=str(etc / "resolv.conf"),
-        hostname_path=str(etc / "hostname"),
-        hosts_path=str(etc / "hosts"),
-        log_path=str(log_path),
+        resolv_conf_path=str(around.etc / "resolv.conf"),
+        hostname_path=str(around.etc / "hostname"),
+        hosts_path=str(around.etc / "hosts"),
+        log_path=str(around.log_path),
         name=f"/{record.name}",
         restart_count=record.restart_count,
         driver="overlay2",
-        platform=image.os if image else "linux",
-        mounts=[mount_view(each, sources.get(each.target, each.source)) for each in record.mounts],
-        config=_config(record, image),
+        platform=around.image.os if around.image else "linux",
+        mounts=[
+            mount_view(each, around.sources.get(each.target, each.source)) for each in record.mounts
+        ],
+        config=_config(record, around.image),
         host_config=_host_config(record),
-        network_settings=_settings(record, networks, run, live=live),
+        network_settings=_settings(record, around.networks, around.run, live=around.live),
     )
 
 

@@ -320,10 +320,7 @@ class Bindings:
         return await self._use.system.df()
 
     async def system_events(self, p: s.EventsParams, call: Call) -> s.Done:
-        events = self._use.system.events(since=p.since, until=p.until, filters=p.filters)
-        async with aclosing(events) as stream:
-            async for event in stream:
-                await call.send(event)
+        await self._use.system.events(call.send, since=p.since, until=p.until, filters=p.filters)
         return DONE
 
     async def system_ping(self, _p: s.Nothing, _call: Call) -> s.Done:

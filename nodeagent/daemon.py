@@ -1,0 +1,207 @@
+"""The composition root: the only place that names concrete classes and starts tasks."""
+
+import argparse
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import trio
+
+from netdrivers.dns.server import DnsServer
+from netdrivers.engine import Engine
+from netdrivers.registry import load_drivers as load_network_drivers
+from nodeagent.config import Config, load_config
+from nodeagent.control.addresses import Addresses
+from nodeagent.control.containers import Containers
+from nodeagent.control.events import Events
+from nodeagent.control.imaging import Imaging
+from nodeagent.control.inventory import Inventory
+from nodeagent.control.lifecycle import Lifecycle
+from nodeagent.control.networks import Networks
+from nodeagent.control.parts import Parts, Settings
+from nodeagent.control.reconcile import Reconciler
+from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.startup import Startup
+from nodeagent.control.streams import Streams
+from nodeagent.control.system import System
+from nodeagent.control.volumes import Volumes
+from nodeagent.errors import AgentError, Conflict
+from nodeagent.logs import set_up_logs
+from nodeagent.metrics.observed import Observed
+from nodeagent.metrics.server import serve_metrics
+from nodeagent.notify import Notifier
+from nodeagent.rpc.bindings import Bindings, UseCases
+from nodeagent.rpc.server import serve_rpc
+from nodeagent.state.sqlite import open_store
+from runtime.container.lifecycle import ContainerRuntime
+from runtime.image.store import ImageStore
+from runtime.rootfs import OverlayRoots
+from voldrivers.copyup import TreeCopyUp
+from voldrivers.registry import load_drivers as load_volume_drivers
+
+log = logging.getLogger(__name__)
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Flags of ``nodeagent serve``; they override the configuration file."""
+    parser = argparse.ArgumentParser(prog="nodeagent serve", description="Run the agent.")
+    parser.add_argument("--config", type=Path, default=None, help="TOML file")
+    parser.add_argument("--root", type=Path, default=None, help="data (default /var/lib/nodeagent)")
+    parser.add_argument("--run", type=Path, default=None, help="run time (default /run/nodeagent)")
+    parser.add_argument("--metrics-listen", default=None, help="HOST:PORT, or empty for none")
+    parser.add_argument("--log-level", default=None, help="debug, info, warning or error")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the agent until SIGTERM or SIGINT; the exit code."""
+    args = parse_args(argv)
+    try:
+        config = load_config(
+            args.config, root=args.root, run=args.run, metrics_listen=args.metrics_listen,
+            log_level=args.log_level,
+        )  # fmt: skip
+    except AgentError as exc:
+        sys.stderr.write(f"nodeagent: {exc}\n")
+        return 2
+    set_up_logs(level=config.log.level, format=config.log.format)
+    try:
+        trio.run(serve, config)
+    except* Exception as group:
+        for exc in _leaves(group):
+            log.error("the agent cannot go on", exc_info=exc, extra={"error": str(exc)})
+        return 1
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from _leaves(exc)
+        else:
+            yield exc
+
+
+@contextmanager
+def _owned(*directories: Path) -> Iterator[None]:
+    """Hold both directories; a second agent on either is refused."""
+    held: list[int] = []
+    try:
+        for directory in directories:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+            fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            held.append(fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise Conflict("another agent uses the directory", path=str(directory)) from exc
+        yield
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+async def serve(config: Config) -> None:
+    """Build everything, converge, serve, until a signal; running containers stay."""
+    notifier = Notifier(os.environ)
+    with (
+        _owned(config.root, config.run),
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+    ):
+        async with _parts(config) as parts, trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on, signals, nursery.cancel_scope)
+            await _run(config, parts, notifier, nursery)
+        notifier.tell("STOPPING=1")
+    log.info("stopped, containers run on")
+
+
+async def _stop_on(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for number in signals:
+        log.info("stopping", extra={"signal": signal.Signals(number).name})
+        scope.cancel()
+        return
+
+
+@asynccontextmanager
+async def _parts(config: Config) -> AsyncIterator[Parts]:
+    async with open_store(config.root / "state.db", synchronous=config.state.synchronous) as store:
+        inventory = Inventory(store)
+        await inventory.load()
+        engine = Engine(config.run, agent_id=config.agent_id)
+        runtime = ContainerRuntime(
+            config.root,
+            config.run,
+            cgroup_parent=config.container.cgroup_parent,
+            runtime=config.container.runtime,
+        )
+        await engine.open()
+        await runtime.open()
+        yield Parts(
+            settings=_settings(config),
+            inventory=inventory,
+            events=Events(time.time),  # noqa: TID251  the one clock, handed to everybody
+            images=ImageStore(config.root),
+            roots=OverlayRoots(config.root),
+            runtime=runtime,
+            engine=engine,
+            names=DnsServer(),
+            volume_drivers=load_volume_drivers(config.root),
+            copy_up=TreeCopyUp(),
+            now=time.time,  # noqa: TID251
+            new_id=lambda: secrets.token_hex(32),
+        )
+
+
+def _settings(config: Config) -> Settings:
+    return Settings(
+        root=config.root,
+        run=config.run,
+        agent_id=config.agent_id,
+        metrics_address=config.metrics.listen,
+        pools=tuple((pool.base, pool.size) for pool in config.network.pools),
+        publish_addresses=tuple(config.network.default_publish_address),
+        dns_upstreams=tuple(config.network.dns_upstreams),
+        mtu_bytes=config.network.mtu_bytes,
+    )
+
+
+async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.Nursery) -> None:
+    """Start what is needed in the order of need; RPC comes last, when all else is up."""
+    sandboxes = Sandboxes(parts)
+    addresses = Addresses(parts.inventory)
+    volumes = Volumes(parts)
+    containers = Containers(parts, sandboxes, addresses, volumes)
+    streams = Streams(parts, sandboxes, containers)
+    lifecycle = Lifecycle(parts, sandboxes, containers, volumes, nursery, streams.at_gate)
+    networks = Networks(parts, sandboxes, addresses, load_network_drivers())
+    imaging = Imaging(parts)
+    use = UseCases(
+        containers=containers,
+        lifecycle=lifecycle,
+        imaging=imaging,
+        networks=networks,
+        sandboxes=sandboxes,
+        streams=streams,
+        system=System(parts, imaging, volumes),
+        volumes=volumes,
+    )
+    observed = Observed(parts, use)
+    if config.metrics.listen:
+        await nursery.start(_serve_metrics, config, observed)
+    nursery.start_soon(parts.names.run)
+    startup = Startup(parts, sandboxes, lifecycle, networks, volumes)
+    await startup.run()
+    nursery.start_soon(Reconciler(parts, sandboxes).run)
+    await nursery.start(_serve_rpc, config, use, observed)
+    observed.ready = True
+    notifier.tell("READY=1", "STATUS=serving")
+    nursery.start_soon(notifier.feed_watchdog)
+    log.info("ready", extra={"socket": str(config.run / "nodeagent.sock")})
+    await startup.start_by_policy()
