@@ -16,6 +16,7 @@ from runtime.errors import Internal, Unavailable
 API_VERSION: Final = "1"
 MESSAGE_MAX_BYTES: Final = 64 << 10
 PIPE_READ_BYTES: Final = 16 << 10
+TEMPORARY_MAX: Final = 107 - len("/conmon-term.XXXXXX")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +27,22 @@ class Command:
     runtime: tuple[str, ...]
     container_id: str
     bundle: Path  # attach socket and control fifos appear here
-    pid_file: Path
-    conmon_pid_file: Path
-    persist: Path  # conmon writes "exit" and "oom" here
-    log: Path | None
+    live: Path  # pid files, and conmon writes "exit" and "oom" here
+    temporary: Path  # where the terminal's socket may be for a moment
     tty: bool
     stdin: bool
     keep_stdin: bool
+    log: Path | None = None
     exec_process: Path | None = None
+
+    @property
+    def conmon_pid_file(self) -> Path:
+        return self.live / "conmon.pid"
+
+    def env(self) -> dict[str, str]:
+        """Conmon makes its terminal's socket in TMPDIR and cuts a longer address off."""
+        path = str(self.temporary)
+        return {"TMPDIR": path} if len(path) <= TEMPORARY_MAX else {}
 
     def argv(self) -> list[str]:
         """The command line; paths with "=" so that none can be read as an option."""
@@ -46,9 +55,9 @@ class Command:
             f"--runtime={first}",
             *(f"--runtime-arg={arg}" for arg in rest),
             f"--bundle={self.bundle}",
-            f"--container-pidfile={self.pid_file}",
+            f"--container-pidfile={self.live / 'pid'}",
             f"--conmon-pidfile={self.conmon_pid_file}",
-            f"--persist-dir={self.persist}",
+            f"--persist-dir={self.live}",
             f"--log-path={self._log()}",
             "--full-attach",
             "--no-sync-log",

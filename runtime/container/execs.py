@@ -17,7 +17,7 @@ import trio
 
 from runtime.container import attach, bundle, oci, supervisor
 from runtime.container.attach import AttachSession
-from runtime.container.conmon import Command, SyncPipe
+from runtime.container.conmon import Command, SyncPipe, Word
 from runtime.container.spec import Json
 from runtime.errors import Missing, Refused, Unavailable
 
@@ -111,15 +111,26 @@ def open_pipes(count: int) -> Iterator[list[Pipe]]:
             pipe.close()
 
 
+async def run_conmon(command: Command) -> Word:
+    """Have conmon make a container and hear what came of it."""
+    with open_pipes(1) as (pipe,):
+        env = {**command.env(), "_OCI_SYNCPIPE": str(pipe.write_fd)}
+        # conmon drops a file "oom" where it stands
+        done = await oci.run(command.argv(), pass_fds=(pipe.write_fd,), env=env, cwd=command.bundle)
+        if done.code:
+            raise Unavailable("start conmon", id=command.container_id, says=done.tail)
+        sync = pipe.take_read()
+        try:
+            return await sync.read()
+        finally:
+            with trio.CancelScope(shield=True):  # closes a descriptor, waits for nothing
+                await sync.aclose()
+
+
 def write_directory(path: Path, process: Json) -> None:
     """Make the directory of one exec, with the process in it."""
     path.mkdir(mode=0o700)
     (path / PROCESS).write_bytes(msgspec.json.encode(process))
-
-
-def has_ended(directory: Path) -> bool:
-    """Whether the conmon of an exec is gone."""
-    return not any(supervisor.find_conmons(directory))
 
 
 def sweep(places: bundle.Places, container_id: str) -> None:
@@ -158,6 +169,7 @@ async def _begin(
     with open_pipes(3) as (sync_pipe, attach_pipe, start_pipe):
         os.write(start_pipe.write_fd, b"0")  # conmon waits for a word before it forks
         env = {
+            **command.env(),
             "_OCI_SYNCPIPE": str(sync_pipe.write_fd),
             "_OCI_ATTACHPIPE": str(attach_pipe.write_fd),
             "_OCI_STARTPIPE": str(start_pipe.read_fd),

@@ -16,12 +16,12 @@ from typing import Final, TypeVar
 
 import trio
 
-from runtime.container import attach, bundle, execs, oci, probe, supervisor
+from runtime.container import attach, bundle, ending, execs, oci, probe, supervisor
 from runtime.container.cgroups import Cgroup, Layout, children
-from runtime.container.conmon import Command, Word
+from runtime.container.conmon import Command
 from runtime.container.gate import Gate
 from runtime.container.host import read_host, read_layout
-from runtime.container.logfile import Query, read_log
+from runtime.container.logfile import Query, read_log, rotate
 from runtime.container.oci import Oci
 from runtime.container.spec import Host, build_exec
 from runtime.container.supervisor import Record
@@ -41,6 +41,7 @@ from runtime.errors import Invalid, Missing, Refused, Unavailable
 UNDO_S: Final = 10.0  # guess: killing and removing takes some ms
 CONMON_END_S: Final = 2.0  # conmon ends within ms of its container; then it is killed
 FREEZE_S: Final = 5.0
+FREEZE_STEPS: Final = 10
 FREEZE_STEP_S: Final = 0.001  # v1 has no notification of "frozen"
 DISK_THREADS: Final = 4
 T = TypeVar("T")
@@ -122,13 +123,25 @@ class ContainerRuntime:
             raise
 
     async def _spawn(self, spec: ContainerSpec, runtime: Oci) -> Process:
-        word = await self._run_conmon(self._command(spec, runtime), spec.id)
+        live, process = self._places.live(spec.id), spec.process
+        command = Command(
+            conmon=self._conmon,
+            runtime=runtime.argv,
+            container_id=spec.id,
+            bundle=self._places.bundle(spec.id),
+            live=live,
+            log=self._places.log(spec.id),
+            temporary=self._places.temporary,
+            tty=process.tty,
+            stdin=process.stdin,
+            keep_stdin=process.tty or not process.stdin_once,
+        )
+        word = await execs.run_conmon(command)
         if word.data <= 0:
             raise execs.classify(word.message) or Refused(
                 "create container", id=spec.id, says=word.message
             )
-        live = self._places.live(spec.id)
-        conmon = supervisor.read_pid(live / "conmon.pid")
+        conmon = supervisor.read_pid(command.conmon_pid_file)
         record = Record(
             pid=word.data,
             ticks=supervisor.read_ticks(word.data),
@@ -140,41 +153,6 @@ class ContainerRuntime:
         )
         supervisor.write_record(live, record)  # from here on it is whole
         return _process(record)
-
-    def _command(self, spec: ContainerSpec, runtime: Oci) -> Command:
-        live = self._places.live(spec.id)
-        process = spec.process
-        return Command(
-            conmon=self._conmon,
-            runtime=runtime.argv,
-            container_id=spec.id,
-            bundle=self._places.bundle(spec.id),
-            pid_file=live / "pid",
-            conmon_pid_file=live / "conmon.pid",
-            persist=live,
-            log=self._places.log(spec.id),
-            tty=process.tty,
-            stdin=process.stdin,
-            keep_stdin=process.tty or not process.stdin_once,
-        )
-
-    async def _run_conmon(self, command: Command, container_id: str) -> Word:
-        with execs.open_pipes(1) as (pipe,):
-            env = {"_OCI_SYNCPIPE": str(pipe.write_fd), "TMPDIR": str(self._places.temporary)}
-            done = await oci.run(
-                command.argv(),
-                pass_fds=(pipe.write_fd,),
-                env=env,
-                cwd=self._places.bundle(container_id),  # conmon drops a file "oom" here
-            )
-            if done.code:
-                raise Unavailable("start conmon", id=container_id, says=done.tail)
-            sync = pipe.take_read()
-            try:
-                return await sync.read()
-            finally:
-                with trio.CancelScope(shield=True):  # closes a descriptor, waits for nothing
-                    await sync.aclose()
 
     async def start(self, container_id: str) -> None:
         """Execute the program. Missing with field ``exit_code`` 127/126 if it cannot be run."""
@@ -214,11 +192,13 @@ class ContainerRuntime:
         cgroup = self.cgroup(container_id)
         with trio.move_on_after(FREEZE_S):
             while True:
-                # v1 can stick in FREEZING while processes fork: asking again moves it on
                 cgroup.set_frozen(frozen=frozen)
-                if cgroup.is_frozen() is frozen:
-                    return
-                await trio.sleep(FREEZE_STEP_S)
+                for _ in range(FREEZE_STEPS):
+                    if cgroup.is_frozen() is frozen:
+                        return
+                    await trio.sleep(FREEZE_STEP_S)
+                # v1 sticks in FREEZING when a process forked meanwhile: thawed, it gets on
+                cgroup.set_frozen(frozen=False)
         cgroup.set_frozen(frozen=not frozen)
         raise Unavailable("freeze container", id=container_id, frozen=frozen)
 
@@ -247,7 +227,18 @@ class ContainerRuntime:
             raise Missing("run in the container", id=container_id, reason="it has ended")
         directory = self._places.run / "exec" / f"{container_id[:12]}-{secrets.token_hex(4)}"
         await self._on_disk(lambda: self._write_exec(directory, container_id, process, privileged))
-        command = self._exec_command(directory, container_id, process)
+        command = Command(
+            conmon=self._conmon,
+            runtime=self._runtime().argv,
+            container_id=container_id,
+            bundle=directory,
+            live=directory,
+            temporary=self._places.temporary,
+            tty=process.tty,
+            stdin=process.stdin,
+            keep_stdin=process.tty or not process.stdin_once,
+            exec_process=directory / execs.PROCESS,
+        )
         async with execs.open_exec(command, directory) as session:
             yield session
 
@@ -259,22 +250,6 @@ class ContainerRuntime:
         identity = bundle.read_identity(bundle.read_rootfs(config), process)
         host = self._host if privileged else None
         execs.write_directory(directory, build_exec(config, process, identity, host))
-
-    def _exec_command(self, directory: Path, container_id: str, process: ProcessSpec) -> Command:
-        return Command(
-            conmon=self._conmon,
-            runtime=self._runtime().argv,
-            container_id=container_id,
-            bundle=directory,
-            pid_file=directory / "pid",
-            conmon_pid_file=directory / "conmon.pid",
-            persist=directory,
-            log=None,
-            tty=process.tty,
-            stdin=process.stdin,
-            keep_stdin=process.tty or not process.stdin_once,
-            exec_process=directory / execs.PROCESS,
-        )
 
     def logs(
         self, container_id: str, *, follow: bool, since_ns: int, until_ns: int, tail: int
@@ -288,6 +263,15 @@ class ContainerRuntime:
         query = Query(follow=follow, since_ns=since_ns, until_ns=until_ns, tail=tail)
         path = self.log_path(container_id)
         return read_log(path, query, ended, limiter=self._disk, now_ns=self._now_ns)
+
+    async def rotate_logs(self, container_id: str, *, keep: int) -> None:
+        """Put the log aside as ``.1`` and so on; keep that many old files (0: none)."""
+        log = self.log_path(container_id)
+        await self._on_disk(lambda: rotate(log, keep))
+        # until it hears of it, conmon writes to the renamed file, so no line is lost
+        line = attach.build_control(attach.REOPEN_LOG)
+        with contextlib.suppress(Missing):  # it has ended: nothing more will be written
+            attach.write_control(self._places.bundle(container_id), line)
 
     # --- ending ---------------------------------------------------------------------------
 
@@ -326,7 +310,7 @@ class ContainerRuntime:
         record = supervisor.read_record(self._places.live(container_id))
         if record is not None:
             supervisor.send_signal(record.pid, record.ticks, signal.SIGKILL)
-        await probe.kill_all(cgroup)
+        await ending.kill_all(cgroup)
         if record is not None:
             await supervisor.wait_gone(record.pid, record.ticks)
 
@@ -340,7 +324,7 @@ class ContainerRuntime:
         await self._kill_all(container_id)
         if record is not None:
             await self._end_conmon(record)
-        self.cgroup(container_id).remove()
+        await ending.clear(self.cgroup(container_id))
         await self._on_disk(lambda: bundle.remove(self._places, container_id))
 
     async def _end_conmon(self, record: Record) -> None:

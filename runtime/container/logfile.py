@@ -172,6 +172,19 @@ def list_files(path: Path) -> list[Path]:
     return [*(entry for _, entry in sorted(old, reverse=True)), path]
 
 
+def rotate(path: Path, keep: int) -> None:
+    """Rename the log to ``.1``, ``.1`` to ``.2`` …, and delete what is beyond ``keep``."""
+    names = [path, *(path.with_name(f"{path.name}.{n}") for n in range(1, keep + 1))]
+    for entry in list_files(path)[:-1]:
+        if entry not in names[:-1]:
+            entry.unlink(missing_ok=True)
+    for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
+        if newer.exists():
+            newer.rename(older)
+    if not keep:
+        path.unlink(missing_ok=True)
+
+
 def _open(path: Path) -> BinaryIO | None:
     try:
         return path.open("rb")
@@ -219,15 +232,18 @@ class _Source:
         return b""
 
     def advance(self) -> bool:
-        """Open the file that took the place of the current one, if there is one."""
-        newer = _open(self._path)
-        if newer is None:
-            return False
-        if self._files and os.path.sameopenfile(self._files[-1].fileno(), newer.fileno()):
-            newer.close()
-            return False
-        self._files.append(newer)
-        return True
+        """Open the files that came after the current one, if there are some."""
+        newer: list[BinaryIO] = []
+        for path in reversed(list_files(self._path)):
+            file = _open(path)
+            if file is None:
+                continue
+            if self._files and os.path.sameopenfile(self._files[-1].fileno(), file.fileno()):
+                file.close()
+                break
+            newer.insert(0, file)
+        self._files += newer
+        return bool(newer)
 
     def close(self) -> None:
         for file in self._files:

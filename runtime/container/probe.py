@@ -1,6 +1,5 @@
 """Choosing the OCI runtime: each candidate must make a real container here before it is trusted."""
 
-import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from runtime.container import bundle, oci, supervisor
+from runtime.container import bundle, ending, oci
 from runtime.container.cgroups import Cgroup, Layout
 from runtime.container.oci import Kind, Oci
 from runtime.container.spec import Host
@@ -75,7 +74,7 @@ async def _try(runtime: Oci, site: Site) -> None:
         if done.code:
             raise Unavailable("create a container", runtime=runtime.name, says=done.tail)
     finally:
-        await clear(cgroup)
+        await ending.clear(cgroup)
         bundle.remove_tree(site.places.state / name)
         bundle.remove_tree(directory)
 
@@ -98,17 +97,3 @@ def _write(directory: Path, site: Site, name: str, cgroup: str) -> None:
     )
     config = bundle.prepare(spec, site.host, cgroup)
     (directory / bundle.CONFIG).write_bytes(msgspec.json.encode(config))
-
-
-async def clear(cgroup: Cgroup) -> None:
-    """Kill what is in a cgroup and remove it. Idempotent."""
-    await kill_all(cgroup)
-    cgroup.remove()
-
-
-async def kill_all(cgroup: Cgroup) -> None:
-    """Kill what is in a cgroup, frozen or not, and return when it has ended."""
-    while pids := [pid for pid in cgroup.read_pids() if supervisor.read_ticks(pid)]:
-        if cgroup.is_frozen():
-            cgroup.set_frozen(frozen=False)
-        await supervisor.kill_and_wait([pid for pid in pids if pid != os.getpid()])

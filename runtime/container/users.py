@@ -95,7 +95,8 @@ def resolve(user: str, extra: Sequence[str], read: Callable[[str], bytes]) -> Id
     gid = _find_group(group_name, groups) if group_name else account.gid
     # a group given by hand replaces the groups the account is a member of
     member = () if group_name else (g.gid for g in groups if account.name in g.members)
-    wanted = (*member, *(_find_group(each, groups) for each in extra))
+    # with the primary group too: left out, setgid programs could shed it (CVE-2022-36109)
+    wanted = (gid, *member, *(_find_group(each, groups) for each in extra))
     return Identity(
         uid=account.uid, gid=gid, groups=tuple(dict.fromkeys(wanted)), home=account.home
     )
