@@ -12,8 +12,8 @@ def parse_signal(text: str, *, field: str) -> int:
         Invalid: no such signal (0 is none).
     """
     name = text.upper().removeprefix("SIG")
-    if name.isdecimal():
-        number = int(name)
+    if text.isdecimal():
+        number = int(text)
     elif name.startswith("RTMIN+") and name[6:].isdecimal():
         number = int(signal.SIGRTMIN) + int(name[6:])
     else:

@@ -124,9 +124,9 @@ class System:
         start = parse_since(since, now=now, field="since") if since else now
         end = parse_since(until, now=now, field="until") if until else None
         if end is not None and end <= now:
-            for event in self._parts.events.history(int(start * 1e9)):
-                if event.time_ns <= end * 1e9 and _passes(event, filters):
-                    await send(event)
+            for past in self._parts.events.history(int(start * 1e9)):
+                if past.time_ns <= end * 1e9 and _passes(past, filters):
+                    await send(past)
             return
         deadline = trio.current_time() + (end - now if end is not None else float("inf"))
         with self._parts.events.subscribe(int(start * 1e9)) as subscriber:

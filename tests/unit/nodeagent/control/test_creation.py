@@ -1,0 +1,160 @@
+"""Docker's rules from request and image to what will run."""
+
+import itertools
+
+import pytest
+
+from nodeagent.control.creation import (
+    check_name,
+    check_request,
+    generate_name,
+    matches_labels,
+    resolve_args,
+    resolve_env,
+    resolve_expose,
+    resolve_mounts,
+    split_mode,
+)
+from nodeagent.errors import Invalid
+from nodeagent.model.container import (
+    ContainerCreate,
+    MountRequest,
+    PortBinding,
+    RestartPolicy,
+)
+from runtime.contract import ImageConfig
+
+
+def request(**fields):
+    return ContainerCreate(image="busybox", **fields)
+
+
+ENTRY = ImageConfig(entrypoint=("/entry",), cmd=("default",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "args"),
+    [
+        ({}, ["/entry", "default"]),
+        ({"cmd": ["a", "b"]}, ["/entry", "a", "b"]),
+        ({"entrypoint": ["/other"]}, ["/other"]),
+        ({"entrypoint": ["/other"], "cmd": ["x"]}, ["/other", "x"]),
+        ({"entrypoint": [""], "cmd": ["sh"]}, ["sh"]),
+    ],
+)
+def test_entrypoint_and_command(fields, args):
+    assert resolve_args(request(**fields), ENTRY) == args
+
+
+def test_nothing_to_run_is_an_error():
+    with pytest.raises(Invalid, match="field=cmd"):
+        resolve_args(request(), ImageConfig())
+
+
+def test_environment_is_layered_and_can_be_removed():
+    env = resolve_env(
+        request(env=["A=2", "B", "C=x=y"], tty=True), ImageConfig(env=("A=1", "B=1")), "h"
+    )
+    assert "A=2" in env
+    assert "C=x=y" in env
+    assert "HOSTNAME=h" in env
+    assert "TERM=xterm" in env
+    assert not any(entry.startswith("B=") for entry in env)
+    assert any(entry.startswith("PATH=/usr/local/sbin") for entry in env)
+
+
+def test_a_nameless_environment_entry_is_refused():
+    with pytest.raises(Invalid, match="field=env"):
+        resolve_env(request(env=["=x"]), ImageConfig(), "h")
+
+
+def test_exposed_ports_are_merged():
+    ports = [PortBinding(container_port=443, host_port=8443)]
+    merged = resolve_expose(
+        request(ports=ports, expose=["53/udp", "8000-8002"]), ImageConfig(exposed_ports=("80/tcp",))
+    )
+    assert merged == ["53/udp", "80/tcp", "443/tcp", "8000/tcp", "8001/tcp", "8002/tcp"]
+
+
+@pytest.mark.parametrize("entry", ["http", "0", "70000", "80/icmp", "90-80"])
+def test_bad_expose(entry):
+    with pytest.raises(Invalid, match="field=expose"):
+        resolve_expose(request(expose=[entry]), ImageConfig())
+
+
+def mounts(*asked, volumes=()):
+    names = (f"anon{n}" for n in itertools.count())
+    return resolve_mounts(
+        request(mounts=list(asked)), ImageConfig(volumes=volumes), lambda: next(names)
+    )
+
+
+def test_image_volumes_become_anonymous_unless_covered():
+    records = mounts(MountRequest(type="volume", source="data", target="/a/"), volumes=("/a", "/b"))
+    assert [(r.name, r.target, r.anonymous) for r in records] == [
+        ("data", "/a", False),
+        ("anon0", "/b", True),
+    ]
+
+
+def test_outer_mounts_come_first():
+    records = mounts(
+        MountRequest(type="tmpfs", target="/a/b/c"), MountRequest(type="tmpfs", target="/a")
+    )
+    assert [r.target for r in records] == ["/a", "/a/b/c"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        MountRequest(type="volume", target="relative"),
+        MountRequest(type="volume", target="/"),
+        MountRequest(type="volume", target="/a/../b"),
+        MountRequest(type="bind", target="/a", source="relative"),
+        MountRequest(type="tmpfs", target="/a", source="/b"),
+        MountRequest(type="volume", target="/a", source="../x"),
+        MountRequest(type="bind", target="/a", source="/x\0y"),
+    ],
+)
+def test_bad_mounts_name_their_position(asked):
+    with pytest.raises(Invalid, match=r"mounts\[0\]"):
+        mounts(asked)
+
+
+def test_doubled_targets_are_refused():
+    with pytest.raises(Invalid, match=r"mounts\[1\].target"):
+        mounts(MountRequest(type="tmpfs", target="/a"), MountRequest(type="tmpfs", target="/a/"))
+
+
+@pytest.mark.parametrize("name", ["-a", "", "a b", "a/b", "x" * 256, "ä"])
+def test_bad_names(name):
+    with pytest.raises(Invalid, match="field=name"):
+        check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"hostname": "a_b"}, "hostname"),
+        ({"memory_bytes": 1000}, "memory_bytes"),
+        ({"working_dir": "rel"}, "working_dir"),
+        ({"stop_signal": "FOO"}, "stop_signal"),
+        ({"extra_hosts": ["nothing"]}, r"extra_hosts\[0\]"),
+        ({"auto_remove": True, "restart_policy": RestartPolicy(name="always")}, "restart_policy"),
+    ],
+)
+def test_requests_that_cannot_be(fields, field):
+    with pytest.raises(Invalid, match=f"field={field}"):
+        check_request(request(**fields))
+
+
+def test_generated_names_avoid_taken_ones():
+    first = generate_name("0" * 64, lambda _name: False)
+    assert generate_name("0" * 64, lambda name: name == first) != first
+
+
+def test_labels_and_modes():
+    assert matches_labels({"a": "1", "b": ""}, ["a=1", "b"])
+    assert not matches_labels({"a": "1"}, ["a=2"])
+    assert split_mode("container:web") == ("container", "web")
+    assert split_mode("demo") == ("demo", "")
