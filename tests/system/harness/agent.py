@@ -40,7 +40,8 @@ class Agent:
         self._notify = process.Notes(base / "notify")
         self._notes = process.Notes(base / "notes")
         self._child: process.Child | None = None
-        self.config.write_text(f'cgroup_parent = "{self.cgroup}"\n{settings}', encoding="utf-8")
+        own = f'[container]\ncgroup_parent = "{self.cgroup}"\n'
+        self.config.write_text(own + settings, encoding="utf-8")
 
     # --- its life -----------------------------------------------------------------------------
 

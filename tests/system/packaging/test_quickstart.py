@@ -66,7 +66,7 @@ class Installation:
         """Own cgroups, so that an agent of the host is not touched."""
         config = self.prefix / "etc/nodeagent.toml"
         config.parent.mkdir(parents=True)
-        config.write_text(f'cgroup_parent = "{CGROUP}"\n', encoding="utf-8")
+        config.write_text(f'[container]\ncgroup_parent = "{CGROUP}"\n', encoding="utf-8")
 
     def snapshot(self) -> leftovers.Snapshot:
         return leftovers.read_snapshot(self.space, self.base, CGROUP)
