@@ -1,0 +1,337 @@
+"""DNS messages as bytes: questions parsed, answers built, forwarded replies judged. Pure.
+
+Written by hand because a look-up may cost microseconds only; dnslib does what is rare (cutting a
+forwarded reply to the size its asker can take).
+
+Source: RFC 1035 section 4, RFC 6891 (EDNS0), RFC 7766 (TCP).
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from dnslib import DNSError, DNSRecord
+from dnslib.buffer import BufferError as DnslibBufferError
+from dnslib.label import DNSLabelError
+
+QR: Final = 0x8000
+OPCODE: Final = 0x7800
+TC: Final = 0x0200
+RD: Final = 0x0100
+RA: Final = 0x0080
+CD: Final = 0x0010
+DO: Final = 0x8000
+HEADER_BYTES: Final = 12
+PLAIN_UDP_BYTES: Final = 512
+OUR_UDP_BYTES: Final = 1232  # DNS flag day 2020: fits every path without fragments
+MAX_BYTES: Final = 65535
+# A question's answers may start with any of this many records; more would only cost memory.
+MAX_TURNS: Final = 16
+
+_HEADER: Final = struct.Struct("!6H")
+_TYPE_CLASS: Final = struct.Struct("!HH")
+_RECORD: Final = struct.Struct("!HHIH")
+
+
+class Rcode(IntEnum):
+    """Response codes we send or look at."""
+
+    NOERROR = 0
+    FORMERR = 1
+    SERVFAIL = 2
+    NXDOMAIN = 3
+    NOTIMP = 4
+    REFUSED = 5
+    BADVERS = 16  # needs EDNS: the upper bits travel in the OPT record
+
+
+class Qtype(IntEnum):
+    """Record types with a meaning here."""
+
+    A = 1
+    PTR = 12
+    AAAA = 28
+    OPT = 41
+    ANY = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edns:
+    """What the asker's OPT record says."""
+
+    size_bytes: int
+    version: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One well-formed query. ``question`` is the section as sent, so its case can be echoed."""
+
+    id: int
+    flags: int
+    name: str  # lower case, no dot at the end
+    qtype: int
+    qclass: int
+    question: bytes
+    edns: Edns | None
+
+    @property
+    def udp_bytes(self) -> int:
+        """Largest datagram the asker takes."""
+        return max(self.edns.size_bytes, PLAIN_UDP_BYTES) if self.edns else PLAIN_UDP_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Malformed:
+    """A query that only deserves an error code."""
+
+    id: int
+    flags: int
+    rcode: Rcode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One answer: a type and its data, owned by the name that was asked."""
+
+    rtype: int
+    data: bytes
+
+
+class BadMessage(ValueError):
+    """The bytes do not parse."""
+
+
+def parse_query(packet: bytes) -> Query | Malformed | None:
+    """Read one query; None for what must not be answered at all (replies, scraps)."""
+    if len(packet) < HEADER_BYTES:
+        return None
+    ident, flags, questions, answers, authorities, extras = _HEADER.unpack_from(packet)
+    if flags & QR:
+        return None
+    if flags & OPCODE:
+        return Malformed(id=ident, flags=flags, rcode=Rcode.NOTIMP)
+    if questions != 1 or answers or authorities:
+        return Malformed(id=ident, flags=flags, rcode=Rcode.FORMERR)
+    try:
+        labels, at = _parse_name(packet, HEADER_BYTES)
+        qtype, qclass = _TYPE_CLASS.unpack_from(packet, at)
+        end = at + _TYPE_CLASS.size
+        edns = _parse_edns(packet, end, extras)
+    except (BadMessage, struct.error):
+        return Malformed(id=ident, flags=flags, rcode=Rcode.FORMERR)
+    return Query(
+        id=ident,
+        flags=flags,
+        name=_text(labels),
+        qtype=qtype,
+        qclass=qclass,
+        question=packet[HEADER_BYTES:end],
+        edns=edns,
+    )
+
+
+def _text(labels: Sequence[bytes]) -> str:
+    """Dotted lower-case name; a dot inside a label is escaped, so it cannot fake a boundary."""
+    return ".".join(label.lower().replace(b".", b"\\.").decode("latin-1") for label in labels)
+
+
+def _parse_name(packet: bytes, at: int) -> tuple[list[bytes], int]:
+    """Labels and the offset after them. A question has nothing before it to point at."""
+    labels: list[bytes] = []
+    start = at
+    while at < len(packet):
+        length = packet[at]
+        if length == 0:
+            return labels, at + 1
+        end = at + 1 + length
+        if length > 63 or end - start > 254 or end > len(packet):
+            break
+        labels.append(packet[at + 1 : end])
+        at = end
+    raise BadMessage
+
+
+def _skip_name(packet: bytes, at: int) -> int:
+    while at < len(packet):
+        length = packet[at]
+        if length >= 0xC0:
+            return at + 2
+        if length == 0:
+            return at + 1
+        at += 1 + length
+    raise BadMessage
+
+
+def _parse_edns(packet: bytes, at: int, extras: int) -> Edns | None:
+    found: Edns | None = None
+    for _ in range(extras):
+        is_root = at < len(packet) and packet[at] == 0
+        at = _skip_name(packet, at)
+        rtype, size, ttl, length = _RECORD.unpack_from(packet, at)
+        at += _RECORD.size + length
+        if at > len(packet):
+            raise BadMessage
+        if rtype == Qtype.OPT:
+            if found or not is_root:
+                raise BadMessage
+            found = Edns(size_bytes=size, version=ttl >> 16 & 0xFF, flags=ttl & 0xFFFF)
+    return found
+
+
+def _flags(asked: int, rcode: int) -> int:
+    """Reply flags: RA always, because we do recurse (musl and dig complain without it)."""
+    return QR | RA | asked & (OPCODE | RD | CD) | rcode & 0xF
+
+
+def build_opt(edns: Edns | None, rcode: int = 0) -> bytes:
+    """Our OPT record if the asker sent one, else nothing."""
+    if edns is None:
+        return b""
+    ttl = rcode >> 4 << 24 | edns.flags & DO
+    return b"\0" + _RECORD.pack(Qtype.OPT, OUR_UDP_BYTES, ttl, 0)
+
+
+def build_error(query: Query | Malformed, rcode: Rcode) -> bytes:
+    """A reply that holds nothing but its code (and the question, where there was one)."""
+    flags = _flags(query.flags, rcode)
+    if isinstance(query, Malformed):
+        return _HEADER.pack(query.id, flags, 0, 0, 0, 0)
+    opt = build_opt(query.edns, rcode)
+    return _HEADER.pack(query.id, flags, 1, 0, 0, int(bool(opt))) + query.question + opt
+
+
+def build_answers(
+    query: Query, first: Sequence[Resource], rest: Sequence[Resource], *, ttl_s: int, max_bytes: int
+) -> list[bytes]:
+    """Every turn of one answer: ``first`` rotated by one each time, then ``rest``.
+
+    Records that do not fit into ``max_bytes`` are left out and TC is set.
+    """
+    opt = build_opt(query.edns)
+    turns = range(min(max(len(first), 1), MAX_TURNS))
+    room = max_bytes - HEADER_BYTES - len(query.question) - len(opt)
+    return [
+        _build_turn(query, [*first[turn:], *first[:turn], *rest], ttl_s, room, opt)
+        for turn in turns
+    ]
+
+
+def _build_turn(
+    query: Query, resources: Sequence[Resource], ttl_s: int, room: int, opt: bytes
+) -> bytes:
+    parts: list[bytes] = []
+    for each in resources:
+        # 0xC00C points at the question's name, so the owner is echoed in the asker's case
+        part = b"\xc0\x0c" + _RECORD.pack(each.rtype, 1, ttl_s, len(each.data)) + each.data
+        room -= len(part)
+        if room < 0:
+            break
+        parts.append(part)
+    flags = _flags(query.flags, 0) | (TC if room < 0 else 0)
+    head = _HEADER.pack(query.id, flags, 1, len(parts), 0, int(bool(opt)))
+    return b"".join((head, query.question, *parts, opt))
+
+
+def build_name(text: str) -> bytes | None:
+    """Wire form of a dotted name; None if a label or the whole is too long for DNS."""
+    labels = [label.encode() for label in text.rstrip(".").split(".")]
+    if any(not 0 < len(label) < 64 for label in labels):
+        return None
+    wire = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+    return wire if len(wire) <= 255 else None
+
+
+def build_upstream(query: Query, ident: int) -> bytes:
+    """The query as we pass it on: our id, recursion wanted, its EDNS without options."""
+    opt = b""
+    if query.edns is not None:
+        opt = b"\0" + _RECORD.pack(Qtype.OPT, OUR_UDP_BYTES, query.edns.flags & DO, 0)
+    flags = RD | query.flags & CD
+    return _HEADER.pack(ident, flags, 1, 0, 0, int(bool(opt))) + query.question + opt
+
+
+def is_reply_to(reply: bytes, sent: bytes, question: bytes) -> bool:
+    """Whether ``reply`` answers the very query ``sent``: same id, same question."""
+    return (
+        len(reply) >= HEADER_BYTES
+        and reply[:2] == sent[:2]
+        and bool(reply[2] & 0x80)
+        and reply[4:6] == b"\0\1"
+        and reply[HEADER_BYTES : HEADER_BYTES + len(question)].lower() == question.lower()
+    )
+
+
+def is_truncated(reply: bytes) -> bool:
+    """Whether the TC bit is set."""
+    return bool(reply[2] & 0x02)
+
+
+def has_verdict(reply: bytes) -> bool:
+    """Whether the upstream knows: NOERROR or NXDOMAIN, not "ask somebody else"."""
+    return reply[3] & 0xF in {Rcode.NOERROR, Rcode.NXDOMAIN}
+
+
+def adapt_reply(reply: bytes, query: Query, max_bytes: int) -> bytes:
+    """An upstream's reply made the asker's: its id, its case, RA set, within ``max_bytes``."""
+    flags = int.from_bytes(reply[2:4]) | RA
+    end = HEADER_BYTES + len(query.question)
+    whole = b"".join(
+        (
+            query.id.to_bytes(2),
+            flags.to_bytes(2),
+            reply[4:HEADER_BYTES],
+            query.question,
+            reply[end:],
+        )
+    )
+    return whole if len(whole) <= max_bytes else _cut(whole, query, max_bytes)
+
+
+def _cut(reply: bytes, query: Query, max_bytes: int) -> bytes:
+    """Keep as many answers as fit and set TC; the rest of the sections goes first."""
+    try:
+        message = DNSRecord.parse(reply)
+        message.header.tc = 1
+        message.auth.clear()
+        message.ar[:] = [each for each in message.ar if each.rtype == Qtype.OPT]
+        while len(packed := bytes(message.pack())) > max_bytes and message.rr:
+            message.rr.pop()
+    except (DNSError, DNSLabelError, DnslibBufferError, struct.error, ValueError):
+        return build_error(query, Rcode.SERVFAIL)
+    return packed if len(packed) <= max_bytes else build_error(query, Rcode.SERVFAIL)
+
+
+def result_of(reply: bytes) -> str:
+    """How a reply is counted."""
+    code = reply[3] & 0xF
+    if code == Rcode.NOERROR:
+        return "noerror" if reply[6:8] != b"\0\0" else "nodata"
+    names = {Rcode.SERVFAIL: "servfail", Rcode.NXDOMAIN: "nxdomain", Rcode.FORMERR: "formerr"}
+    return names.get(Rcode(code) if code <= Rcode.REFUSED else Rcode.SERVFAIL, "refused")
+
+
+class Frames:
+    """Bytes of a TCP stream in, whole messages out. No socket, no clock."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes; yield each message they complete."""
+        self._buffer += data
+        while len(self._buffer) >= 2:
+            end = 2 + int.from_bytes(self._buffer[:2])
+            if len(self._buffer) < end:
+                return
+            message = bytes(self._buffer[2:end])
+            del self._buffer[:end]
+            yield message
+
+
+def build_frame(message: bytes) -> bytes:
+    """A message with its length before it, for TCP."""
+    return len(message).to_bytes(2) + message

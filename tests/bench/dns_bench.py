@@ -1,0 +1,136 @@
+"""Answers per second and CPU per query of the name server, as a container would see it.
+
+Makes its own network namespace, serves 1,000 names there and lets dnsperf ask, at the real port and
+at 127.0.0.11:53 through the redirect each sandbox has. Server on core 1, dnsperf on core 0.
+
+    sudo python tests/bench/dns_bench.py [--seconds 5]
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import trio
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from netdrivers.contract import DnsTable, DnsView, DnsZone
+from netdrivers.dns.server import DnsServer
+
+NAMES = 1000
+REDIRECT = """
+table ip bench {{
+  chain out {{ type nat hook output priority -100; policy accept;
+    ip daddr 127.0.0.11 udp dport 53 redirect to :{port}
+    ip daddr 127.0.0.11 tcp dport 53 redirect to :{port}
+  }}
+}}
+"""
+
+
+def table(sandbox: str) -> DnsTable:
+    names = {f"web{n}": (IPv4Address(f"10.0.{n // 250}.{n % 250 + 1}"),) for n in range(NAMES)}
+    zone = DnsZone(name="demo", names=names, reverse={})
+    return DnsTable(zones={"n": zone}, views={sandbox: DnsView(zones=("n",))})
+
+
+@contextmanager
+def namespace():
+    name = f"dnsbench{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        yield Path("/run/netns") / name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+@contextmanager
+def server(netns: Path):
+    """A child process with the server alone; its pid and port."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.sched_setaffinity(0, {1 % os.cpu_count()})
+        dns = DnsServer()
+        dns.set_table(table("s"))
+        os.write(write, str(dns.open("s", netns, 0)).encode())
+        os.close(write)
+        trio.run(dns.run)
+    os.close(write)
+    try:
+        yield pid, int(os.read(read, 16))
+    finally:
+        os.close(read)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(label: str, pid: int, netns: Path, port: int, args, *extra: str) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="ascii") as queries:
+        queries.writelines(f"web{n} A\n" for n in range(NAMES))
+        queries.flush()
+        before = cpu_s(pid)
+        command = [
+            "nsenter",
+            f"--net={netns}",
+            "taskset",
+            "-c",
+            "0",
+            "dnsperf",
+            "-s",
+            "127.0.0.11",
+            "-p",
+            str(port),
+            "-d",
+            queries.name,
+            "-l",
+            str(args.seconds),
+            "-c",
+            "8",
+            "-q",
+            "100",
+            *extra,
+        ]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    used = cpu_s(pid) - before
+    done = int(re.search(r"Queries completed:\s+(\d+)", out)[1])
+    lost = int(re.search(r"Queries lost:\s+(\d+)", out)[1])
+    rate = float(re.search(r"Queries per second:\s+([\d.]+)", out)[1])
+    print(
+        f"{label:32} {rate:10,.0f} answers/s  {used / done * 1e6:5.1f} us CPU/query  "
+        f"{done / used:10,.0f} per CPU second  lost {lost}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=5)
+    args = parser.parse_args()
+    with namespace() as netns, server(netns) as (pid, port):
+        measure("real port", pid, netns, port, args)
+        subprocess.run(
+            ["nsenter", f"--net={netns}", "nft", "-f", "-"],
+            input=REDIRECT.format(port=port),
+            text=True,
+            check=True,
+        )
+        measure("127.0.0.11:53, redirected", pid, netns, 53, args)
+        measure("redirected, EDNS", pid, netns, 53, args, "-e")
+        measure("redirected, TCP", pid, netns, 53, args, "-m", "tcp")
+
+
+if __name__ == "__main__":
+    main()
