@@ -239,9 +239,9 @@ def read_result(raw: bytes | Raw, kind: type[T]) -> T:
     """Read a result or an item.
 
     Raises:
-        ProtocolError: it is not of this type; agent and client differ in version.
+        RpcError: kind "internal": it is not of this type; agent and client differ in version.
     """
     try:
         return msgspec.msgpack.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ProtocolError(f"an answer that is not understood: {exc}") from exc
+        raise RpcError("internal", f"an answer that is not understood: {exc}") from exc

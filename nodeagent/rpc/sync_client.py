@@ -31,13 +31,11 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, Self, TypeVar
-
-from msgspec import Raw
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from nodeagent.rpc import streams
 from nodeagent.rpc.address import parse_host
-from nodeagent.rpc.errors import ConnectionLost, ProtocolError, RpcError
+from nodeagent.rpc.errors import ConnectionLost, ProtocolError
 from nodeagent.rpc.protocol import (
     Notify,
     Protocol,
@@ -47,6 +45,9 @@ from nodeagent.rpc.protocol import (
     read_args,
     read_result,
 )
+
+if TYPE_CHECKING:
+    from msgspec import Raw
 
 T = TypeVar("T")
 
@@ -209,10 +210,7 @@ class SyncStream:
             raise ConnectionLost("the agent closed the connection")
         if answer.error is not None:
             raise answer.error
-        try:
-            return read_result(answer.result, kind)
-        except ProtocolError as exc:
-            raise RpcError("internal", str(exc)) from exc
+        return read_result(answer.result, kind)
 
     def cancel(self) -> None:
         """Ask the agent to stop the call; it then ends with kind "cancelled"."""

@@ -1,0 +1,113 @@
+"""Who may speak to the agent, and where: the socket file, its group, the peer's credentials."""
+
+import errno
+import grp
+import logging
+import os
+import socket
+import stat
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from nodeagent.errors import Busy, Conflict, Invalid
+
+log = logging.getLogger(__name__)
+
+_UCRED: Final = struct.Struct("3i")
+_MODE: Final = 0o660
+_BACKLOG: Final = 128
+_MAX_PATH_BYTES: Final = 107 - len(".new")  # sun_path, and room for the name before the rename
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The process at the other end of a connection, as the kernel knew it at connect."""
+
+    uid: int
+    gid: int
+    pid: int
+
+
+def read_peer(sock: socket.socket | trio.socket.SocketType) -> Peer:
+    """Ask the kernel who connected (SO_PEERCRED)."""
+    pid, uid, gid = _UCRED.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    )
+    return Peer(uid=uid, gid=gid, pid=pid)
+
+
+def open_listener(path: Path, *, group: str) -> socket.socket:
+    """Listen at ``path``, mode 0660 for ``group``; a dead agent's socket file is replaced.
+
+    The socket gets its owner and mode under another name and is then renamed, so at no instant
+    does ``path`` name a socket that the wrong people may open.
+
+    Raises:
+        Busy: an agent answers there.
+        Conflict: ``path`` is something else than a socket.
+        Invalid: the path is too long for a socket.
+    """
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise Invalid("path of the socket is too long", path=path, max_bytes=_MAX_PATH_BYTES)
+    _check_unused(path)
+    made = path.with_name(path.name + ".new")
+    made.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.bind(os.fspath(made))
+        _admit(made, group)
+        sock.listen(_BACKLOG)
+        made.rename(path)
+    except BaseException:
+        sock.close()
+        made.unlink(missing_ok=True)
+        raise
+    return sock
+
+
+def remove_socket(path: Path, sock: socket.socket) -> None:
+    """Remove the socket file, unless another agent has put its own there meanwhile."""
+    if _is_answered(path, skip_pid=os.getpid()):
+        return
+    with suppress(FileNotFoundError):
+        path.unlink()
+    sock.close()
+
+
+def _check_unused(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Conflict("path of the socket is taken by another kind of file", path=path)
+    if _is_answered(path):
+        raise Busy("an agent answers at this socket already", path=path)
+
+
+def _is_answered(path: Path, *, skip_pid: int = 0) -> bool:
+    """Say whether a process other than ``skip_pid`` listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except OSError as exc:
+            # EAGAIN: somebody listens and its backlog is full.
+            return exc.errno == errno.EAGAIN
+        return read_peer(probe).pid != skip_pid
+
+
+def _admit(path: Path, group: str) -> None:
+    """Let root and the group connect; without the group only root."""
+    path.chmod(_MODE)
+    try:
+        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+    except KeyError:
+        log.warning("group is missing: only root can reach the agent", extra={"group": group})
+    except PermissionError:
+        log.warning("cannot give the socket to the group", extra={"group": group})

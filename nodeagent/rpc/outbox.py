@@ -1,0 +1,43 @@
+"""What is to be sent on one connection: joined, in order, and bounded."""
+
+from typing import Final
+
+import trio
+
+_HIGH_BYTES: Final = 256 << 10  # producers wait above this; about one socket buffer
+
+
+class Outbox:
+    """Many producers, one writer; all that is ready in one wake-up goes in one send."""
+
+    def __init__(self, stream: trio.abc.SendStream) -> None:
+        self._stream = stream
+        self._parts: list[bytes] = []
+        self._held_bytes = 0
+        self._work = trio.Event()
+        self._room = trio.Event()
+
+    async def put(self, data: bytes) -> None:
+        """Queue bytes; waits while the peer reads slower than we send."""
+        while self._held_bytes >= _HIGH_BYTES:
+            await self._room.wait()
+        self.put_nowait(data)
+
+    def put_nowait(self, data: bytes) -> None:
+        """Queue bytes whatever the peer does; for a few small ones."""
+        self._parts.append(data)
+        self._held_bytes += len(data)
+        self._work.set()
+
+    async def run(self) -> None:
+        """Send what is queued until cancelled or the connection breaks."""
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            data = b"".join(self._parts)
+            self._parts.clear()
+            await self._stream.send_all(data)
+            self._held_bytes -= len(data)
+            if self._held_bytes < _HIGH_BYTES:
+                self._room.set()
+                self._room = trio.Event()
