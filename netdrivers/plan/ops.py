@@ -18,7 +18,12 @@ class Op:
 
     @property
     def undo(self) -> "Op | None":
-        """The op that takes this one back; None for a deletion, which stays done."""
+        """The op that takes this one back; None for a deletion, which stays done.
+
+        What has no owner is shared with other applies and stays as well.
+        """
+        if not self.obj.owner:
+            return None
         if self.verb == "add":
             return Op(verb="delete", obj=self.obj)
         if self.verb == "change" and self.was is not None:

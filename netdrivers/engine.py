@@ -1,0 +1,326 @@
+"""The engine: makes the kernel agree with what is desired, and says what it did."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+import trio
+
+from netdrivers.contract import (
+    Desired,
+    EndpointSpec,
+    IPAddress,
+    IPNetwork,
+    NetworkDriver,
+    PublishedPort,
+    Report,
+    SandboxSpec,
+    Scope,
+)
+from netdrivers.errors import Conflict, Invalid, Missing, Refused, Unavailable
+from netdrivers.kernel.access import DEFAULT_AGENT, Access
+from netdrivers.kernel.apply import Changer
+from netdrivers.kernel.snapshot import Found, View, dump_elements, read, read_counters, read_routes
+from netdrivers.plan.diff import build_state, diff
+from netdrivers.plan.objects import (
+    DnsRedirect,
+    Element,
+    KernelObject,
+    Key,
+    Sandbox,
+    Sysctl,
+)
+from netdrivers.plan.ops import Op
+from netdrivers.plan.render import render_op
+from netdrivers.publish import HostPorts
+from netdrivers.registry import load_drivers
+
+T = TypeVar("T")
+ROUNDS: Final = 3  # a change may uncover another: a pair made again has no addresses
+UNDO_S: Final = 5.0  # measured undo of one endpoint: 2 ms; the rest is for a busy host
+EVERYTHING: Final = "*"
+
+
+class Kernel(Protocol):
+    """What the engine needs of a kernel; the tests have a second one."""
+
+    async def open(self) -> list[Element]:
+        """Get ready; the elements of ours that are there already."""
+        ...
+
+    async def read(self, view: View) -> Found:
+        """Take a snapshot of the view."""
+        ...
+
+    async def change(self, ops: Sequence[Op], done: list[Op]) -> None:
+        """Do the ops in order; each that is done is added to ``done``."""
+        ...
+
+
+@dataclass(slots=True)
+class LinuxKernel:
+    """The kernel under us. One thread at a time works on it: its lock is one, too."""
+
+    run: Path
+    agent_id: str
+    _access: Access | None = None
+    _thread: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+
+    @property
+    def access(self) -> Access:
+        """The open ways into it."""
+        if self._access is None:
+            raise Unavailable("the engine is not open")
+        return self._access
+
+    async def open(self) -> list[Element]:
+        """Open the sockets and look at the elements that are there."""
+        (self.run / "netns").mkdir(parents=True, exist_ok=True)
+        try:
+            self._access = Access(self.run, agent_id=self.agent_id)
+        except OSError as exc:
+            raise Unavailable("open netlink sockets", reason=exc.strerror) from exc
+        return await self._off_loop(lambda: list(dump_elements(self.access)))
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._access is not None:
+            await self._off_loop(self._access.close)
+            self._access = None
+
+    async def read(self, view: View) -> Found:
+        """Take a snapshot of the view."""
+        return await self._off_loop(lambda: read(self.access, view))
+
+    async def change(self, ops: Sequence[Op], done: list[Op]) -> None:
+        """Do the ops in order."""
+        await self._off_loop(lambda: Changer(self.access).change(ops, done))
+
+    async def host_routes(self) -> list[IPNetwork]:
+        """Destinations of all routes but default ones."""
+        return await self._off_loop(lambda: read_routes(self.access))
+
+    async def _off_loop(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._thread)
+
+
+@dataclass(slots=True)
+class Turns:
+    """One user at a time for each name; ``EVERYTHING`` excludes all."""
+
+    _busy: set[str] = field(default_factory=set)
+    _moved: trio.Condition = field(default_factory=trio.Condition)
+
+    @asynccontextmanager
+    async def hold(self, names: frozenset[str]) -> AsyncIterator[None]:
+        """Wait until nobody holds any of ``names``, then hold all of them."""
+        async with self._moved:
+            while self._clashes(names):
+                await self._moved.wait()
+            self._busy |= names
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True):  # the lock is held for no await of ours
+                async with self._moved:
+                    self._busy -= names
+                    self._moved.notify_all()
+
+    def _clashes(self, names: frozenset[str]) -> bool:
+        if EVERYTHING in names:
+            return bool(self._busy)
+        return bool(self._busy & (names | {EVERYTHING}))
+
+
+class Engine:
+    """``NetworkEngine`` for one agent, bound to the namespace it is opened in."""
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        agent_id: str = DEFAULT_AGENT,
+        drivers: Mapping[str, NetworkDriver] | None = None,
+        kernel: Kernel | None = None,
+    ) -> None:
+        self._linux = LinuxKernel(run, agent_id)
+        self._kernel: Kernel = kernel or self._linux
+        self._drivers = load_drivers() if drivers is None else drivers
+        self._turns = Turns()
+        self._elements: dict[Key, Element] = {}
+        self._ports = HostPorts(self._home)
+
+    async def open(self) -> None:
+        """Take the namespace of the calling thread and probe what is needed."""
+        self._elements = {element.key: element for element in await self._kernel.open()}
+
+    async def close(self) -> None:
+        """Let sockets and host ports go; the kernel stays as it is."""
+        self._ports.close()
+        await self._linux.close()
+
+    async def make_sandbox(self, sandbox_id: str) -> Path:
+        """Create and pin the namespace if it is not there; return its path."""
+        if not sandbox_id or "/" in sandbox_id or sandbox_id in {".", ".."}:
+            raise Invalid("not a sandbox id", sandbox=sandbox_id)
+        async with self._turns.hold(frozenset({sandbox_id})):
+            if self._linux.access.way(sandbox_id) is None:
+                made = Op(verb="add", obj=Sandbox(id=sandbox_id))
+                await self._do([made])
+        return self._linux.access.pin(sandbox_id)
+
+    async def apply(self, desired: Desired, scope: Scope | None) -> Report:
+        """Snapshot, diff, apply, verify; taken back on error and cancellation."""
+        want = self._want(desired, scope)
+        async with self._turns.hold(_names(scope)):
+            done: list[Op] = []
+            try:
+                await self._rounds(want, scope, done)
+            except BaseException:  # Cancelled too: half an endpoint is worse than none
+                with trio.move_on_after(UNDO_S, shield=True):
+                    await self._undo(done)
+                raise
+        return Report(ops=tuple(done))
+
+    async def plan(self, desired: Desired, scope: Scope | None) -> Sequence[Op]:
+        """What ``apply`` would do."""
+        return await self._steps(self._want(desired, scope), scope)
+
+    def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
+        """Bind the host ports, all or none."""
+        self._ports.hold(ports)
+
+    def pick_port(self, protocol: str, host_ip: IPAddress) -> int:
+        """Bind and hold a free port of the ephemeral range."""
+        return self._ports.pick(protocol, host_ip)
+
+    def release_ports(self, ports: Iterable[PublishedPort]) -> None:
+        """Let the host ports go."""
+        self._ports.release(ports)
+
+    async def host_routes(self) -> list[IPNetwork]:
+        """Destinations of all routes of this namespace, default routes left out."""
+        return await self._linux.host_routes()
+
+    def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:
+        """Per interface inside the sandbox but the loopback."""
+        return read_counters(self._linux.access, sandbox_id)
+
+    # --- the steps of an apply --------------------------------------------------------------
+
+    async def _rounds(
+        self, want: dict[Key, KernelObject], scope: Scope | None, done: list[Op]
+    ) -> None:
+        for _ in range(ROUNDS):
+            ops = await self._steps(want, scope)
+            if not ops:
+                return
+            await self._change(ops, done)
+        raise Refused("the kernel does not keep what was set", op=render_op(done[-1]))
+
+    async def _steps(self, want: dict[Key, KernelObject], scope: Scope | None) -> tuple[Op, ...]:
+        found = await self._kernel.read(self._view(want, scope))
+        if found.foreign:
+            raise Conflict("; ".join(found.foreign))
+        return diff(found.objects, want)
+
+    def _view(self, want: dict[Key, KernelObject], scope: Scope | None) -> View:
+        if scope is None:
+            return View(want=want)
+        owners = scope.networks | scope.sandboxes
+        return View(
+            want=want,
+            networks=scope.networks,
+            sandboxes=scope.sandboxes,
+            elements=tuple(item for item in self._elements.values() if item.owner in owners),
+        )
+
+    async def _change(self, ops: Sequence[Op], done: list[Op]) -> None:
+        before = len(done)
+        try:
+            await self._kernel.change(ops, done)
+        finally:
+            self._remember(done[before:])
+
+    async def _do(self, ops: Sequence[Op]) -> None:
+        done: list[Op] = []
+        try:
+            await self._change(ops, done)
+        except BaseException:
+            with trio.move_on_after(UNDO_S, shield=True):
+                await self._undo([*done, *ops[len(done) :]])
+            raise
+
+    async def _undo(self, done: Sequence[Op]) -> None:
+        """Take back in reverse order, each by itself: one failure must not keep the others."""
+        for op in reversed(done):
+            if op.undo is not None:
+                await self._try(op.undo)
+
+    async def _try(self, op: Op) -> None:
+        try:
+            await self._change([op], [])
+        except (Refused, Missing):
+            return  # the first error is the one to report; what stays bears our mark
+
+    def _remember(self, ops: Iterable[Op]) -> None:
+        for op in ops:
+            if isinstance(op.obj, Element):
+                if op.verb == "delete":
+                    self._elements.pop(op.obj.key, None)
+                else:
+                    self._elements[op.obj.key] = op.obj
+
+    # --- from specs to objects --------------------------------------------------------------
+
+    def _want(self, desired: Desired, scope: Scope | None) -> dict[Key, KernelObject]:
+        objects = [
+            *self._of_networks(desired, scope),
+            *self._of_endpoints(desired, scope),
+        ]
+        for sandbox in desired.sandboxes.values():
+            if scope is None or sandbox.id in scope.sandboxes:
+                objects += _of_sandbox(sandbox)
+        return build_state(objects)
+
+    def _of_networks(self, desired: Desired, scope: Scope | None) -> Iterator[KernelObject]:
+        for net in desired.networks.values():
+            if scope is None or net.id in scope.networks:
+                yield from self._driver(net.driver).network(net)
+
+    def _of_endpoints(self, desired: Desired, scope: Scope | None) -> Iterator[KernelObject]:
+        for ep in desired.endpoints.values():
+            if scope is None or ep.sandbox_id in scope.sandboxes:
+                yield from self._of_endpoint(desired, ep)
+
+    def _of_endpoint(self, desired: Desired, ep: EndpointSpec) -> Iterable[KernelObject]:
+        net = desired.networks.get(ep.network_id)
+        if net is None or ep.sandbox_id not in desired.sandboxes:
+            raise Missing("an endpoint without its network or sandbox", endpoint=ep.id)
+        return self._driver(net.driver).endpoint(net, ep)
+
+    def _driver(self, name: str) -> NetworkDriver:
+        try:
+            return self._drivers[name]
+        except KeyError as exc:
+            raise Missing("no such network driver", driver=name) from exc
+
+    @contextmanager
+    def _home(self) -> Iterator[None]:
+        spaces = self._linux.access.namespaces
+        with spaces.inside(spaces.home):
+            yield
+
+
+def _of_sandbox(spec: SandboxSpec) -> Iterator[KernelObject]:
+    yield Sandbox(id=spec.id)
+    if spec.dns_port:
+        yield DnsRedirect(ns=spec.id, port=spec.dns_port)
+    for name, value in spec.sysctls.items():
+        yield Sysctl(ns=spec.id, name=name, value=" ".join(value.split()), owner=spec.id)
+
+
+def _names(scope: Scope | None) -> frozenset[str]:
+    return frozenset({EVERYTHING}) if scope is None else scope.networks | scope.sandboxes

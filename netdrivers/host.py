@@ -1,0 +1,33 @@
+"""The host network: a container uses the agent's own namespace, so nothing is made."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from netdrivers.contract import EndpointSpec, NetworkSpec
+from netdrivers.errors import Invalid
+from netdrivers.plan.objects import KernelObject
+
+
+class HostDriver:
+    """Makes nothing; the container runs without a namespace of its own."""
+
+    name: ClassVar[str] = "host"
+
+    def check(self, net: NetworkSpec) -> None:
+        """Refuse subnets and options: there is nothing that could bear them."""
+        for option in sorted(net.options):
+            raise Invalid("the host driver takes no options", option=option)
+        if net.subnets:
+            raise Invalid("the host driver takes no subnet", subnet=net.subnets[0].subnet)
+
+    def network(self, net: NetworkSpec) -> Iterable[KernelObject]:
+        """Nothing."""
+        del net
+        return ()
+
+    def endpoint(self, net: NetworkSpec, ep: EndpointSpec) -> Iterable[KernelObject]:
+        """Nothing, and so no port can be published."""
+        del net
+        if ep.ports:
+            raise Invalid("the host driver publishes no ports", endpoint=ep.id)
+        return ()

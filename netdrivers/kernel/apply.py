@@ -1,0 +1,302 @@
+"""Steps into the kernel: neighbours of one kind go in one batch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from errno import EADDRNOTAVAIL, ENODEV, ENOENT, ESRCH
+from itertools import groupby
+from typing import Final
+
+from netdrivers.errors import Missing, Refused
+from netdrivers.kernel import codec, nfcodec
+from netdrivers.kernel.access import Access, Way
+from netdrivers.kernel.codec import LinkChange, Request, RouteInfo
+from netdrivers.kernel.netlink import Netlink
+from netdrivers.kernel.snapshot import (
+    FORWARD_SYSCTL,
+    ask_links,
+    build_stamp,
+    dump_elements,
+    list_table,
+)
+from netdrivers.kernel.sysctl import read_sysctl, set_sysctl
+from netdrivers.plan.objects import (
+    Address,
+    Bridge,
+    DnsRedirect,
+    Element,
+    Forwarding,
+    Route,
+    Sandbox,
+    Sysctl,
+    Table,
+    Veth,
+)
+from netdrivers.plan.ops import Op
+from netdrivers.plan.render import render_op
+from netdrivers.plan.ruleset import build_ruleset
+
+GONE: Final = frozenset({ENODEV, ENOENT, ESRCH, EADDRNOTAVAIL})
+
+
+@dataclass(frozen=True, slots=True)
+class Changer:
+    """Carries out ops in the order given. Blocks: the kernel's lock may be held by others."""
+
+    access: Access
+
+    def change(self, ops: Sequence[Op], done: list[Op]) -> None:
+        """Do all ops; each that is done is added to ``done``.
+
+        Raises:
+            Refused: the kernel said no to an op; later ones of another kind were not tried.
+        """
+        for _, group in groupby(ops, key=lambda op: (type(op.obj), op.verb)):
+            self._group(list(group), done)
+
+    def _group(self, ops: Sequence[Op], done: list[Op]) -> None:
+        if isinstance(ops[0].obj, Element):
+            self._elements(ops)
+            done += ops
+            return
+        if isinstance(ops[0].obj, Address | Route):
+            self._addressing(ops, done)
+            return
+        for op in ops:
+            self._one(op)
+            done.append(op)
+
+    def _one(self, op: Op) -> None:
+        match op.obj:
+            case Table():
+                self._table(op)
+            case Sandbox():
+                self._sandbox(op, op.obj)
+            case Forwarding():
+                self._forwarding(op, op.obj)
+            case Bridge():
+                self._bridge(op, op.obj)
+            case Veth():
+                self._veth(op, op.obj)
+            case Sysctl():
+                self._sysctl(op, op.obj)
+            case DnsRedirect():
+                self._redirect(op, op.obj)
+            case _:
+                raise Refused("no way to do this", op=render_op(op))
+
+    # --- table, forwarding, elements --------------------------------------------------------
+
+    def _table(self, op: Op) -> None:
+        table = self.access.table
+        if op.verb == "delete":
+            self.access.nft.run(f"delete table inet {table}")
+            return
+        stale = [word for word in (list_table(self.access)).split() if word[:6] == "stamp-"]
+        self.access.nft.run(build_ruleset(table))
+        stamp = build_stamp(list_table(self.access))
+        lines = [f"delete chain inet {table} {name}" for name in stale if name != stamp]
+        self.access.nft.run("\n".join([*lines, f"add chain inet {table} {stamp}", ""]))
+
+    def _forwarding(self, op: Op, obj: Forwarding) -> None:
+        guard = Element(set="guarded", match=(obj.family,), owner="")
+        with self.access.namespaces.inside(self.access.namespaces.home):
+            if op.verb == "delete":
+                set_sysctl(FORWARD_SYSCTL[obj.family], "0")
+            elif read_sysctl(FORWARD_SYSCTL[obj.family]) != "1":
+                # the guard first: foreign traffic that was not forwarded must not begin to be
+                self._elements([Op(verb="add", obj=guard)])
+                set_sysctl(FORWARD_SYSCTL[obj.family], "1")
+        if op.verb == "delete":
+            self._elements([Op(verb="delete", obj=guard)])
+
+    def _elements(self, ops: Sequence[Op]) -> None:
+        requests = [request for op in ops for request in self._element(op)]
+        replies = self.access.host.filter.exchange(nfcodec.batch(requests))[1:-1]
+        failed = [reply for reply in replies if reply.errno]
+        if failed and ops[0].verb == "delete" and all(reply.errno in GONE for reply in failed):
+            self._remaining(ops)
+        elif failed:
+            raise Refused(f"change elements: {failed[0].text}", op=render_op(ops[0]))
+
+    def _remaining(self, ops: Sequence[Op]) -> None:
+        left = {element.key for element in dump_elements(self.access)}
+        ops = [op for op in ops if op.obj.key in left]
+        if ops:
+            requests = [request for op in ops for request in self._element(op)]
+            _check(self.access.host.filter, nfcodec.batch(requests), ops[0])
+
+    def _element(self, op: Op) -> Iterator[Request]:
+        if isinstance(op.was, Element):
+            yield nfcodec.delete_element(self.access.table, op.was)
+        if isinstance(op.obj, Element):
+            build = nfcodec.delete_element if op.verb == "delete" else nfcodec.add_element
+            yield build(self.access.table, op.obj)
+
+    # --- namespaces and links ---------------------------------------------------------------
+
+    def _sandbox(self, op: Op, obj: Sandbox) -> None:
+        pin = self.access.pin(obj.id)
+        if op.verb == "delete":
+            self.access.forget(obj.id)
+            self.access.namespaces.remove(pin)
+            return
+        if self.access.way(obj.id) is None:
+            self.access.namespaces.create(pin)
+        up = codec.set_link("lo", LinkChange(up=True))
+        _check(self._way(obj.id).route, up, op)
+
+    def _bridge(self, op: Op, obj: Bridge) -> None:
+        route = self.access.host.route
+        if op.verb == "delete":
+            _check(route, [codec.delete_link(obj.name)], op)
+            return
+        change = LinkChange(alias=self.access.alias(obj.owner), ipv6=obj.ipv6, up=obj.up)
+        if op.verb == "add":
+            made = codec.add_bridge(obj.name, mac=obj.mac, mtu_bytes=obj.mtu_bytes)
+            _create(route, [made, *codec.set_link(obj.name, change)], obj.name, op)
+            return
+        full = LinkChange(mac=obj.mac, mtu_bytes=obj.mtu_bytes, ipv6=obj.ipv6, up=obj.up)
+        _check(route, codec.set_link(obj.name, full), op)
+
+    def _veth(self, op: Op, obj: Veth) -> None:
+        was = op.was
+        if op.verb == "delete":
+            _check(self.access.host.route, [codec.delete_link(obj.name)], op)
+        elif op.verb == "add":
+            self._add_veth(op, obj)
+        elif isinstance(was, Veth) and _pair(was) == _pair(obj):
+            self._set_veth(op, obj)
+        else:
+            self.access.host.route.ask([codec.delete_link(obj.name)])
+            self._add_veth(op, obj)
+
+    def _add_veth(self, op: Op, obj: Veth) -> None:
+        host, inside = self.access.host.route, self._way(obj.owner)
+        alias, master = self.access.alias(obj.endpoint), self._index("", obj.bridge)
+        made = codec.add_veth(
+            obj.name,
+            peer=obj.interface,
+            peer_ns=inside.fd,
+            mac=obj.mac,
+            mtu_bytes=obj.mtu_bytes,
+        )
+        change = LinkChange(alias=alias, master=master, ipv6=False, up=obj.up)
+        _create(host, [made, *codec.set_link(obj.name, change)], obj.name, op)
+        inner = codec.set_link(obj.interface, LinkChange(alias=alias, ipv6=obj.ipv6, up=obj.up))
+        try:
+            _check(inside.route, inner, op)
+        except Refused:
+            host.ask([codec.delete_link(obj.name)])
+            raise
+
+    def _set_veth(self, op: Op, obj: Veth) -> None:
+        mtu, master = obj.mtu_bytes, self._index("", obj.bridge)
+        outer = LinkChange(mtu_bytes=mtu, master=master, ipv6=False, up=obj.up)
+        inner = LinkChange(mac=obj.mac, mtu_bytes=mtu, ipv6=obj.ipv6, up=obj.up)
+        _check(self.access.host.route, codec.set_link(obj.name, outer), op)
+        _check(self._way(obj.owner).route, codec.set_link(obj.interface, inner), op)
+
+    # --- what goes onto links ---------------------------------------------------------------
+
+    def _addressing(self, ops: Sequence[Op], done: list[Op]) -> None:
+        for ns, group in groupby(ops, key=lambda op: _ns(op)):
+            todo = list(group)
+            way = self.access.way(ns)
+            if way is None and todo[0].verb == "delete":
+                done += todo
+                continue
+            links = {op.obj.link for op in todo if isinstance(op.obj, Address | Route)}
+            indexes = {link.name: link.index for link in ask_links(self._way(ns), sorted(links))}
+            requests = [list(_address_requests(op, indexes)) for op in todo]
+            self._send(self._way(ns), todo, requests, done)
+
+    def _send(
+        self, way: Way, ops: Sequence[Op], requests: Sequence[Sequence[Request]], done: list[Op]
+    ) -> None:
+        replies = iter(way.route.ask([request for each in requests for request in each]))
+        failed: list[Refused] = []
+        for op, each in zip(ops, requests, strict=True):
+            answers = [next(replies) for _ in each]
+            bad = [one for one in answers if one.errno and not _forgiven(op, one.errno)]
+            if bad:
+                failed.append(Refused(f"the kernel refused: {bad[0].text}", op=render_op(op)))
+            else:
+                done.append(op)
+        if failed:
+            raise failed[0]
+
+    def _sysctl(self, op: Op, obj: Sysctl) -> None:
+        if op.verb == "delete":
+            return  # the value goes with its link or namespace
+        with self.access.namespaces.inside(self._way(obj.ns).fd):
+            set_sysctl(obj.name, obj.value)
+
+    def _redirect(self, op: Op, obj: DnsRedirect) -> None:
+        way = self._way(obj.ns)
+        requests = [] if op.verb == "add" else [nfcodec.delete_redirect()]
+        requests += [] if op.verb == "delete" else nfcodec.add_redirect(obj.port)
+        _check(way.filter, nfcodec.batch(requests), op)
+
+    def _way(self, ns: str) -> Way:
+        way = self.access.way(ns)
+        if way is None:
+            raise Missing("the sandbox has no namespace", sandbox=ns)
+        return way
+
+    def _index(self, ns: str, name: str) -> int:
+        for link in ask_links(self._way(ns), [name]):
+            return link.index
+        raise Missing("no such link", link=name)
+
+
+def _address_requests(op: Op, indexes: dict[str, int]) -> Iterator[Request]:
+    """A change is a deletion and an addition; without its link an object is gone already."""
+    for verb, obj in (("delete", op.was), (op.verb, op.obj)):
+        if not isinstance(obj, Address | Route):
+            continue
+        index = indexes.get(obj.link, 0)
+        if isinstance(obj, Address):
+            build = codec.delete_address if verb == "delete" else codec.add_address
+            yield build(index, obj.ip)
+        else:
+            yield _route_request(verb, obj, index)
+
+
+def _route_request(verb: str, obj: Route, index: int) -> Request:
+    info = RouteInfo(
+        to=obj.to,
+        via=obj.via,
+        index=index,
+        table=codec.RT_TABLE_MAIN,
+        protocol=codec.OUR_PROTOCOL,
+    )
+    return codec.delete_route(info) if verb == "delete" else codec.add_route(info)
+
+
+def _create(netlink: Netlink, requests: Sequence[Request], name: str, op: Op) -> None:
+    """Make a link and set it up in one write; a link that cannot be set up is taken back."""
+    made, *rest = netlink.ask(requests)
+    if made.errno:
+        raise Refused(f"the kernel refused: {made.text}", op=render_op(op))
+    for reply in rest:
+        if reply.errno:
+            netlink.ask([codec.delete_link(name)])
+            raise Refused(f"the kernel refused: {reply.text}", op=render_op(op))
+
+
+def _check(netlink: Netlink, requests: Sequence[Request], op: Op) -> None:
+    for reply in netlink.exchange(requests):
+        if reply.errno and not _forgiven(op, reply.errno):
+            raise Refused(f"the kernel refused: {reply.text}", op=render_op(op))
+
+
+def _forgiven(op: Op, errno: int) -> bool:
+    return op.verb == "delete" and errno in GONE
+
+
+def _pair(veth: Veth) -> tuple[str, ...]:
+    return (veth.name, veth.owner, veth.endpoint, veth.interface)
+
+
+def _ns(op: Op) -> str:
+    return op.obj.ns if isinstance(op.obj, Address | Route) else ""

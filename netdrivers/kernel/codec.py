@@ -1,0 +1,336 @@
+"""Netlink messages of the route family, packed and parsed by hand.
+
+All messages used here are on the path of a container start: a packed link request costs 1 us
+against 32 us with message classes, and none of them needs an import of 25 MB.
+
+Source: man 7 rtnetlink; linux/include/uapi/linux/{netlink,if_link,if_addr,rtnetlink}.h.
+"""
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+from typing import Final
+
+HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, seq, pid
+LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
+ADDR: Final = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
+ROUTE: Final = struct.Struct("=BBBBBBBBI")
+ATTR: Final = struct.Struct("=HH")
+U32: Final = struct.Struct("=I")
+I32: Final = struct.Struct("=i")
+
+REQUEST, ACK, REPLACE, EXCL, CREATE = 1, 4, 0x100, 0x200, 0x400
+DUMP: Final = 0x300
+NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
+NEWADDR, DELADDR, GETADDR = 20, 21, 22
+NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
+IFF_UP: Final = 1
+NESTED: Final = 0x8000
+OUR_PROTOCOL: Final = 173  # of addresses and routes; not in any rt_protos file known
+NLA_TYPE: Final = 0x3FFF
+
+(IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO) = 1, 3, 4, 5, 10, 18
+(IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK) = 20, 26, 28, 29
+IFLA_GROUP: Final = 27
+(INFO_KIND, INFO_DATA, VETH_PEER, INET6_ADDR_GEN_MODE) = 1, 2, 1, 8
+(IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO, IFA_F_NODAD) = 1, 2, 8, 11, 2
+(RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE) = 1, 4, 5, 15
+(RT_TABLE_MAIN, RT_TABLE_LOCAL, RTN_UNICAST, SCOPE_LINK) = 254, 255, 1, 253
+RTEXT_SKIP_STATS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One netlink message without its sequence number."""
+
+    type: int
+    flags: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkInfo:
+    """What we look at of a link."""
+
+    index: int
+    name: str
+    up: bool
+    kind: str = ""
+    alias: str = ""
+    mac: str = ""
+    mtu_bytes: int = 0
+    master: int = 0
+    peer: int = 0
+    ipv6: bool = True  # makes a link-local address by itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressInfo:
+    """An address and who put it there."""
+
+    index: int
+    ip: IPv4Interface | IPv6Interface
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteInfo:
+    """A unicast route."""
+
+    to: IPv4Network | IPv6Network
+    via: IPv4Address | IPv6Address | None
+    index: int
+    table: int
+    protocol: int
+
+
+def attr(kind: int, payload: bytes) -> bytes:
+    """One attribute, padded to four bytes."""
+    size = len(payload) + 4
+    return ATTR.pack(size, kind) + payload + bytes(-size & 3)
+
+
+def parse_attrs(data: bytes, at: int = 0) -> dict[int, bytes]:
+    """The attributes by type, without the flag bits; a broken tail is left out."""
+    return dict(parse_list(data, at))
+
+
+def parse_list(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Attributes in order, for lists that repeat one type."""
+    end = len(data)
+    while at + 4 <= end:
+        size, kind = ATTR.unpack_from(data, at)
+        if size < 4 or at + size > end:
+            return
+        yield kind & NLA_TYPE, data[at + 4 : at + size]
+        at += size + 3 & ~3
+
+
+# --- links ----------------------------------------------------------------------------------
+
+
+def get_link(name: str) -> Request:
+    """Ask for one link by name."""
+    return Request(GETLINK, REQUEST | ACK, _link() + _name(name) + _skip_stats())
+
+
+def dump_links() -> Request:
+    """Ask for all links, without their counters: those are half of the answer."""
+    return Request(GETLINK, REQUEST | DUMP, _link() + _skip_stats())
+
+
+def add_bridge(name: str, *, mac: str, mtu_bytes: int) -> Request:
+    """A bridge, down, without alias: those can only be set afterwards, in the same batch."""
+    info = attr(IFLA_LINKINFO | NESTED, attr(INFO_KIND, b"bridge"))
+    body = _link() + _name(name) + _mac(mac) + attr(IFLA_MTU, U32.pack(mtu_bytes)) + info
+    return Request(NEWLINK, REQUEST | ACK | CREATE | EXCL, body)
+
+
+def add_veth(name: str, *, peer: str, peer_ns: int, mac: str, mtu_bytes: int) -> Request:
+    """A pair whose peer is born in the namespace behind the descriptor ``peer_ns``."""
+    mtu = attr(IFLA_MTU, U32.pack(mtu_bytes))
+    inside = _link() + _name(peer) + _mac(mac) + mtu + attr(IFLA_NET_NS_FD, U32.pack(peer_ns))
+    data = attr(INFO_DATA | NESTED, attr(VETH_PEER | NESTED, inside))
+    info = attr(IFLA_LINKINFO | NESTED, attr(INFO_KIND, b"veth") + data)
+    return Request(NEWLINK, REQUEST | ACK | CREATE | EXCL, _link() + _name(name) + mtu + info)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkChange:
+    """What to set on a link; None and "" leave a thing as it is."""
+
+    alias: str = ""
+    mac: str = ""
+    mtu_bytes: int = 0
+    master: int = 0
+    group: int = 0
+    ipv6: bool | None = None
+    up: bool | None = None
+
+
+def set_link(name: str, change: LinkChange) -> list[Request]:
+    """Change a link that exists.
+
+    Up goes in a message of its own: in one message the kernel would bring the link up first and
+    give it the link-local address that ``ipv6=False`` is there to prevent.
+    """
+    body = _link() + _name(name)
+    body += attr(IFLA_IFALIAS, change.alias.encode()) if change.alias else b""
+    body += _mac(change.mac) if change.mac else b""
+    body += attr(IFLA_MTU, U32.pack(change.mtu_bytes)) if change.mtu_bytes else b""
+    body += attr(IFLA_MASTER, U32.pack(change.master)) if change.master else b""
+    body += attr(IFLA_GROUP, U32.pack(change.group)) if change.group else b""
+    body += b"" if change.ipv6 is None else _address_mode(change.ipv6)
+    requests = [Request(NEWLINK, REQUEST | ACK, body)]
+    if change.up is not None:
+        flags = LINK.pack(0, 0, 0, IFF_UP if change.up else 0, IFF_UP)
+        requests.append(Request(NEWLINK, REQUEST | ACK, flags + _name(name)))
+    return requests
+
+
+def delete_link(name: str) -> Request:
+    """Delete a link by name."""
+    return Request(DELLINK, REQUEST | ACK, _link() + _name(name))
+
+
+def delete_group(group: int) -> Request:
+    """Delete all links of a group: one wait for the kernel's grace period, not one each."""
+    return Request(DELLINK, REQUEST | ACK, _link() + attr(IFLA_GROUP, U32.pack(group)))
+
+
+def parse_link(body: bytes) -> LinkInfo:
+    """Read the body of a RTM_NEWLINK message."""
+    _, _, index, flags, _ = LINK.unpack_from(body)
+    attrs = parse_attrs(body, LINK.size)
+    info = parse_attrs(attrs.get(IFLA_LINKINFO, b""))
+    return LinkInfo(
+        index=index,
+        name=_text(attrs.get(IFLA_IFNAME, b"")),
+        up=bool(flags & IFF_UP),
+        kind=_text(info.get(INFO_KIND, b"")),
+        alias=_text(attrs.get(IFLA_IFALIAS, b"")),
+        mac=attrs.get(IFLA_ADDRESS, b"").hex(":"),
+        mtu_bytes=_u32(attrs.get(IFLA_MTU)),
+        master=_u32(attrs.get(IFLA_MASTER)),
+        peer=_u32(attrs.get(IFLA_LINK)),
+        ipv6=_makes_addresses(attrs.get(IFLA_AF_SPEC, b"")),
+    )
+
+
+def _link() -> bytes:
+    return LINK.pack(0, 0, 0, 0, 0)
+
+
+def _name(name: str) -> bytes:
+    return attr(IFLA_IFNAME, name.encode() + b"\0")
+
+
+def _mac(mac: str) -> bytes:
+    return attr(IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+
+
+def _skip_stats() -> bytes:
+    return attr(IFLA_EXT_MASK, U32.pack(RTEXT_SKIP_STATS))
+
+
+def _address_mode(wanted: bool) -> bytes:
+    mode = attr(INET6_ADDR_GEN_MODE, bytes([0 if wanted else 1]))
+    return attr(IFLA_AF_SPEC | NESTED, attr(socket.AF_INET6 | NESTED, mode))
+
+
+def _makes_addresses(spec: bytes) -> bool:
+    inet6 = parse_attrs(parse_attrs(spec).get(socket.AF_INET6, b""))
+    return inet6.get(INET6_ADDR_GEN_MODE, b"\0") != b"\1"
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode(errors="replace")
+
+
+def _u32(raw: bytes | None) -> int:
+    return U32.unpack(raw)[0] if raw and len(raw) == 4 else 0
+
+
+# --- addresses ------------------------------------------------------------------------------
+
+
+def dump_addresses(index: int = 0) -> Request:
+    """Ask for the addresses of one link, or of all."""
+    return Request(GETADDR, REQUEST | DUMP, ADDR.pack(0, 0, 0, 0, index))
+
+
+def add_address(index: int, ip: IPv4Interface | IPv6Interface) -> Request:
+    """Our mark goes on it; one that is already there becomes ours. No wait for duplicates."""
+    flags = attr(IFA_FLAGS, U32.pack(IFA_F_NODAD)) if ip.version == 6 else b""
+    body = _address(index, ip) + attr(IFA_PROTO, bytes([OUR_PROTOCOL])) + flags
+    return Request(NEWADDR, REQUEST | ACK | CREATE | REPLACE, body)
+
+
+def delete_address(index: int, ip: IPv4Interface | IPv6Interface) -> Request:
+    """Delete one address of a link."""
+    return Request(DELADDR, REQUEST | ACK, _address(index, ip))
+
+
+def parse_address(body: bytes) -> AddressInfo:
+    """Read the body of a RTM_NEWADDR message."""
+    _, prefix_len, _, _, index = ADDR.unpack_from(body)
+    attrs = parse_attrs(body, ADDR.size)
+    raw = attrs.get(IFA_LOCAL) or attrs[IFA_ADDRESS]
+    return AddressInfo(
+        index=index,
+        ip=ip_interface((raw, prefix_len)),
+        protocol=attrs.get(IFA_PROTO, b"\0")[0],
+    )
+
+
+def _address(index: int, ip: IPv4Interface | IPv6Interface) -> bytes:
+    raw = ip.ip.packed
+    head = ADDR.pack(_family(ip.version), ip.network.prefixlen, 0, 0, index)
+    return head + attr(IFA_LOCAL, raw) + attr(IFA_ADDRESS, raw)
+
+
+def _family(version: int) -> int:
+    return socket.AF_INET if version == 4 else socket.AF_INET6
+
+
+# --- routes ---------------------------------------------------------------------------------
+
+
+def dump_routes(version: int) -> Request:
+    """Ask for all routes of one family, all tables."""
+    return Request(GETROUTE, REQUEST | DUMP, ROUTE.pack(_family(version), *(0,) * 8))
+
+
+def add_route(route: RouteInfo) -> Request:
+    """Add a route with our protocol number."""
+    return Request(NEWROUTE, REQUEST | ACK | CREATE | EXCL, _route(route))
+
+
+def delete_route(route: RouteInfo) -> Request:
+    """Delete a route of ours."""
+    return Request(DELROUTE, REQUEST | ACK, _route(route))
+
+
+def parse_route(body: bytes) -> RouteInfo:
+    """Read the body of a RTM_NEWROUTE message."""
+    family, length, _, _, table, protocol, _, kind, _ = ROUTE.unpack_from(body)
+    attrs = parse_attrs(body, ROUTE.size)
+    everything = bytes(4 if family == socket.AF_INET else 16)
+    gateway = attrs.get(RTA_GATEWAY)
+    return RouteInfo(
+        to=ip_network((attrs.get(RTA_DST, everything), length)),
+        via=ip_address(gateway) if gateway else None,
+        index=_u32(attrs.get(RTA_OIF)),
+        table=_u32(attrs.get(RTA_TABLE)) or table,
+        protocol=protocol if kind == RTN_UNICAST else 0,
+    )
+
+
+def _route(route: RouteInfo) -> bytes:
+    scope = 0 if route.via else SCOPE_LINK
+    head = ROUTE.pack(
+        _family(route.to.version),
+        route.to.prefixlen,
+        0,
+        0,
+        RT_TABLE_MAIN,
+        route.protocol,
+        scope,
+        RTN_UNICAST,
+        0,
+    )
+    to = attr(RTA_DST, route.to.network_address.packed) if route.to.prefixlen else b""
+    via = attr(RTA_GATEWAY, route.via.packed) if route.via else b""
+    return head + to + via + attr(RTA_OIF, U32.pack(route.index))

@@ -1,0 +1,394 @@
+"""What is in the kernel and bears our mark, for one scope or for all of it."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Final
+
+from netdrivers.errors import Missing, Refused
+from netdrivers.kernel import codec, nfcodec
+from netdrivers.kernel.access import Access, Way
+from netdrivers.kernel.codec import LinkInfo
+from netdrivers.kernel.netlink import Reply
+from netdrivers.kernel.netns import open_pinned
+from netdrivers.kernel.sysctl import read_sysctl
+from netdrivers.plan.diff import State, build_state
+from netdrivers.plan.objects import (
+    Address,
+    Bridge,
+    DnsRedirect,
+    Element,
+    Forwarding,
+    KernelObject,
+    Key,
+    Route,
+    Sandbox,
+    Sysctl,
+    Table,
+    Veth,
+)
+from netdrivers.plan.ruleset import OPERATOR_CHAINS
+
+COUNTERS: Final = ("bytes", "packets", "errors", "dropped")
+SENT_AT: Final = 8
+FORWARD_SYSCTL: Mapping[str, str] = {
+    "ipv4": "net.ipv4.ip_forward",
+    "ipv6": "net.ipv6.conf.all.forwarding",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What to look at. ``want``: objects in scope; None for a set means all of that kind."""
+
+    want: State
+    networks: frozenset[str] | None = None
+    sandboxes: frozenset[str] | None = None
+    elements: tuple[Element, ...] = ()  # that may be there, besides the wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Objects of ours in the view, and what is in the way of wanted ones, in words."""
+
+    objects: dict[Key, KernelObject]
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Reader:
+    """One snapshot being taken."""
+
+    access: Access
+    view: View
+    objects: list[KernelObject] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def host_links(self) -> dict[str, LinkInfo]:
+        """Links of the agent's namespace that the view needs, by name."""
+        if self._whole_host():
+            replies = self.access.host.route.dump(codec.dump_links())
+            links = [codec.parse_link(body) for _, body in replies]
+        else:
+            names = {obj.name for obj in self.view.want.values() if isinstance(obj, Bridge | Veth)}
+            names |= {obj.bridge for obj in self.view.want.values() if isinstance(obj, Veth)}
+            links = list(ask_links(self.access.host, sorted(names)))
+        return {link.name: link for link in links}
+
+    def _whole_host(self) -> bool:
+        # a network that is to go may have any bridge name: only its mark tells
+        networks = self.view.networks
+        wanted = {obj.owner for obj in self.view.want.values() if isinstance(obj, Bridge)}
+        return networks is None or bool(networks - wanted)
+
+    def bridges(self, links: Mapping[str, LinkInfo]) -> None:
+        """Bridges in view, their addresses, and strangers that bear a wanted name."""
+        for link in links.values():
+            owner = self.access.object_id(link.alias)
+            if ("link", "", link.name) in self.view.want and not owner:
+                self.foreign.append(f"link {link.name} is not ours")
+            if link.kind != "bridge" or not owner or not _in(owner, self.view.networks):
+                continue
+            self.objects.append(_bridge(link, owner))
+            self.objects += _addresses(self.access.host, {link.index: link.name}, "", owner)
+
+    def sandbox(self, sandbox: str, links: Mapping[str, LinkInfo]) -> set[str]:
+        """One sandbox and all in it; the names of the host ends that lead there."""
+        way = self.access.way(sandbox)
+        if way is None:
+            if self.access.pin(sandbox).exists() and ("sandbox", sandbox) not in self.view.want:
+                self.objects.append(Sandbox(id=sandbox, loopback_up=False))
+            return set()
+        inner = [codec.parse_link(body) for _, body in way.route.dump(codec.dump_links())]
+        self._strangers(sandbox, inner)
+        up = any(link.name == "lo" and link.up for link in inner)
+        self.objects.append(Sandbox(id=sandbox, loopback_up=up))
+        ours = {link.index: link for link in inner if self.access.object_id(link.alias)}
+        if ours:
+            names = {index: link.name for index, link in ours.items()}
+            self.objects += _addresses(way, names, sandbox, sandbox)
+            self.objects += _routes(way, names, sandbox)
+        self._redirect(way, sandbox)
+        return self._veths(sandbox, ours.values(), links)
+
+    def _strangers(self, sandbox: str, inner: Iterable[LinkInfo]) -> None:
+        wanted = {
+            obj.interface
+            for obj in self.view.want.values()
+            if isinstance(obj, Veth) and obj.owner == sandbox
+        }
+        for link in inner:
+            if link.name in wanted and not self.access.object_id(link.alias):
+                self.foreign.append(f"link {link.name} in sandbox {sandbox} is not ours")
+
+    def _redirect(self, way: Way, sandbox: str) -> None:
+        (reply,) = way.filter.ask([nfcodec.get_redirect()])
+        if not reply.errno and reply.messages:
+            port = nfcodec.parse_redirect(reply.messages[0][1])
+            self.objects.append(DnsRedirect(ns=sandbox, port=port))
+
+    def _veths(
+        self, sandbox: str, inner: Iterable[LinkInfo], links: Mapping[str, LinkInfo]
+    ) -> set[str]:
+        names = {index: link.name for link in links.values() for index in [link.index]}
+        peers = {veth_name(self.access.object_id(link.alias)): link for link in inner}
+        missing = [name for name in peers if name not in links]
+        hosts = {**links, **{link.name: link for link in ask_links(self.access.host, missing)}}
+        for name, peer in peers.items():
+            host = hosts.get(name)
+            if host is None or not self.access.object_id(host.alias) or host.peer != peer.index:
+                continue
+            endpoint = self.access.object_id(host.alias)
+            self.objects.append(_veth(host, peer, sandbox, endpoint, names.get(host.master, "")))
+        return set(peers)
+
+    def orphans(self, links: Mapping[str, LinkInfo], paired: set[str]) -> None:
+        """Host ends of ours that lead to no sandbox in view."""
+        everything = self.view.sandboxes is None
+        for link in links.values():
+            endpoint = self.access.object_id(link.alias)
+            wanted = ("link", "", link.name) in self.view.want
+            lone = link.kind == "veth" and endpoint and link.name not in paired
+            if lone and (everything or wanted):
+                self.objects.append(_lone(link, endpoint))
+
+    def sysctls(self) -> None:
+        """Values of the wanted sysctls, as they are."""
+        wanted = [obj for obj in self.view.want.values() if isinstance(obj, Sysctl)]
+        for obj in wanted:
+            way = self.access.way(obj.ns)
+            if way is None:
+                continue
+            with self.access.namespaces.inside(way.fd):
+                value = read_sysctl(obj.name)
+            if value is not None:
+                self.objects.append(_with_value(obj, value))
+
+    def elements(self, guarded: set[str]) -> None:
+        """Elements in view; ``guarded`` takes the families of the guard."""
+        if self.view.networks is None or self.view.sandboxes is None:
+            found = list(dump_elements(self.access))
+        else:
+            found = list(self._known_elements())
+        for element in found:
+            if element.set == "guarded":
+                guarded.add(str(element.match[0]))
+            else:
+                self.objects.append(element)
+
+    def _known_elements(self) -> Iterator[Element]:
+        wanted = [obj for obj in self.view.want.values() if isinstance(obj, Element)]
+        by_key = {element.key: element for element in (*self.view.elements, *wanted)}
+        requests = [nfcodec.get_element(self.access.table, item) for item in by_key.values()]
+        for reply in self.access.host.filter.ask(requests):
+            for _, body in reply.messages:
+                yield from nfcodec.parse_elements(body)
+
+    def forwarding(self, guarded: set[str]) -> None:
+        """Families that are forwarded, where wanted or turned on by us."""
+        for family in ("ipv4", "ipv6"):
+            obj = Forwarding(family="ipv4" if family == "ipv4" else "ipv6")
+            if obj.key not in self.view.want and family not in guarded:
+                continue
+            with self.access.namespaces.inside(self.access.namespaces.home):
+                if read_sysctl(FORWARD_SYSCTL[family]) == "1":
+                    self.objects.append(obj)
+
+
+def read(access: Access, view: View) -> Found:
+    """Take a snapshot of the view."""
+    reader = Reader(access, view)
+    _table(access, view, reader)
+    links = reader.host_links()
+    reader.bridges(links)
+    sandboxes = view.sandboxes if view.sandboxes is not None else access.sandboxes()
+    paired = {name for sandbox in sorted(sandboxes) for name in reader.sandbox(sandbox, links)}
+    reader.orphans(links, paired)
+    guarded: set[str] = set()
+    reader.elements(guarded)
+    reader.forwarding(guarded)
+    reader.sysctls()
+    return Found(objects=build_state(reader.objects), foreign=tuple(reader.foreign))
+
+
+def _table(access: Access, view: View, reader: Reader) -> None:
+    wanted = ("table",) in view.want
+    if view.networks is not None:
+        # a look at the whole text costs a thread: a scoped apply trusts the stamp's chain
+        if wanted and has_stamp(access):
+            reader.objects.append(Table())
+        return
+    text = list_table(access)
+    whole = has_stamp(access, build_stamp(text))
+    if (whole and wanted) or (text and not wanted and not operator_rules(text)):
+        reader.objects.append(Table())
+
+
+def veth_name(endpoint: str) -> str:
+    """The name of an endpoint's link in the agent's namespace."""
+    return f"ve{endpoint[:13]}"
+
+
+def ask_links(way: Way, names: Sequence[str]) -> Iterator[LinkInfo]:
+    """The links of these names that exist."""
+    for reply in way.route.ask([codec.get_link(name) for name in names]):
+        for _, body in reply.messages:
+            yield codec.parse_link(body)
+
+
+def dump_elements(access: Access) -> Iterator[Element]:
+    """All elements of our table."""
+    for name in nfcodec.LAYOUT:
+        for body in _dump_set(access, name):
+            yield from nfcodec.parse_elements(body)
+
+
+def _dump_set(access: Access, name: str) -> list[bytes]:
+    try:
+        messages = access.host.filter.dump(nfcodec.dump_elements(access.table, name))
+    except Refused:  # no such set: the table is not there, or somebody took it apart
+        return []
+    return [body for _, body in messages]
+
+
+def list_table(access: Access) -> str:
+    """The table's text without elements; "" when there is none."""
+    if not any_reply(access.host.filter.ask([nfcodec.get_table(access.table)])):
+        return ""
+    return access.nft.run(f"list table inet {access.table}")
+
+
+def any_reply(replies: Iterable[Reply]) -> bool:
+    """Whether something was found."""
+    return any(reply.messages and not reply.errno for reply in replies)
+
+
+def build_stamp(text: str) -> str:
+    """A name that changes with any rule of ours, but not with the operator's."""
+    kept, chain = [], ""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["chain"]:
+            chain = words[1]
+        if words and chain not in OPERATOR_CHAINS and not chain.startswith("stamp-"):
+            kept.append(" ".join(words))
+        if words == ["}"]:
+            chain = ""
+    return "stamp-" + sha256("\n".join(kept).encode()).hexdigest()[:16]
+
+
+def has_stamp(access: Access, name: str = "") -> bool:
+    """Whether the table has a stamp, or this very one."""
+    if name:
+        return any_reply(access.host.filter.ask([nfcodec.get_chain(access.table, name)]))
+    return any_reply(access.host.filter.ask([nfcodec.get_chain(access.table, "decide")]))
+
+
+def operator_rules(text: str) -> bool:
+    """Whether the operator has put a rule into one of the two chains."""
+    chain = ""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["chain"]:
+            chain = words[1]
+        elif chain in OPERATOR_CHAINS and words and words != ["}"]:
+            return True
+    return False
+
+
+def _in(owner: str, owners: frozenset[str] | None) -> bool:
+    return owners is None or owner in owners
+
+
+def _bridge(link: LinkInfo, owner: str) -> Bridge:
+    return Bridge(
+        name=link.name,
+        owner=owner,
+        mac=link.mac,
+        mtu_bytes=link.mtu_bytes,
+        ipv6=link.ipv6,
+        up=link.up,
+    )
+
+
+def _veth(host: LinkInfo, peer: LinkInfo, sandbox: str, endpoint: str, bridge: str) -> Veth:
+    return Veth(
+        name=host.name,
+        owner=sandbox,
+        endpoint=endpoint,
+        bridge=bridge,
+        interface=peer.name,
+        mac=peer.mac,
+        mtu_bytes=host.mtu_bytes if host.mtu_bytes == peer.mtu_bytes else 0,
+        ipv6=peer.ipv6,
+        up=host.up and peer.up,
+    )
+
+
+def _lone(link: LinkInfo, endpoint: str) -> Veth:
+    # an owner that is nobody's: the pair is incomplete, so it is made again or removed
+    return Veth(
+        name=link.name, owner="?", endpoint=endpoint, bridge="", interface="", mac="", up=False
+    )
+
+
+def _with_value(obj: Sysctl, value: str) -> Sysctl:
+    return Sysctl(ns=obj.ns, name=obj.name, value=value, owner=obj.owner, link=obj.link)
+
+
+def _addresses(way: Way, names: Mapping[int, str], ns: str, owner: str) -> Iterator[Address]:
+    only = next(iter(names)) if len(names) == 1 else 0
+    for _, body in way.route.dump(codec.dump_addresses(only)):
+        info = codec.parse_address(body)
+        if info.protocol == codec.OUR_PROTOCOL and info.index in names:
+            yield Address(ns=ns, link=names[info.index], ip=info.ip, owner=owner)
+
+
+def _routes(way: Way, names: Mapping[int, str], ns: str) -> Iterator[Route]:
+    for version in (4, 6):
+        for _, body in way.route.dump(codec.dump_routes(version)):
+            info = codec.parse_route(body)
+            if info.protocol == codec.OUR_PROTOCOL and info.index in names:
+                yield Route(ns=ns, to=info.to, via=info.via, link=names[info.index], owner=ns)
+
+
+def read_routes(access: Access) -> list[IPv4Network | IPv6Network]:
+    """Destinations of all routes of the agent's namespace, default routes left out."""
+    found = {
+        codec.parse_route(body).to
+        for version in (4, 6)
+        for _, body in access.host.route.dump(codec.dump_routes(version))
+    }
+    return sorted((net for net in found if net.prefixlen), key=lambda net: (net.version, str(net)))
+
+
+def read_counters(access: Access, sandbox: str) -> dict[str, dict[str, int]]:
+    """Counters of the links in a sandbox but the loopback.
+
+    From /proc, not from netlink: it takes no lock that a removal of links could hold.
+    """
+    fd = open_pinned(access.pin(sandbox))
+    if fd is None:
+        raise Missing("the sandbox has no namespace", sandbox=sandbox)
+    try:
+        with access.namespaces.inside(fd):
+            text = Path("/proc/thread-self/net/dev").read_text(encoding="ascii")
+    finally:
+        os.close(fd)
+    return parse_counters(text)
+
+
+def parse_counters(text: str) -> dict[str, dict[str, int]]:
+    """Read /proc/net/dev: two lines of heading, then ``name: 8 received 8 sent``."""
+    found = {}
+    for line in text.splitlines()[2:]:
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if name.strip() != "lo" and len(words) >= SENT_AT + len(COUNTERS):
+            received = {f"rx_{what}": int(words[at]) for at, what in enumerate(COUNTERS)}
+            sent = {f"tx_{what}": int(words[SENT_AT + at]) for at, what in enumerate(COUNTERS)}
+            found[name.strip()] = received | sent
+    return found

@@ -1,0 +1,33 @@
+"""Values below /proc/sys, read and written in the namespace of the calling thread."""
+
+from pathlib import Path
+from typing import Final
+
+from netdrivers.errors import Invalid, Refused
+
+ROOT: Final = Path("/proc/sys")
+
+
+def read_sysctl(name: str) -> str | None:
+    """The value with single spaces, or None when the kernel has no such name."""
+    try:
+        return " ".join(_path(name).read_text(encoding="ascii").split())
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise Refused("read a sysctl", sysctl=name, reason=exc.strerror) from exc
+
+
+def set_sysctl(name: str, value: str) -> None:
+    """Write a value."""
+    try:
+        _path(name).write_text(value, encoding="ascii")
+    except OSError as exc:
+        raise Refused("set a sysctl", sysctl=name, value=value, reason=exc.strerror) from exc
+
+
+def _path(name: str) -> Path:
+    # only the network's: the rest of /proc/sys does not belong to a namespace of ours
+    if not name.startswith("net.") or "/" in name or ".." in name:
+        raise Invalid("not a sysctl of the network", sysctl=name)
+    return ROOT.joinpath(*name.split("."))

@@ -1,0 +1,33 @@
+"""The none network: a sandbox with a loopback and nothing else."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from netdrivers.contract import EndpointSpec, NetworkSpec
+from netdrivers.errors import Invalid
+from netdrivers.plan.objects import KernelObject
+
+
+class NullDriver:
+    """Makes nothing; the sandbox's loopback is all there is."""
+
+    name: ClassVar[str] = "null"
+
+    def check(self, net: NetworkSpec) -> None:
+        """Refuse subnets and options: there is nothing that could bear them."""
+        for option in sorted(net.options):
+            raise Invalid("the null driver takes no options", option=option)
+        if net.subnets:
+            raise Invalid("the null driver takes no subnet", subnet=net.subnets[0].subnet)
+
+    def network(self, net: NetworkSpec) -> Iterable[KernelObject]:
+        """Nothing."""
+        del net
+        return ()
+
+    def endpoint(self, net: NetworkSpec, ep: EndpointSpec) -> Iterable[KernelObject]:
+        """Nothing, and so no port can be published."""
+        del net
+        if ep.ports:
+            raise Invalid("the null driver publishes no ports", endpoint=ep.id)
+        return ()

@@ -1,0 +1,109 @@
+"""Plans as text like that of ``ip`` and ``nft``, for golden files and for people."""
+
+from collections.abc import Iterable
+from functools import singledispatch
+
+from netdrivers.plan.objects import (
+    Address,
+    Bridge,
+    DnsRedirect,
+    Element,
+    Forwarding,
+    KernelObject,
+    Route,
+    Sandbox,
+    Sysctl,
+    Table,
+    Veth,
+)
+from netdrivers.plan.ops import Op
+
+
+def render(objects: Iterable[KernelObject]) -> str:
+    """One line an object, sorted by rank and key, so that goldens never flicker."""
+    ordered = sorted(objects, key=lambda obj: (obj.rank, obj.key))
+    return "".join(f"{line(obj)}\n" for obj in ordered)
+
+
+def render_op(op: Op) -> str:
+    """One step as a line: ``+ …``, ``- …`` or ``~ old -> new``."""
+    if op.verb == "change" and op.was is not None:
+        return f"~ {line(op.was)} -> {line(op.obj)}"
+    return f"{'+' if op.verb == 'add' else '-'} {line(op.obj)}"
+
+
+@singledispatch
+def line(obj: object) -> str:
+    """One object as a line of text."""
+    raise TypeError(type(obj).__name__)
+
+
+@line.register
+def _(obj: Table) -> str:
+    return "nft table"
+
+
+@line.register
+def _(obj: Forwarding) -> str:
+    return f"sysctl {obj.family} forwarding on, foreign traffic guarded if it was off"
+
+
+@line.register
+def _(obj: Sandbox) -> str:
+    return f"netns {obj.id} lo {'up' if obj.loopback_up else 'down'}"
+
+
+@line.register
+def _(obj: Bridge) -> str:
+    text = f"link {obj.name} type bridge mtu {obj.mtu_bytes} address {obj.mac}"
+    return f"{text} addrgenmode {_mode(obj.ipv6)} {_up(obj.up)}"
+
+
+@line.register
+def _(obj: Veth) -> str:
+    peer = f"peer {obj.interface} netns {obj.owner} address {obj.mac}"
+    text = f"link {obj.name} type veth master {obj.bridge} mtu {obj.mtu_bytes} {peer}"
+    return f"{text} addrgenmode {_mode(obj.ipv6)} {_up(obj.up)}"
+
+
+@line.register
+def _(obj: Sysctl) -> str:
+    return f"{_in(obj.ns)}sysctl {obj.name}={obj.value}"
+
+
+@line.register
+def _(obj: Address) -> str:
+    return f"{_in(obj.ns)}addr {obj.ip} dev {obj.link}"
+
+
+@line.register
+def _(obj: Route) -> str:
+    via = f" via {obj.via}" if obj.via else ""
+    return f"{_in(obj.ns)}route {obj.to}{via} dev {obj.link}"
+
+
+@line.register
+def _(obj: DnsRedirect) -> str:
+    return f"{_in(obj.ns)}nft redirect 127.0.0.11:53 to 127.0.0.11:{obj.port}"
+
+
+@line.register
+def _(obj: Element) -> str:
+    value = f" : {_parts(obj.value)}" if obj.value else ""
+    return f"nft element {obj.set} {{ {_parts(obj.match)}{value} }}"
+
+
+def _parts(parts: Iterable[object]) -> str:
+    return " . ".join(map(str, parts))
+
+
+def _in(ns: str) -> str:
+    return f"-n {ns} " if ns else ""
+
+
+def _mode(ipv6: bool) -> str:
+    return "eui64" if ipv6 else "none"
+
+
+def _up(up: bool) -> str:
+    return "up" if up else "down"
