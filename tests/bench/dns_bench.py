@@ -28,8 +28,8 @@ NAMES = 1000
 REDIRECT = """
 table ip bench {{
   chain out {{ type nat hook output priority -100; policy accept;
-    ip daddr 127.0.0.11 udp dport 53 redirect to :{port}
-    ip daddr 127.0.0.11 tcp dport 53 redirect to :{port}
+    ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:{port}
+    ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:{port}
   }}
 }}
 """

@@ -23,6 +23,9 @@ def packet(name="Web.Demo", qtype="A", edns=None, **flags):
     return record.pack()
 
 
+OPT = b"\0\0\x29\2\0\0\0\0\0\0\0"
+
+
 def parsed(raw):
     query = message.parse_query(raw)
     assert isinstance(query, Query)
