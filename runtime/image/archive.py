@@ -104,11 +104,10 @@ def spool(chunks: Iterator[bytes], into: Path, limits: Limits) -> Archive:
         Refused: not a tar, or too large. OSError: the disk's answer.
     """
     head, chunks = peek(chunks)
-    source = Bytes(decompressed(form_of(head), chunks))
-    archive, left = Archive(), limits.stream_bytes
+    source = Bytes(_bounded(decompressed(form_of(head), chunks), limits.stream_bytes))
+    archive = Archive()
     for count, entry in enumerate(read_entries(source)):
-        left -= entry.size
-        if count >= MEMBERS_MAX or left < 0 or entry.size < 0:
+        if count >= MEMBERS_MAX or entry.size < 0:
             raise errors.Refused("read archive", why="too large", members=count)
         name = _clean(entry.name)
         if entry.isreg():
@@ -118,6 +117,7 @@ def spool(chunks: Iterator[bytes], into: Path, limits: Limits) -> Archive:
             archive.links[name] = posixpath.join(posixpath.dirname(name), entry.linkname)
         elif entry.islnk():
             archive.links[name] = entry.linkname
+    source.drain()
     return archive
 
 
@@ -145,6 +145,14 @@ def read_pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
             yield piece
+
+
+def _bounded(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        limit -= len(chunk)
+        if limit < 0:
+            raise errors.Refused("read archive", why="too large")
+        yield chunk
 
 
 def _copy(source: Bytes, size: int, path: Path) -> None:

@@ -19,6 +19,7 @@ import trio
 from runtime import errors, mounting
 from runtime.image.ingest import Ingested, Wanted, failure_of, ingest
 from runtime.image.manifest import digest_of
+from runtime.image.reference import is_digest
 from runtime.image.untar import Limits
 
 T = TypeVar("T")
@@ -230,16 +231,22 @@ class Depot:
         blobs = {
             f"sha256:{path.name}": path.stat().st_size
             for path in (self._root / "blobs" / "sha256").iterdir()
+            if _kept(path, path.is_file())
         }
+        return blobs, self._scan_layers()
+
+    def _scan_layers(self) -> dict[str, LayerInfo]:
         layers = {}
         for path in (self._root / "layers").iterdir():
+            if not _kept(path, (path / "layer.json").is_file()):
+                continue
             try:
                 info = msgspec.json.decode((path / "layer.json").read_bytes(), type=LayerInfo)
-            except (FileNotFoundError, msgspec.MsgspecError):
+            except msgspec.MsgspecError:
                 _remove(path)
                 continue
             layers[f"sha256:{path.name}"] = info
-        return blobs, layers
+        return layers
 
 
 class Hold:
@@ -270,11 +277,18 @@ def layer_key(diff_id: str) -> str:
     return f"layer:{diff_id}"
 
 
+def _kept(path: Path, whole: bool) -> bool:
+    """Remove what is not a thing of ours; says whether it stayed."""
+    if whole and is_digest(f"sha256:{path.name}"):
+        return True
+    _remove(path)
+    return False
+
+
 def _hex(digest: str) -> str:
-    name = digest.removeprefix("sha256:")
-    if len(name) != 64 or not name.isalnum():
+    if not is_digest(digest):
         raise errors.Internal("use digest as a file name", digest=digest[:100])
-    return name
+    return digest.removeprefix("sha256:")
 
 
 def _remove(path: Path) -> None:
