@@ -53,8 +53,9 @@ def parse_challenge(header: str) -> Challenge | None:
     """Read WWW-Authenticate; a bearer challenge wins over basic. None if neither."""
     found: dict[str, dict[str, str]] = {}
     marks = list(_CHALLENGE.finditer(header[:8192]))
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
-        text = header[mark.end() : following.start() if following else 8192]
+    ends = [mark.start() for mark in marks[1:]] + [8192]
+    for mark, end in zip(marks, ends, strict=False):
+        text = header[mark.end() : end]
         pairs = {key.lower(): quoted or bare for key, quoted, bare in _PARAMETER.findall(text)}
         found.setdefault(mark[1].lower(), pairs)
     for scheme in ("bearer", "basic"):

@@ -120,7 +120,7 @@ class Catalog:
         try:
             ref = parse_reference(name)
         except errors.Invalid:
-            if all(char in HEX for char in name.removeprefix("sha256:")):
+            if name and all(char in HEX for char in name.removeprefix("sha256:")):
                 return []
             raise
         images = [entry.image for entry in self.entries.values()]

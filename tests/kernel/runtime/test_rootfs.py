@@ -13,7 +13,7 @@ from runtime.image.untar import Limits, untar
 from runtime.rootfs import OverlayRoots
 from tests.fakes.registry_images import entry, tar_of
 
-BUSYBOX = Path("/bin/busybox")
+BUSYBOX = Path("/bin/busybox").read_bytes()
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ async def test_ids_that_are_paths(root, name):
 
 
 async def test_a_program_of_the_layer_runs(root):
-    program = (entry("busybox", mode=0o755), BUSYBOX.read_bytes())
+    program = (entry("busybox", mode=0o755), BUSYBOX)
     merged = await OverlayRoots(root).mount("c1", [layer(root, "1", program)], image_id="i")
     words = ["chroot", merged, "/busybox", "echo", "inside"]
     assert subprocess.run(words, check=True, capture_output=True).stdout == b"inside\n"  # noqa: ASYNC221
