@@ -54,8 +54,9 @@ installed_now() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | awk '$1 
 
 apt_log=${TMPDIR:-/tmp}/nodeagent-apt.$$
 
+# What apt said is kept only when it failed.
 apt_quiet() {
-    DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -q -y -o DPkg::Lock::Timeout=120 "$@" >"$apt_log" 2>&1
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -q -y -o DPkg::Lock::Timeout=120 "$@" >"$apt_log" 2>&1 && rm -f "$apt_log"
 }
 
 # install_packages FILE [RECORD]: install what FILE names and is not there yet; what was added is
@@ -75,7 +76,6 @@ install_packages() {
         apt_quiet install --no-install-recommends "${missing[@]}" ||
             { tail -n 15 "$apt_log" >&2; fail "apt-get install ${missing[*]}" "log: $apt_log"; }
     fi
-    rm -f "$apt_log"
     if [ -n "${2:-}" ]; then comm -13 <(printf '%s\n' "$before") <(installed_now) >>"$2"; fi
 }
 
