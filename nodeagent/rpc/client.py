@@ -62,12 +62,17 @@ async def open_client(host: str) -> AsyncIterator["Client"]:
 async def open_client_on(stream: trio.abc.Stream) -> AsyncIterator["Client"]:
     """Speak to an agent at the other end of ``stream``, which is closed in the end."""
     client = Client(stream)
+    failure: Exception | None = None
     async with stream, trio.open_nursery() as nursery:
         nursery.start_soon(client.run)
         try:
             yield client
+        except Exception as exc:  # noqa: BLE001 - carried out of the nursery, which would wrap it
+            failure = exc
         finally:
             nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 class Client:

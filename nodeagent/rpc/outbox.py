@@ -16,28 +16,38 @@ class Outbox:
         self._held_bytes = 0
         self._work = trio.Event()
         self._room = trio.Event()
+        self._is_closed = False
 
     async def put(self, data: bytes) -> None:
         """Queue bytes; waits while the peer reads slower than we send."""
-        while self._held_bytes >= _HIGH_BYTES:
+        while self._held_bytes >= _HIGH_BYTES and not self._is_closed:
             await self._room.wait()
         self.put_nowait(data)
 
     def put_nowait(self, data: bytes) -> None:
-        """Queue bytes whatever the peer does; for a few small ones."""
+        """Queue bytes whatever the peer does; for a few small ones. Dropped after the end."""
+        if self._is_closed:
+            return
         self._parts.append(data)
         self._held_bytes += len(data)
         self._work.set()
 
     async def run(self) -> None:
-        """Send what is queued until cancelled or the connection breaks."""
-        while True:
-            await self._work.wait()
-            self._work = trio.Event()
-            data = b"".join(self._parts)
-            self._parts.clear()
-            await self._stream.send_all(data)
-            self._held_bytes -= len(data)
-            if self._held_bytes < _HIGH_BYTES:
-                self._room.set()
-                self._room = trio.Event()
+        """Send what is queued until cancelled or the connection breaks; then drop the rest."""
+        try:
+            while True:
+                await self._work.wait()
+                self._work = trio.Event()
+                await self._send_all()
+        finally:
+            self._is_closed = True
+            self._room.set()
+
+    async def _send_all(self) -> None:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        await self._stream.send_all(data)
+        self._held_bytes -= len(data)
+        if self._held_bytes < _HIGH_BYTES:
+            self._room.set()
+            self._room = trio.Event()

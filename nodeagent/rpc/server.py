@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trio
 
+from nodeagent.logs import AUDIT
 from nodeagent.rpc.auth import open_listener, read_peer, remove_socket
 from nodeagent.rpc.call import Call
 from nodeagent.rpc.connection import Connection, Done, Limits
@@ -15,7 +16,7 @@ from nodeagent.rpc.handlers import Bound, Handler, bind
 __all__ = ["Call", "Done", "Handler", "Limits", "Options", "log_change", "serve_rpc"]
 
 log = logging.getLogger(__name__)
-audit_log = logging.getLogger("nodeagent.audit")
+audit_log = logging.getLogger(AUDIT)
 
 
 def _observe_nothing(_method: str, _outcome: str, _seconds: float) -> None:
