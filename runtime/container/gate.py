@@ -42,6 +42,11 @@ class Gate:
         except OSError:
             return False
 
+    def settle(self) -> None:
+        """Do what an agent killed in the middle of `open` did not come to."""
+        if not self.is_shut():
+            self.fifo.unlink(missing_ok=True)
+
     async def open(self) -> None:
         """Let the program be executed; Missing if the container has ended meanwhile."""
         if self.runtime == "runc":
@@ -72,8 +77,10 @@ class Gate:
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(stop_when_gone)
-                await trio.lowlevel.wait_readable(fd)
-                os.read(fd, READ_BYTES)
+                while True:  # the end comes when the program has been executed
+                    await trio.lowlevel.wait_readable(fd)
+                    if not os.read(fd, READ_BYTES):
+                        break
                 nursery.cancel_scope.cancel()
         finally:
             os.close(fd)

@@ -19,6 +19,7 @@ import trio
 from runtime.container import attach, bundle, ending, execs, oci, probe, supervisor
 from runtime.container.cgroups import Cgroup, Layout, children
 from runtime.container.conmon import Command
+from runtime.container.filters import Filters
 from runtime.container.gate import Gate
 from runtime.container.host import read_host, read_layout
 from runtime.container.logfile import Query, read_log, rotate
@@ -68,6 +69,7 @@ class ContainerRuntime:
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._oci: Oci | None = None
         self._conmon = ""
+        self._filters = Filters()
         self._layout = Layout(v1={}, unified=None)
         self._host = Host(machine="", capabilities=frozenset())
 
@@ -84,6 +86,7 @@ class ContainerRuntime:
             layout=self._layout,
             host=self._host,
             cgroup_parent=self._cgroup_parent,
+            filters=self._filters,
         )
         self._oci = await probe.choose(self._wanted, site)
 
@@ -114,13 +117,16 @@ class ContainerRuntime:
         runtime = self._runtime()
         path = self.cgroup(spec.id).path
         config = await self._on_disk(lambda: bundle.prepare(spec, self._host, path))
+        self._filters.add(config)
         await self._on_disk(lambda: bundle.write(self._places, spec.id, config))
         try:
-            return await self._spawn(spec, runtime)
+            process = await self._spawn(spec, runtime)
         except BaseException:
             with trio.move_on_after(UNDO_S, shield=True):
                 await self.delete(spec.id)
             raise
+        self._filters.learn(config, self._places.state / spec.id)
+        return process
 
     async def _spawn(self, spec: ContainerSpec, runtime: Oci) -> Process:
         live, process = self._places.live(spec.id), spec.process
@@ -367,7 +373,9 @@ class ContainerRuntime:
         if not supervisor.is_alive(record.conmon_pid, record.conmon_ticks):
             exit_ = await self._abandon(container_id)
             return Found(id=container_id, state="exited", exit=exit_)
-        if self._gate(container_id, record).is_shut():
+        gate = self._gate(container_id, record)
+        gate.settle()
+        if gate.is_shut():
             return Found(id=container_id, state="created", process=_process(record))
         frozen = self.cgroup(container_id).is_frozen()
         return Found(

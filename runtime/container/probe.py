@@ -9,8 +9,9 @@ import msgspec
 
 from runtime.container import bundle, ending, oci
 from runtime.container.cgroups import Cgroup, Layout
+from runtime.container.filters import Filters
 from runtime.container.oci import Kind, Oci
-from runtime.container.spec import Host
+from runtime.container.spec import Host, Json
 from runtime.contract import ContainerSpec, Limits, ProcessSpec
 from runtime.errors import RuntimeError as OurError
 from runtime.errors import Unavailable
@@ -24,6 +25,7 @@ class Site:
     layout: Layout
     host: Host
     cgroup_parent: str
+    filters: Filters
 
 
 def _candidates(wanted: str, layout: Layout) -> Iterator[tuple[Kind, tuple[str, ...]]]:
@@ -69,17 +71,18 @@ async def _try(runtime: Oci, site: Site) -> None:
     cgroup = Cgroup(layout=site.layout, path=f"/{site.cgroup_parent}/{name}")
     directory = site.places.temporary / f"probe-{name[:8]}"
     try:
-        _write(directory, site, name, cgroup.path)
+        config = _write(directory, site, name, cgroup.path)
         done = await oci.run([*runtime.argv, "create", "--bundle", str(directory), name])
         if done.code:
             raise Unavailable("create a container", runtime=runtime.name, says=done.tail)
+        site.filters.learn(config, site.places.state / name)
     finally:
         await ending.clear(cgroup)
         bundle.remove_tree(site.places.state / name)
         bundle.remove_tree(directory)
 
 
-def _write(directory: Path, site: Site, name: str, cgroup: str) -> None:
+def _write(directory: Path, site: Site, name: str, cgroup: str) -> Json:
     """A bundle whose program only has to look executable: it is created, never started."""
     rootfs = directory / "rootfs"
     rootfs.mkdir(parents=True)
@@ -97,3 +100,4 @@ def _write(directory: Path, site: Site, name: str, cgroup: str) -> None:
     )
     config = bundle.prepare(spec, site.host, cgroup)
     (directory / bundle.CONFIG).write_bytes(msgspec.json.encode(config))
+    return config

@@ -11,9 +11,10 @@ import trio
 
 from runtime.container import supervisor
 from runtime.container.lifecycle import ContainerRuntime
-from runtime.contract import ContainerSpec, Limits, ProcessSpec
+from runtime.contract import ContainerSpec, ProcessSpec
 
-APPLETS = "sh cat echo sleep id ls stty head yes true kill mkdir tr dd stat pwd env".split()
+APPLETS = """cat dd echo env grep head id kill ls mkdir pwd seq sh sleep stat stty touch tr true
+unshare yes""".split()  # noqa: SIM905
 
 
 def conmons_of(path: Path) -> list[str]:
@@ -82,6 +83,10 @@ class Box:
             path for path in Path("/sys/fs/cgroup").glob(f"{self.parent}/*/") if path.is_dir()
         ]
 
+    def remove_parent(self) -> None:
+        for path in Path("/sys/fs/cgroup").glob(f"**/{self.parent}"):
+            path.rmdir()
+
     def leaks(self) -> list[str]:
         """What is still there although every container was deleted."""
         found = [str(path) for path in self.cgroups()]
@@ -93,7 +98,7 @@ class Box:
         ):
             found += [str(path) for path in top.iterdir()]
         found += [str(path) for path in (self.base / "root/containers").glob("*/bundle")]
-        mounts = Path("/proc/self/mountinfo").read_text()
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
         found += [line for line in mounts.splitlines() if str(self.base) in line]
         return found
 
@@ -113,7 +118,7 @@ def make_rootfs(path: Path) -> Path:
 
 @pytest.fixture(params=["crun", "runc"])
 async def box(request, tmp_path):
-    if not os.geteuid() == 0:
+    if os.geteuid() != 0:
         pytest.skip("needs root")
     for name in (request.param, "conmon", "busybox"):
         if shutil.which(name) is None:
@@ -128,6 +133,5 @@ async def box(request, tmp_path):
             for container_id in made.made:
                 await made.rt.delete(container_id)
             leaks = made.leaks()
-        for path in Path("/sys/fs/cgroup").glob(f"**/{parent}"):
-            path.rmdir()
+            made.remove_parent()
         assert leaks == []
