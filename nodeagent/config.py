@@ -247,8 +247,8 @@ def _find_wrong(config: Config) -> Iterator[tuple[str, str]]:
         yield "metrics.listen", f'expected "HOST:PORT" or "", got {config.metrics.listen!r}'
     if config.image.ca_file and not Path(config.image.ca_file).is_absolute():
         yield "image.ca_file", f"expected an absolute path, got {config.image.ca_file!r}"
-    if not re.fullmatch(r"([\w.-]+(/[\w.-]+)*)?", config.container.cgroup_parent, re.ASCII):
-        yield "container.cgroup_parent", "expected names joined by /, without one at the beginning"
+    if not re.fullmatch(r"(/?[\w.-]+(/[\w.-]+)*)?", config.container.cgroup_parent, re.ASCII):
+        yield "container.cgroup_parent", "expected names joined by /"
     yield from _find_wrong_network(config.network)
 
 

@@ -30,7 +30,7 @@ from nodeagent.control.reconcile import Reconciler
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.startup import Startup
 from nodeagent.control.streams import Streams
-from nodeagent.control.system import System
+from nodeagent.control.system import VERSION, System
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import AgentError, Conflict
 from nodeagent.logs import set_up_logs
@@ -38,10 +38,13 @@ from nodeagent.metrics.observed import Observed
 from nodeagent.metrics.server import serve_metrics
 from nodeagent.notify import Notifier
 from nodeagent.rpc.bindings import Bindings, UseCases
-from nodeagent.rpc.server import serve_rpc
+from nodeagent.rpc.server import Limits, Options, serve_rpc
 from nodeagent.state.sqlite import open_store
 from runtime.container.lifecycle import ContainerRuntime
+from runtime.image.http import HttpOptions
+from runtime.image.registry import RegistryOptions
 from runtime.image.store import ImageStore
+from runtime.image.untar import Limits as ImageLimits
 from runtime.rootfs import OverlayRoots
 from voldrivers.copyup import TreeCopyUp
 from voldrivers.registry import load_drivers as load_volume_drivers
@@ -72,13 +75,14 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"nodeagent: {exc}\n")
         return 2
     set_up_logs(level=config.log.level, format=config.log.format)
+    failed = False
     try:
         trio.run(serve, config)
     except* Exception as group:
+        failed = True
         for exc in _leaves(group):
             log.error("the agent cannot go on", exc_info=exc, extra={"error": str(exc)})
-        return 1
-    return 0
+    return int(failed)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
@@ -147,7 +151,7 @@ async def _parts(config: Config) -> AsyncIterator[Parts]:
             settings=_settings(config),
             inventory=inventory,
             events=Events(time.time),  # noqa: TID251  the one clock, handed to everybody
-            images=ImageStore(config.root),
+            images=_images(config),
             roots=OverlayRoots(config.root),
             runtime=runtime,
             engine=engine,
@@ -157,6 +161,18 @@ async def _parts(config: Config) -> AsyncIterator[Parts]:
             now=time.time,  # noqa: TID251
             new_id=lambda: secrets.token_hex(32),
         )
+
+
+def _images(config: Config) -> ImageStore:
+    ca_file = Path(config.image.ca_file) if config.image.ca_file else None
+    return ImageStore(
+        config.root,
+        limits=ImageLimits(
+            stream_bytes=config.image.max_unpacked_bytes,
+            file_bytes=config.image.max_unpacked_bytes,
+        ),
+        registry=RegistryOptions(http=HttpOptions(ca_file=ca_file)),
+    )
 
 
 def _settings(config: Config) -> Settings:
@@ -192,7 +208,7 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
         system=System(parts, imaging, volumes),
         volumes=volumes,
     )
-    observed = Observed(parts, use)
+    observed = Observed(parts, use, addresses)
     if config.metrics.listen:
         await nursery.start(_serve_metrics, config, observed)
     nursery.start_soon(parts.names.run)
@@ -200,8 +216,36 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
     await startup.run()
     nursery.start_soon(Reconciler(parts, sandboxes).run)
     await nursery.start(_serve_rpc, config, use, observed)
-    observed.ready = True
+    observed.is_ready = True
     notifier.tell("READY=1", "STATUS=serving")
     nursery.start_soon(notifier.feed_watchdog)
     log.info("ready", extra={"socket": str(config.run / "nodeagent.sock")})
     await startup.start_by_policy()
+
+
+async def _serve_metrics(
+    config: Config, observed: Observed, task_status: trio.TaskStatus[None]
+) -> None:
+    host, _, port = config.metrics.listen.rpartition(":")
+    await serve_metrics(
+        host.strip("[]"),
+        int(port),
+        render=observed.render,
+        ready=observed.reasons,
+        task_status=task_status,
+    )
+
+
+async def _serve_rpc(
+    config: Config, use: UseCases, observed: Observed, task_status: trio.TaskStatus[None]
+) -> None:
+    limits = Limits(
+        max_frame_bytes=config.rpc.max_frame_bytes, max_connections=config.rpc.max_connections
+    )
+    await serve_rpc(
+        config.run / "nodeagent.sock",
+        Bindings(use).table(),
+        group=config.rpc.group,
+        options=Options(limits=limits, version=VERSION, observe=observed.observe_call),
+        task_status=task_status,
+    )

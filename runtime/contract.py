@@ -4,7 +4,7 @@ Callers see this file, never a concrete class. All digests are strings ``sha256:
 sizes are bytes; all times are seconds or RFC 3339 strings as named.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -372,7 +372,7 @@ class Containers(Protocol):
 
     def logs(
         self, container_id: str, *, follow: bool, since_ns: int, until_ns: int, tail: int
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """Read the log; ``tail`` -1 is all; with ``follow`` until the container ends."""
         ...
 

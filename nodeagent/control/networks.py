@@ -134,19 +134,23 @@ class Networks:
         return [*(ip_network(text) for text in ours), *(r for r in routes if r.prefixlen)]
 
     def _check_subnet(self, asked: SubnetRequest, net: IPNetwork, field: str) -> SubnetRequest:
-        for name, text in [("gateway", asked.gateway), *asked.aux_addresses.items()]:
-            if text and ipam.parse_address(text, field=f"{field}.{name}") not in net:
-                raise Invalid("not in the subnet", field=f"{field}.{name}", value=text)
-        if asked.ip_range:
-            pool = ipam.parse_subnet(asked.ip_range, field=f"{field}.ip_range")
-            if pool.version != net.version or not (net[0] <= pool[0] and pool[-1] <= net[-1]):
-                raise Invalid(
-                    "the range is not inside the subnet",
-                    field=f"{field}.ip_range",
-                    value=asked.ip_range,
-                )
-        gateway = str(ip_address(asked.gateway)) if asked.gateway else str(ipam.gateway(net))
-        return msgspec.structs.replace(asked, subnet=str(net), gateway=gateway)
+        gateway = (
+            ipam.parse_address(asked.gateway, field=f"{field}.gateway")
+            if asked.gateway
+            else ipam.gateway(net)
+        )
+        ipam.check_subnet(
+            net,
+            gateway=gateway,
+            ip_range=ipam.parse_subnet(asked.ip_range, field=f"{field}.ip_range")
+            if asked.ip_range
+            else None,
+            aux=[
+                ipam.parse_address(text, field=f"{field}.aux_addresses.{name}")
+                for name, text in asked.aux_addresses.items()
+            ],
+        )
+        return msgspec.structs.replace(asked, subnet=str(net), gateway=str(gateway))
 
     def _from_pool(
         self, pools: tuple[tuple[str, int], ...], used: list[IPNetwork]

@@ -39,6 +39,8 @@ class Startup:
     async def run(self) -> None:
         """Adopt what runs, finish or undo what was half-done, remove what is ours and unwanted."""
         await self._parts.images.open()
+        for driver in self._parts.volume_drivers.values():
+            await driver.clean()
         found = {each.id: each for each in await self._parts.runtime.scan()}
         ended: list[tuple[ContainerRecord, Exit]] = []
         for record in list(self._parts.inventory.containers.values()):

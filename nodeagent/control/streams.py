@@ -1,6 +1,6 @@
 """What flows: logs, attach, exec, statistics, processes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -55,7 +55,7 @@ class Streams:
 
     def logs(
         self, name: str, *, follow: bool, since: str, until: str, tail: int
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """Log records of a container, oldest first."""
         record = self._parts.inventory.container(name)
         now = self._parts.now()
@@ -175,7 +175,7 @@ class Streams:
 
     # --- statistics -----------------------------------------------------------------------------
 
-    async def stats(self, names: list[str], *, stream: bool) -> AsyncIterator[StatsView]:
+    async def stats(self, names: list[str], *, stream: bool) -> AsyncGenerator[StatsView, None]:
         """Readings of containers (all running ones if none is named), every second if asked."""
         before: dict[str, tuple[float, int]] = {}
         for record in self._chosen(names):

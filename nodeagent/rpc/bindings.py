@@ -1,6 +1,6 @@
 """Which use case answers which method. No decisions here: unpack, call, pack."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,10 +20,9 @@ from nodeagent.model.image import PullItem
 from nodeagent.model.network import NetworkCreate
 from nodeagent.model.volume import VolumeCreate
 from nodeagent.rpc import schema as s
-from nodeagent.rpc.server import Call
+from nodeagent.rpc.server import Call, Handler
 from runtime.contract import ImageConfig, ProcessSpec, Progress
 
-Handler = Callable[[object, Call], Awaitable[object]]
 PROGRESS_QUEUE = 256  # progress a slow client may lag behind; then the newest is dropped
 DONE = s.Done()
 _T = TypeVar("_T")
@@ -88,7 +87,7 @@ async def _with_progress(
     return result
 
 
-async def _input(call: Call) -> AsyncIterator[bytes]:
+async def _input(call: Call) -> AsyncGenerator[bytes, None]:
     while (data := await call.receive_input()) is not None:
         yield data
 

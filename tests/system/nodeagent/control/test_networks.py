@@ -1,0 +1,106 @@
+"""Networks as a user makes and removes them."""
+
+import pytest
+
+from tests.system.harness.agent import Agent
+
+SLEEP = ("busybox", "sleep", "1000")
+
+
+def test_create_inspect_remove_leaves_the_kernel_as_it_was(agent: Agent) -> None:
+    before = agent.snapshot()
+    agent.cli("network", "create", "--subnet", "10.77.0.0/24", "--label", "a=b", "demo")
+    view = agent.inspect("network", "demo")
+    assert view["IPAM"]["Config"][0]["Subnet"] == "10.77.0.0/24"
+    assert view["IPAM"]["Config"][0]["Gateway"] == "10.77.0.1"
+    assert view["Labels"] == {"a": "b"}
+    assert view["KernelObjects"]
+    assert f"br-{view['Id'][:12]}" in agent.space.run("ip", "-o", "link").stdout
+    agent.cli("network", "rm", "demo")
+    agent.expect(before)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--subnet", "10.77.0.0/24", "overlap"), "overlaps"),
+        (("--subnet", "nonsense", "x"), "subnet"),
+        (("--subnet", "10.78.0.0/24", "--gateway", "10.79.0.1", "x"), "gateway"),
+        (("--subnet", "10.78.0.0/24", "--ip-range", "10.79.0.0/25", "x"), "range"),
+        (("--driver", "nonsense", "x"), "driver"),
+        (("demo",), "in use"),
+        (("host",), "name"),
+        (("bad/name",), "name"),
+    ],
+)
+def test_bad_input_is_a_clear_error_and_nothing_is_left(
+    agent: Agent, args: tuple[str, ...], says: str
+) -> None:
+    agent.cli("network", "create", "--subnet", "10.77.0.0/24", "demo")
+    before = agent.snapshot()
+    done = agent.cli("network", "create", *args, check=False)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert {row["Name"] for row in agent.rows("network")} == {"bridge", "demo"}
+    agent.expect(before)
+
+
+def test_pools_avoid_the_hosts_routes(make_agent, space) -> None:  # type: ignore[no-untyped-def]
+    pools = '[network]\npools = [{ base = "10.50.0.0/22", size = 24 }]\n'
+    space.run("ip", "link", "add", "up0", "type", "bridge")
+    space.run("ip", "address", "add", "10.50.1.9/24", "dev", "up0")
+    space.run("ip", "link", "set", "up0", "up")
+    agent = make_agent(space, settings=pools)
+    for name in ("one", "two"):
+        agent.cli("network", "create", name)
+    subnets = {
+        agent.inspect("network", name)["IPAM"]["Config"][0]["Subnet"]
+        for name in ("bridge", "one", "two")
+    }
+    assert subnets == {"10.50.0.0/24", "10.50.2.0/24", "10.50.3.0/24"}
+    done = agent.cli("network", "create", "three", check=False)
+    assert done.returncode == 1
+    assert "no" in done.stderr
+
+
+def test_a_used_or_predefined_network_stays(agent: Agent) -> None:
+    agent.cli("network", "create", "demo")
+    agent.cli("create", "--name", "box", "--network", "demo", *SLEEP)
+    done = agent.cli("network", "rm", "demo", check=False)
+    assert "box" in done.stderr
+    done = agent.cli("network", "rm", "bridge", check=False)
+    assert "predefined" in done.stderr
+    agent.cli("rm", "box")
+    agent.cli("network", "prune", "-f")
+    assert [row["Name"] for row in agent.rows("network")] == ["bridge"]
+
+
+def test_an_internal_network_has_no_way_out(agent: Agent) -> None:
+    agent.cli("network", "create", "--internal", "inner")
+    for name in ("one", "two"):
+        agent.cli("run", "-d", "--name", name, "--network", "inner", *SLEEP)
+    assert agent.say("exec", "one", "ip", "route").count("default") == 0
+    agent.cli("exec", "one", "ping", "-c1", "-W2", "two")
+
+
+def test_wanted_addresses(agent: Agent) -> None:
+    agent.cli("network", "create", "--subnet", "10.77.0.0/24", "demo")
+    agent.cli("run", "-d", "--name", "a", "--network", "demo", "--ip", "10.77.0.9", *SLEEP)
+    settings = agent.inspect("container", "a")["NetworkSettings"]["Networks"]["demo"]
+    assert settings["IPAddress"] == "10.77.0.9"
+    for wanted, says in (("10.77.0.9", "in use"), ("10.78.0.1", "subnet"), ("x", "address")):
+        done = agent.cli(
+            "run", "-d", "--network", "demo", "--ip", wanted, *SLEEP, check=False
+        )
+        assert done.returncode == 125
+        assert says in done.stderr
+    assert len(agent.rows("container", "-a")) == 1
+
+
+def test_ipv6(agent: Agent) -> None:
+    agent.cli("network", "create", "--ipv6", "--subnet", "fd77:1::/64", "six")
+    agent.cli("run", "-d", "--name", "a", "--network", "six", *SLEEP)
+    agent.cli("run", "-d", "--name", "b", "--network", "six", *SLEEP)
+    address = agent.inspect("container", "b")["NetworkSettings"]["Networks"]["six"]
+    assert address["GlobalIPv6Address"].startswith("fd77:1::")
+    agent.cli("exec", "a", "ping", "-6", "-c1", "-W2", "b")
