@@ -70,6 +70,9 @@ class VolumeDriver(Protocol):
         """Names this driver has bytes for, wanted or not."""
         ...
 
+    async def clean(self) -> None:
+        """Remove what a killed agent left half-made or half-deleted. Once, at start, before use."""
+
 
 class CopyUp(Protocol):
     """First use of an empty volume over image content."""

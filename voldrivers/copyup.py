@@ -1,0 +1,143 @@
+"""First use of an empty volume over image content: the content is copied into the volume.
+
+Two steps, each of which a kill may cut short without harm. First the image's tree is copied to a
+staging directory beside the volume's data and, when it is whole and on disk, renamed to a name
+that says so. Then its entries move into the volume, one rename each, never over one that is
+there. Staging without the final name is thrown away and copied again; with it, the moves go on.
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from weakref import WeakValueDictionary
+
+import trio
+
+from voldrivers.copytree import TooDeep, copy_contents, copy_metadata
+from voldrivers.errors import Exhausted, Refused, Unavailable
+from voldrivers.inroot import FOLDER, open_folder_in, rename_new, sync_filesystem
+from voldrivers.local import STAGING
+from voldrivers.tree import delete_tree
+
+READY: Final = ".copyup-ready"
+STAGING_MODE: Final = 0o700
+
+
+class TreeCopyUp:
+    """``voldrivers.contract.CopyUp`` for volumes whose data has a directory of ours around it."""
+
+    def __init__(self) -> None:
+        self._limiter = trio.CapacityLimiter(2)  # copies compete for one disk
+        self._turns: WeakValueDictionary[Path, trio.Lock] = WeakValueDictionary()
+
+    async def copy_up(self, rootfs: Path, target: str, volume: Path) -> bool:
+        """Copy the image's ``target`` into the empty ``volume``; see the contract.
+
+        Cancel: stops between two files; the next call begins anew.
+        """
+        turn = self._turns.setdefault(volume, trio.Lock())
+        async with turn:
+            return await trio.to_thread.run_sync(
+                _copy_up, rootfs, target, volume, limiter=self._limiter
+            )
+
+
+def _copy_up(rootfs: Path, target: str, volume: Path) -> bool:
+    with (
+        _translated(target, volume),
+        _folder(volume.parent) as outer,
+        _folder(volume.name, outer) as data,
+    ):
+        if _has(outer, READY):  # the agent was killed while entries moved
+            _move_in(outer, data)
+            return True
+        if _entries(data):
+            return False
+        source = _open_source(rootfs, target)
+        if source < 0:
+            return False
+        try:
+            return _fill(source, outer, data)
+        finally:
+            os.close(source)
+
+
+def _open_source(rootfs: Path, target: str) -> int:
+    try:
+        return open_folder_in(rootfs, target)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+
+
+def _fill(source: int, outer: int, data: int) -> bool:
+    if not _entries(source):
+        return copy_metadata(source, data)
+    delete_tree(outer, STAGING)
+    os.mkdir(STAGING, STAGING_MODE, dir_fd=outer)
+    with _folder(STAGING, outer) as staging:
+        copy_contents(source, staging, check=trio.from_thread.check_cancelled)
+        copy_metadata(source, staging)
+        # one call for all files; without it a power cut could leave names without their bytes
+        sync_filesystem(staging)
+    os.rename(STAGING, READY, src_dir_fd=outer, dst_dir_fd=outer)
+    os.fsync(outer)
+    _move_in(outer, data)
+    return True
+
+
+def _move_in(outer: int, data: int) -> None:
+    with _folder(READY, outer) as ready:
+        status = os.fstat(ready)
+        for name in _entries(ready):
+            try:
+                rename_new(name, ready, data)
+            except FileExistsError:
+                continue  # not ours to replace; it goes with the rest of READY
+        os.utime(ready, ns=(status.st_atime_ns, status.st_mtime_ns))  # the moves changed them
+        copy_metadata(ready, data)
+        os.fsync(data)
+    trash = f".trash-{secrets.token_hex(8)}"  # from here on nothing is moved in again
+    os.rename(READY, trash, src_dir_fd=outer, dst_dir_fd=outer)
+    delete_tree(outer, trash)
+
+
+def _entries(fd: int) -> list[str]:
+    return os.listdir(fd)
+
+
+def _has(fd: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _folder(path: Path | str, parent: int | None = None) -> Iterator[int]:
+    fd = os.open(path, FOLDER, dir_fd=parent)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _translated(target: str, volume: Path) -> Iterator[None]:
+    try:
+        yield
+    except TooDeep as exc:
+        raise Refused("image content is nested too deeply", target=target, at=str(exc)) from exc
+    except OSError as exc:
+        kinds = {errno.ENOSPC: Exhausted, errno.EDQUOT: Exhausted, errno.ELOOP: Refused}
+        leaf = kinds.get(exc.errno or 0, Unavailable)
+        raise leaf(
+            f"could not copy image content: {exc.strerror}",
+            target=target,
+            volume=volume,
+            path=exc.filename,
+        ) from exc
