@@ -1,10 +1,10 @@
 """The engine: makes the kernel agree with what is desired, and says what it did."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import trio
 
@@ -19,10 +19,10 @@ from netdrivers.contract import (
     SandboxSpec,
     Scope,
 )
-from netdrivers.errors import Conflict, Invalid, Missing, Refused, Unavailable
-from netdrivers.kernel.access import DEFAULT_AGENT, Access
-from netdrivers.kernel.apply import Changer
-from netdrivers.kernel.snapshot import Found, View, dump_elements, read, read_counters, read_routes
+from netdrivers.errors import Conflict, Invalid, Missing, Refused
+from netdrivers.kernel.access import DEFAULT_AGENT
+from netdrivers.kernel.linux import LinuxKernel
+from netdrivers.kernel.snapshot import Found, View, read_counters
 from netdrivers.plan.diff import build_state, diff
 from netdrivers.plan.objects import (
     DnsRedirect,
@@ -37,7 +37,6 @@ from netdrivers.plan.render import render_op
 from netdrivers.publish import HostPorts
 from netdrivers.registry import load_drivers
 
-T = TypeVar("T")
 ROUNDS: Final = 3  # a change may uncover another: a pair made again has no addresses
 UNDO_S: Final = 5.0  # measured undo of one endpoint: 2 ms; the rest is for a busy host
 EVERYTHING: Final = "*"
@@ -57,53 +56,6 @@ class Kernel(Protocol):
     async def change(self, ops: Sequence[Op], done: list[Op]) -> None:
         """Do the ops in order; each that is done is added to ``done``."""
         ...
-
-
-@dataclass(slots=True)
-class LinuxKernel:
-    """The kernel under us. One thread at a time works on it: its lock is one, too."""
-
-    run: Path
-    agent_id: str
-    _access: Access | None = None
-    _thread: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
-
-    @property
-    def access(self) -> Access:
-        """The open ways into it."""
-        if self._access is None:
-            raise Unavailable("the engine is not open")
-        return self._access
-
-    async def open(self) -> list[Element]:
-        """Open the sockets and look at the elements that are there."""
-        (self.run / "netns").mkdir(parents=True, exist_ok=True)
-        try:
-            self._access = Access(self.run, agent_id=self.agent_id)
-        except OSError as exc:
-            raise Unavailable("open netlink sockets", reason=exc.strerror) from exc
-        return await self._off_loop(lambda: list(dump_elements(self.access)))
-
-    async def close(self) -> None:
-        """Close what is open."""
-        if self._access is not None:
-            await self._off_loop(self._access.close)
-            self._access = None
-
-    async def read(self, view: View) -> Found:
-        """Take a snapshot of the view."""
-        return await self._off_loop(lambda: read(self.access, view))
-
-    async def change(self, ops: Sequence[Op], done: list[Op]) -> None:
-        """Do the ops in order."""
-        await self._off_loop(lambda: Changer(self.access).change(ops, done))
-
-    async def host_routes(self) -> list[IPNetwork]:
-        """Destinations of all routes but default ones."""
-        return await self._off_loop(lambda: read_routes(self.access))
-
-    async def _off_loop(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._thread)
 
 
 @dataclass(slots=True)

@@ -50,6 +50,11 @@ class Access:
         self.nft = Nftables(self.namespaces)
         self.host = self._open(self.namespaces.home)
 
+    def open_route(self) -> Netlink:
+        """A route socket at home for one task of its own."""
+        with self.namespaces.inside(self.namespaces.home):
+            return Netlink(socket.NETLINK_ROUTE)
+
     def close(self) -> None:
         """Close all."""
         for sandbox in list(self._ways):

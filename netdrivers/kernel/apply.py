@@ -1,9 +1,11 @@
 """Steps into the kernel: neighbours of one kind go in one batch."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from errno import EADDRNOTAVAIL, ENODEV, ENOENT, ESRCH
 from itertools import groupby
+from secrets import randbelow
 from typing import Final
 
 from netdrivers.errors import Missing, Refused
@@ -73,6 +75,8 @@ class Changer:
                 self._sandbox(op, op.obj)
             case Forwarding():
                 self._forwarding(op, op.obj)
+            case Bridge() | Veth() if op.verb == "delete":
+                remove_links(self.access, [op.obj.name])
             case Bridge():
                 self._bridge(op, op.obj)
             case Veth():
@@ -147,9 +151,6 @@ class Changer:
 
     def _bridge(self, op: Op, obj: Bridge) -> None:
         route = self.access.host.route
-        if op.verb == "delete":
-            _check(route, [codec.delete_link(obj.name)], op)
-            return
         change = LinkChange(alias=self.access.alias(obj.owner), ipv6=obj.ipv6, up=obj.up)
         if op.verb == "add":
             made = codec.add_bridge(obj.name, mac=obj.mac, mtu_bytes=obj.mtu_bytes)
@@ -160,9 +161,7 @@ class Changer:
 
     def _veth(self, op: Op, obj: Veth) -> None:
         was = op.was
-        if op.verb == "delete":
-            _check(self.access.host.route, [codec.delete_link(obj.name)], op)
-        elif op.verb == "add":
+        if op.verb == "add":
             self._add_veth(op, obj)
         elif isinstance(was, Veth) and _pair(was) == _pair(obj):
             self._set_veth(op, obj)
@@ -247,6 +246,17 @@ class Changer:
         for link in ask_links(self._way(ns), [name]):
             return link.index
         raise Missing("no such link", link=name)
+
+
+def remove_links(access: Access, names: Sequence[str]) -> None:
+    """Remove links of ours by way of a group of their own; missing ones are not missed."""
+    group = 1 + randbelow(2**31 - 1)  # 0 is the group of all links
+    changes = [codec.set_link(name, LinkChange(group=group)) for name in names]
+    requests = [request for each in changes for request in each]
+    with closing(access.open_route()) as netlink:
+        for reply in netlink.ask([*requests, codec.delete_group(group)]):
+            if reply.errno not in {0, *GONE}:
+                raise Refused(f"remove links: {reply.text}", links=" ".join(names))
 
 
 def _address_requests(op: Op, indexes: dict[str, int]) -> Iterator[Request]:

@@ -1,0 +1,232 @@
+"""A host of its own for each test: a network namespace, an outside behind a cable, an engine."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+
+import pytest
+
+from netdrivers.contract import (
+    Desired,
+    EndpointSpec,
+    NetworkSpec,
+    PublishedPort,
+    SandboxSpec,
+    Scope,
+    SubnetSpec,
+)
+from netdrivers.engine import Engine
+from netdrivers.kernel.netns import HERE, Libc, open_fd
+
+WAIT_S = 0.25  # until a packet counts as dropped; a round trip takes 0.05 ms
+
+
+class Host:
+    """The test's namespace and another one, ``outside``, joined by a cable."""
+
+    def __init__(self) -> None:
+        self.libc = Libc()
+        self._before = open_fd(HERE)
+        self.libc.unshare()
+        self.outside = open_fd(HERE)
+        self.libc.setns(self._before)
+        self.libc.unshare()
+        self.home = open_fd(HERE)
+        self.sh("ip link set lo up; ip link add up0 type veth peer name up1")
+        self.sh(f"ip link set up1 netns /proc/{os.getpid()}/fd/{self.outside}")
+        self.sh("ip addr add 198.51.100.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad")
+        self.sh("ip link set up0 up")
+        with self.inside(self.outside):
+            self.sh("ip link set lo up; ip link set up1 up; ip addr add 198.51.100.2/24 dev up1")
+            self.sh("ip addr add 2001:db8::2/64 dev up1 nodad")
+            self.sh("ip route add default via 198.51.100.1")
+            self.sh("ip -6 route add default via 2001:db8::1")
+
+    def close(self) -> None:
+        self.libc.setns(self._before)
+        for fd in (self.home, self.outside, self._before):
+            os.close(fd)
+
+    @contextmanager
+    def inside(self, ns: int | Path) -> Iterator[None]:
+        fd = os.open(ns, os.O_RDONLY) if isinstance(ns, Path) else os.dup(ns)
+        back = open_fd(HERE)
+        self.libc.setns(fd)
+        try:
+            yield
+        finally:
+            self.libc.setns(back)
+            os.close(back)
+            os.close(fd)
+
+    def sh(self, script: str) -> str:
+        done = subprocess.run(
+            ["/bin/sh", "-ec", script], capture_output=True, text=True, check=False, timeout=20
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def nft(self) -> str:
+        return self.sh("nft list ruleset")
+
+    def listen(self, ns: int | Path, port: int, address: str = "", kind: str = "tcp"):
+        v6 = ":" in address
+        stream = socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
+        with self.inside(ns):
+            sock = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, stream)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address or "0.0.0.0", port))
+        sock.settimeout(WAIT_S)
+        if kind == "tcp":
+            sock.listen()
+        return sock
+
+    def connect(self, ns: int | Path, address: str, port: int, source: str = "") -> bool:
+        """Whether a TCP handshake succeeds."""
+        with self.inside(ns):
+            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        with sock:
+            sock.settimeout(WAIT_S)
+            if source:
+                sock.bind((source, 0))
+            try:
+                sock.connect((address, port))
+            except OSError:
+                return False
+        return True
+
+    def datagram(self, ns: int | Path, address: str, port: int, server: socket.socket) -> bool:
+        """Whether a datagram gets to the server and its answer comes back."""
+        with self.inside(ns):
+            sock = socket.socket(
+                socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM
+            )
+        with sock:
+            sock.settimeout(WAIT_S)
+            sock.connect((address, port))
+            try:
+                sock.send(b"ask")
+                _, peer = server.recvfrom(100)
+                server.sendto(b"answer", peer)
+                return sock.recv(100) == b"answer"
+            except OSError:
+                return False
+
+
+class World:
+    """What is desired, in short words."""
+
+    def __init__(self) -> None:
+        self.networks: dict[str, NetworkSpec] = {}
+        self.sandboxes: dict[str, SandboxSpec] = {}
+        self.endpoints: dict[str, EndpointSpec] = {}
+
+    def network(self, letter: str, *subnets: str, **fields) -> NetworkSpec:
+        specs = [ip_network(text) for text in subnets]
+        net = NetworkSpec(
+            id=letter * 64,
+            name=letter,
+            driver="bridge",
+            subnets=tuple(SubnetSpec(subnet=each, gateway=each[1]) for each in specs),
+            **fields,
+        )
+        self.networks[net.id] = net
+        return net
+
+    def container(self, name: str, net: NetworkSpec, number: int, *ports: str, **fields) -> str:
+        """A sandbox with one endpoint; ports as ``tcp:host_ip:host_port:port``."""
+        self.sandboxes[name] = SandboxSpec(id=name, **fields)
+        return self.join(name, net, number, *ports)
+
+    def join(self, name: str, net: NetworkSpec, number: int, *ports: str, default=True) -> str:
+        mine = [ep for ep in self.endpoints.values() if ep.sandbox_id == name]
+        pick = {each.subnet.version: each.subnet[number] for each in net.subnets}
+        ep = EndpointSpec(
+            id=f"{number:02x}{net.id[0]}".rjust(8, "0") + name.encode().hex().ljust(56, "0")[:56],
+            network_id=net.id,
+            sandbox_id=name,
+            interface=f"eth{len(mine)}",
+            mac=f"02:42:00:00:{ord(net.id[0]):02x}:{number:02x}",
+            addresses=tuple(
+                ip_interface(f"{each.subnet[number]}/{each.subnet.prefixlen}")
+                for each in net.subnets
+            ),
+            default_gateway=tuple(each.gateway for each in net.subnets)
+            if default and not mine and not net.internal
+            else (),
+            ports=tuple(parse_port(text, pick) for text in ports),
+        )
+        self.endpoints[ep.id] = ep
+        return ep.id
+
+    def remove(self, name: str) -> None:
+        del self.sandboxes[name]
+        self.endpoints = {k: ep for k, ep in self.endpoints.items() if ep.sandbox_id != name}
+
+    @property
+    def desired(self) -> Desired:
+        return Desired(
+            networks=dict(self.networks),
+            sandboxes=dict(self.sandboxes),
+            endpoints=dict(self.endpoints),
+        )
+
+
+def parse_port(text: str, pick) -> PublishedPort:
+    protocol, rest = text.split(":", 1)
+    host_ip, host_port, port = rest.rsplit(":", 2)
+    ip = ip_address(host_ip)
+    return PublishedPort(
+        protocol=protocol,
+        host_ip=ip,
+        host_port=int(host_port),
+        container_ip=pick[ip.version],
+        container_port=int(port),
+    )
+
+
+def scope(*sandboxes: str, networks: tuple[NetworkSpec, ...] = ()) -> Scope:
+    return Scope(sandboxes=frozenset(sandboxes), networks=frozenset(net.id for net in networks))
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    made = Host()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Iterator[Path]:
+    libc = Libc()
+    yield tmp_path
+    pins = tmp_path / "netns"
+    for pin in pins.iterdir() if pins.exists() else ():
+        while libc.unmount(pin):
+            pass
+
+
+@pytest.fixture
+async def engine(host: Host, run_dir: Path):
+    made = Engine(run_dir, agent_id="test")
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def scoped():
+    return scope

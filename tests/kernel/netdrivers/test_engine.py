@@ -1,0 +1,411 @@
+"""The whole way on a real kernel: who reaches whom, what is left, what happens in between."""
+
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+import trio
+
+from netdrivers.contract import Desired
+from netdrivers.engine import Engine
+from netdrivers.errors import Conflict, Missing, Refused
+from netdrivers.kernel.netns import HERE
+
+
+@pytest.fixture
+async def two(host, engine, world, run_dir):
+    """Containers a and b on network A, c on network B, i and j on internal network I."""
+    net_a = world.network("a", "10.1.0.0/24", "fd00:a::/64")
+    net_b = world.network("b", "10.2.0.0/24")
+    net_i = world.network("c", "10.3.0.0/24", internal=True)
+    world.container("a", net_a, 2)
+    world.container("b", net_a, 3, "tcp:0.0.0.0:8080:80", "udp:0.0.0.0:8080:80",
+                    "tcp:127.0.0.1:8081:80", "tcp:198.51.100.1:8082:80", "tcp::::8080:80")  # fmt: skip
+    world.container("c", net_b, 2)
+    world.container("i", net_i, 2)
+    world.container("j", net_i, 3, "tcp:0.0.0.0:8090:80")
+    report = await engine.apply(world.desired, None)
+    assert report.ops
+    return {name: run_dir / "netns" / name for name in world.sandboxes}
+
+
+async def test_a_second_apply_does_nothing(two, engine, world, run_dir):
+    assert (await engine.apply(world.desired, None)).ops == ()
+    assert await engine.plan(world.desired, None) == ()
+    other = Engine(run_dir, agent_id="test")
+    await other.open()
+    assert (await other.apply(world.desired, None)).ops == ()
+    await other.close()
+
+
+async def test_a_second_scoped_apply_does_nothing(two, engine, world, scoped):
+    for name in world.sandboxes:
+        assert (await engine.apply(world.desired, scoped(name))).ops == ()
+    nets = tuple(world.networks.values())
+    assert (await engine.apply(world.desired, scoped(networks=nets))).ops == ()
+
+
+async def test_containers_of_one_network_talk_and_others_do_not(two, host):
+    with host.listen(two["b"], 80), host.listen(two["c"], 80), host.listen(two["b"], 80, "::"):
+        assert host.connect(two["a"], "10.1.0.3", 80)
+        assert host.connect(two["a"], "fd00:a::3", 80)
+        assert not host.connect(two["c"], "10.1.0.3", 80)
+        assert not host.connect(two["a"], "10.2.0.2", 80)
+        assert not host.connect(two["i"], "10.1.0.3", 80)
+
+
+async def test_the_host_reaches_containers_and_they_reach_their_gateway(two, host):
+    with host.listen(two["b"], 80), host.listen(host.home, 99), host.listen(two["i"], 80):
+        assert host.connect(host.home, "10.1.0.3", 80)
+        assert host.connect(host.home, "10.3.0.2", 80)
+        assert host.connect(two["a"], "10.1.0.1", 99)
+        assert host.connect(two["i"], "10.3.0.1", 99)
+
+
+async def test_internal_networks_stay_inside(two, host):
+    with (
+        host.listen(two["j"], 80),
+        host.listen(host.outside, 80),
+        host.listen(host.home, 99),
+        host.listen(two["b"], 80),
+    ):
+        assert host.connect(two["i"], "10.3.0.3", 80)
+        with host.inside(two["i"]):
+            host.sh("ip route add default via 10.3.0.1")  # as a container with NET_ADMIN may
+        assert not host.connect(two["i"], "198.51.100.2", 80)
+        assert not host.connect(two["i"], "198.51.100.1", 99)
+        assert not host.connect(two["i"], "198.51.100.1", 8080)
+        assert not host.connect(host.outside, "10.3.0.3", 80)
+        assert not host.connect(host.outside, "198.51.100.1", 8090)
+
+
+async def test_containers_go_out_under_the_hosts_address(two, host):
+    with host.listen(host.outside, 80) as server, host.listen(host.outside, 80, "::") as server6:
+        assert host.connect(two["a"], "198.51.100.2", 80)
+        assert server.accept()[1][0] == "198.51.100.1"
+        assert host.connect(two["a"], "2001:db8::2", 80)
+        assert server6.accept()[1][0] == "2001:db8::1"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "198.51.100.1", "10.1.0.1", "2001:db8::1"])
+async def test_a_published_port_from_the_host(two, host, address):
+    with host.listen(two["b"], 80), host.listen(two["b"], 80, "::"):
+        assert host.connect(host.home, address, 8080)
+
+
+@pytest.mark.parametrize("where", ["a", "b", "c"])
+async def test_a_published_port_from_containers_hairpin_included(two, host, where):
+    with host.listen(two["b"], 80), host.listen(two["b"], 80, "::"):
+        assert host.connect(two[where], "198.51.100.1", 8080)
+        assert host.connect(two[where], "198.51.100.1", 8082)
+        if where != "c":
+            assert host.connect(two[where], "2001:db8::1", 8080)
+
+
+async def test_a_published_port_from_outside_keeps_the_clients_address(two, host):
+    with host.listen(two["b"], 80) as server, host.listen(two["b"], 80, "::") as server6:
+        assert host.connect(host.outside, "198.51.100.1", 8080)
+        assert server.accept()[1][0] == "198.51.100.2"
+        assert host.connect(host.outside, "2001:db8::1", 8080)
+        assert server6.accept()[1][0] == "2001:db8::2"
+
+
+async def test_published_udp(two, host):
+    with host.listen(two["b"], 80, kind="udp") as server:
+        for place in (host.outside, two["c"], two["a"]):
+            assert host.datagram(place, "198.51.100.1", 8080, server)
+        assert host.datagram(host.home, "127.0.0.1", 8080, server)
+
+
+async def test_a_port_on_one_address_is_on_no_other(two, host):
+    with host.listen(two["b"], 80):
+        assert host.connect(host.home, "127.0.0.1", 8081)
+        assert not host.connect(host.home, "198.51.100.1", 8081)
+        assert host.connect(host.outside, "198.51.100.1", 8082)
+        assert not host.connect(host.home, "10.1.0.1", 8082)
+
+
+async def test_a_port_on_loopback_is_closed_to_neighbours(two, host):
+    with host.inside(host.outside):
+        host.sh("ip route add 127.0.0.1/32 via 198.51.100.1 table 9; ip rule add to 127.0.0.1 "
+                "lookup 9 pref 0; sysctl -qw net.ipv4.conf.up1.route_localnet=1; "
+                "ip rule del lookup local; ip rule add lookup local pref 10")  # fmt: skip
+    host.sh("sysctl -qw net.ipv4.conf.up0.route_localnet=1")
+    with host.listen(two["b"], 80), host.listen(host.home, 98, "127.0.0.1"):
+        assert not host.connect(host.outside, "127.0.0.1", 8081, source="198.51.100.2")
+        assert not host.connect(host.outside, "127.0.0.1", 98, source="198.51.100.2")
+    assert "drop" in host.nft()
+
+
+async def test_containers_are_not_reached_directly_from_outside(two, host):
+    with host.listen(two["b"], 80), host.listen(two["b"], 80, "::"):
+        assert not host.connect(host.outside, "10.1.0.3", 80)
+        assert not host.connect(host.outside, "fd00:a::3", 80)
+
+
+async def test_traffic_that_is_not_ours_is_not_newly_forwarded(two, host):
+    host.sh("ip link add foreign type bridge; ip addr add 10.9.0.1/24 dev foreign; "
+            "ip link set foreign up; ip netns add t9 || true; ip netns del t9")  # fmt: skip
+    assert "meta nfproto @guarded drop" in host.nft()
+    assert host.sh("cat /proc/sys/net/ipv4/ip_forward").strip() == "1"
+
+
+async def test_operator_chains_decide_first_and_are_kept(two, host, engine, world):
+    host.sh("nft add rule inet nodeagent-test operator-before iifname up0 tcp dport 80 drop")
+    host.sh("nft add rule inet nodeagent-test operator-after oifname up0 tcp dport 81 drop")
+    with host.listen(two["b"], 80), host.listen(host.outside, 81), host.listen(host.outside, 80):
+        assert not host.connect(host.outside, "198.51.100.1", 8080)
+        assert not host.connect(two["a"], "198.51.100.2", 81)
+        assert host.connect(two["a"], "198.51.100.2", 80)
+    assert (await engine.apply(world.desired, None)).ops == ()
+    host.sh("nft flush chain inet nodeagent-test decide")
+    assert len((await engine.apply(world.desired, None)).ops) == 1
+    assert 'iifname "up0" tcp dport 80 drop' in host.nft()
+    assert (await engine.apply(Desired(), None)).ops
+    assert 'iifname "up0" tcp dport 80 drop' in host.nft()
+
+
+DAMAGE = {
+    "bridge": "ip link del br-aaaaaaaaaaaa",
+    "bridge down": "ip link set br-aaaaaaaaaaaa down",
+    "bridge mtu": "ip link set br-aaaaaaaaaaaa mtu 1400",
+    "gateway": "ip addr del 10.1.0.1/24 dev br-aaaaaaaaaaaa",
+    "veth": "ip link del $(ip -br link | grep -o '^ve[0-9a-f]*' | head -1)",
+    "veth down": "ip link set $(ip -br link | grep -o '^ve[0-9a-f]*' | head -1) down",
+    "port off": "ip link set $(ip -br link | grep -o '^ve[0-9a-f]*' | head -1) nomaster",
+    "table": "nft delete table inet nodeagent-test",
+    "element": "nft flush map inet nodeagent-test publish4any",
+    "set": "nft flush set inet nodeagent-test same",
+    "rule": "nft flush chain inet nodeagent-test forward",
+    "chain": "nft flush chain inet nodeagent-test prerouting; nft delete chain inet "
+             "nodeagent-test prerouting",
+    "everything": "nft flush ruleset",
+    "forwarding": "sysctl -qw net.ipv4.ip_forward=0",
+    "loopback": "sysctl -qw net.ipv4.conf.br-aaaaaaaaaaaa.route_localnet=0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_damage_is_repaired(two, host, engine, world, damage):
+    host.sh(DAMAGE[damage])
+    assert (await engine.apply(world.desired, None)).ops
+    assert (await engine.apply(world.desired, None)).ops == ()
+    with host.listen(two["b"], 80):
+        assert host.connect(two["a"], "10.1.0.3", 80)
+        assert host.connect(host.outside, "198.51.100.1", 8080)
+        assert host.connect(host.home, "127.0.0.1", 8081)
+
+
+async def test_nothing_is_left_after_removal(host, engine, world, run_dir):
+    before = host.sh("ip -br link | sed 's/ .*//'"), host.nft(), host.sh("ip route; ip -6 route")
+    net = world.network("a", "10.1.0.0/24", "fd00:a::/64")
+    for number in range(2, 6):
+        world.container(f"s{number}", net, number, f"tcp:0.0.0.0:{8000 + number}:80", dns_port=5300)
+    await engine.apply(world.desired, None)
+    assert "10.1.0.4" in host.nft()
+    await engine.apply(Desired(), None)
+    after = host.sh("ip -br link | sed 's/ .*//'"), host.nft(), host.sh("ip route; ip -6 route")
+    assert after == before
+    assert list((run_dir / "netns").iterdir()) == []
+    assert host.sh("cat /proc/sys/net/ipv4/ip_forward").strip() == "0"
+
+
+async def test_scoped_removal_takes_the_sandbox_and_nothing_else(
+    two, host, engine, world, scoped, run_dir
+):
+    world.remove("b")
+    report = await engine.apply(world.desired, scoped("b"))
+    assert all(op.verb == "delete" for op in report.ops)
+    assert not (run_dir / "netns" / "b").exists()
+    assert "8080" not in host.nft()
+    assert (await engine.apply(world.desired, None)).ops == ()
+    gone = next(net for net in world.networks.values() if net.id[0] == "b")
+    world.remove("c")
+    del world.networks[gone.id]
+    await engine.apply(world.desired, scoped("c", networks=(gone,)))
+    assert "br-bbbb" not in host.sh("ip link") + host.nft()
+    assert (await engine.apply(world.desired, None)).ops == ()
+
+
+async def test_connect_and_disconnect_of_a_running_container(two, host, engine, world, scoped):
+    net_b = world.networks["b" * 64]
+    joined = world.join("a", net_b, 9)
+    await engine.apply(world.desired, scoped("a"))
+    with host.listen(two["c"], 80):
+        assert host.connect(two["a"], "10.2.0.2", 80)
+        del world.endpoints[joined]
+        await engine.apply(world.desired, scoped("a"))
+        assert not host.connect(two["a"], "10.2.0.2", 80)
+    with host.listen(two["b"], 80):
+        assert host.connect(two["a"], "10.1.0.3", 80)
+    assert set(engine.counters("a")) == {"eth0"}
+
+
+async def test_an_unmarked_bridge_in_the_way_is_a_conflict_and_stays(host, engine, world):
+    host.sh("ip link add br-aaaaaaaaaaaa type bridge")
+    net = world.network("a", "10.1.0.0/24")
+    with pytest.raises(Conflict, match="br-aaaaaaaaaaaa"):
+        await engine.apply(world.desired, None)
+    del world.networks[net.id]
+    await engine.apply(world.desired, None)
+    assert "br-aaaaaaaaaaaa" in host.sh("ip link")
+
+
+async def test_other_agents_and_foreign_links_are_not_touched(host, engine, world, run_dir):
+    other = Engine(run_dir / "other", agent_id="other")
+    await other.open()
+    theirs = type(world)()
+    theirs.container("x", theirs.network("d", "10.4.0.0/24"), 2, "tcp:0.0.0.0:9000:80")
+    await other.apply(theirs.desired, None)
+    host.sh("ip link add foreign type bridge; nft add table inet foreign")
+    world.container("a", world.network("a", "10.1.0.0/24"), 2)
+    await engine.apply(world.desired, None)
+    await engine.apply(Desired(), None)
+    assert (await other.apply(theirs.desired, None)).ops[1:] == ()  # at most forwarding again
+    assert "foreign" in host.sh("ip link")
+    assert "table inet foreign" in host.nft()
+    await other.apply(Desired(), None)
+    await other.close()
+    (run_dir / "other" / "netns").rmdir()
+
+
+async def test_a_pin_without_a_namespace_is_repaired_or_removed(host, engine, world, run_dir):
+    (run_dir / "netns" / "half").touch()
+    (run_dir / "netns" / "a").touch()
+    world.container("a", world.network("a", "10.1.0.0/24"), 2)
+    assert (await engine.make_sandbox("half")) == run_dir / "netns" / "half"
+    await engine.apply(world.desired, None)
+    assert [path.name for path in (run_dir / "netns").iterdir()] == ["a"]
+    with host.inside(run_dir / "netns" / "a"):
+        assert "10.1.0.2" in host.sh("ip addr")
+
+
+async def test_a_leftover_plain_file_is_removed(engine, run_dir, world):
+    (run_dir / "netns" / "half").touch()
+    await engine.apply(world.desired, None)
+    assert list((run_dir / "netns").iterdir()) == []
+
+
+async def test_make_sandbox_twice_gives_the_same_namespace(host, engine):
+    first = (await engine.make_sandbox("a")).stat().st_ino
+    assert (await engine.make_sandbox("a")).stat().st_ino == first
+    with host.inside(await engine.make_sandbox("a")):
+        assert "LOOPBACK,UP" in host.sh("ip link")
+
+
+async def test_threads_come_home(host, engine):
+    await engine.make_sandbox("a")
+    home = Path("/proc/thread-self/ns/net").stat().st_ino
+    seen = {await trio.to_thread.run_sync(lambda: Path(HERE).stat().st_ino) for _ in range(4)}
+    assert (await engine.make_sandbox("a")).stat().st_ino not in {home, *seen}
+
+
+async def test_dns_redirect_and_a_server_of_ones_own_on_53(host, engine, world, run_dir):
+    world.container("a", world.network("a", "10.1.0.0/24"), 2, dns_port=5300)
+    await engine.apply(world.desired, None)
+    pin = run_dir / "netns" / "a"
+    with (
+        host.listen(pin, 5300, "127.0.0.11", "udp") as server,
+        host.listen(pin, 5300, "127.0.0.11"),
+        host.listen(pin, 53, "10.1.0.2", "udp") as own,
+    ):
+        assert host.datagram(pin, "127.0.0.11", 53, server)
+        assert host.connect(pin, "127.0.0.11", 53)
+        assert host.datagram(pin, "10.1.0.2", 53, own)
+    world.sandboxes["a"] = type(world.sandboxes["a"])(id="a", dns_port=5400)
+    assert len((await engine.apply(world.desired, None)).ops) == 1
+    with host.listen(pin, 5400, "127.0.0.11", "udp") as server:
+        assert host.datagram(pin, "127.0.0.11", 53, server)
+
+
+async def test_sysctls_of_a_sandbox(host, engine, world, run_dir):
+    name = "net.ipv4.ip_unprivileged_port_start"
+    world.container("a", world.network("a", "10.1.0.0/24"), 2, sysctls={name: "0"})
+    await engine.apply(world.desired, None)
+    with host.inside(run_dir / "netns" / "a"):
+        assert host.sh("cat /proc/sys/net/ipv4/ip_unprivileged_port_start").strip() == "0"
+    assert (await engine.apply(world.desired, None)).ops == ()
+
+
+async def test_a_refused_sysctl_takes_everything_back(host, engine, world, run_dir):
+    world.container(
+        "a", world.network("a", "10.1.0.0/24"), 2, "tcp:0.0.0.0:80:80", sysctls={"net.no.such": "1"}
+    )
+    with pytest.raises(Refused, match=r"net\.no\.such"):
+        await engine.apply(world.desired, None)
+    assert "br-" not in host.sh("ip link")
+    assert list((run_dir / "netns").iterdir()) == []
+
+
+async def test_cancelled_applies_leave_nothing(host, engine, world, scoped, run_dir):
+    net = world.network("a", "10.1.0.0/24")
+    await engine.apply(world.desired, None)
+    before = host.sh("ip -br link | sed 's/ .*//'"), host.nft()
+    world.container("a", net, 2, "tcp:0.0.0.0:8080:80", dns_port=5300)
+    for step in range(40):
+        with trio.move_on_after(step * 0.0001) as cancelled:
+            await engine.apply(world.desired, scoped("a"))
+        if cancelled.cancelled_caught:
+            assert (host.sh("ip -br link | sed 's/ .*//'"), host.nft()) == before
+            assert list((run_dir / "netns").iterdir()) == []
+        else:
+            await engine.apply(Desired(networks=world.desired.networks), scoped("a"))
+
+
+async def test_many_at_once(host, engine, world, scoped, run_dir):
+    net = world.network("a", "10.1.0.0/24")
+    await engine.apply(world.desired, scoped(networks=(net,)))
+    names = [f"s{number}" for number in range(2, 42)]
+    for number, name in enumerate(names, start=2):
+        world.container(name, net, number, f"tcp:0.0.0.0:{8000 + number}:80")
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(engine.apply, world.desired, scoped(name))
+            nursery.start_soon(engine.apply, world.desired, scoped(name))
+    assert (await engine.apply(world.desired, None)).ops == ()
+    with host.listen(run_dir / "netns" / "s7", 80):
+        assert host.connect(run_dir / "netns" / "s41", "10.1.0.7", 80)
+    left = Desired(networks=world.desired.networks)
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(engine.apply, left, scoped(name))
+    assert (await engine.apply(left, None)).ops == ()
+    assert list((run_dir / "netns").iterdir()) == []
+
+
+async def test_host_routes_and_unknown_sandboxes(host, engine):
+    routes = await engine.host_routes()
+    assert ip_network("198.51.100.0/24") in routes
+    assert ip_network("2001:db8::/64") in routes
+    assert all(net.prefixlen for net in routes)
+    with pytest.raises(Missing):
+        engine.counters("nobody")
+
+
+async def test_host_ports_are_held_in_the_engines_namespace(host, engine, world):
+    net = world.network("a", "10.1.0.0/24")
+    ep = world.endpoints[world.container("a", net, 2, "tcp:0.0.0.0:8080:80", "udp:0.0.0.0:53:53")]
+    with host.inside(host.outside):
+        engine.hold_ports(ep.ports)
+    with pytest.raises(OSError, match="in use"):
+        host.listen(host.home, 8080)
+    host.listen(host.outside, 8080).close()
+    picked = engine.pick_port("tcp", ip_address("198.51.100.1"))
+    with pytest.raises(OSError, match="in use"):
+        host.listen(host.home, picked, "198.51.100.1")
+    engine.release_ports(ep.ports)
+    host.listen(host.home, 8080).close()
+
+
+async def test_the_same_port_on_two_loopback_addresses(host, engine, world, run_dir):
+    net = world.network("a", "10.1.0.0/24")
+    world.container("a", net, 2, "tcp:127.0.0.1:5000:80")
+    world.container("b", net, 3, "tcp:127.0.0.2:5000:80")
+    engine.hold_ports([port for ep in world.endpoints.values() for port in ep.ports])
+    await engine.apply(world.desired, None)
+    with host.listen(run_dir / "netns" / "a", 80) as one, host.listen(run_dir / "netns" / "b", 80):
+        assert host.connect(host.home, "127.0.0.2", 5000)
+        with pytest.raises(TimeoutError):
+            one.accept()
+        assert host.connect(host.home, "127.0.0.1", 5000)
+        one.accept()
