@@ -41,9 +41,6 @@ from runtime.errors import Invalid, Missing, Refused, Unavailable
 
 UNDO_S: Final = 10.0  # guess: killing and removing takes some ms
 CONMON_END_S: Final = 2.0  # conmon ends within ms of its container; then it is killed
-FREEZE_S: Final = 5.0
-FREEZE_STEPS: Final = 10
-FREEZE_STEP_S: Final = 0.001  # v1 has no notification of "frozen"
 DISK_THREADS: Final = 4
 T = TypeVar("T")
 
@@ -89,6 +86,12 @@ class ContainerRuntime:
             filters=self._filters,
         )
         self._oci = await probe.choose(self._wanted, site)
+
+    def close(self) -> None:
+        """Remove the cgroup that held the containers', if it is empty: for a clean stop."""
+        for root in self._layout.roots():
+            with contextlib.suppress(OSError):
+                Path(f"{root}/{self._cgroup_parent}").rmdir()
 
     def runtime_name(self) -> str:
         """``crun 1.8.1``; Unavailable if none works, naming what was tried."""
@@ -187,26 +190,13 @@ class ContainerRuntime:
 
     async def pause(self, container_id: str) -> None:
         """Freeze the container's cgroup."""
-        await self._freeze(container_id, frozen=True)
+        self._record(container_id)
+        await ending.freeze(self.cgroup(container_id), frozen=True)
 
     async def unpause(self, container_id: str) -> None:
         """Thaw it."""
-        await self._freeze(container_id, frozen=False)
-
-    async def _freeze(self, container_id: str, *, frozen: bool) -> None:
         self._record(container_id)
-        cgroup = self.cgroup(container_id)
-        with trio.move_on_after(FREEZE_S):
-            while True:
-                cgroup.set_frozen(frozen=frozen)
-                for _ in range(FREEZE_STEPS):
-                    if cgroup.is_frozen() is frozen:
-                        return
-                    await trio.sleep(FREEZE_STEP_S)
-                # v1 sticks in FREEZING when a process forked meanwhile: thawed, it gets on
-                cgroup.set_frozen(frozen=False)
-        cgroup.set_frozen(frozen=not frozen)
-        raise Unavailable("freeze container", id=container_id, frozen=frozen)
+        await ending.freeze(self.cgroup(container_id), frozen=False)
 
     async def top(self, container_id: str) -> list[int]:
         """Host pids of all processes in the container."""
