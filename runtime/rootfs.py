@@ -75,7 +75,9 @@ def _translated(doing: str, path: Path, exc: OSError) -> errors.RuntimeError:
 
 
 def _mount(home: Path, layers: Sequence[Path], image_id: str) -> Path:
-    home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    # Closed to others: a setuid program of an image must not be one of the host's.
+    for folder in (home.parent, home):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _claim(home, image_id)
     upper, work, merged = (home / part for part in PARTS)
     for path in (upper, work, merged):

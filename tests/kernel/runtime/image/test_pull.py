@@ -1,46 +1,33 @@
-"""Pulls from a registry that lies, breaks or dawdles; and that nothing stays of what failed."""
+"""Pulling what a registry has, and refusing what it must not have."""
 
 import gzip
 import json
 import os
 import tarfile
-from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
 
 from runtime import errors
-from runtime.contract import Progress
-from runtime.image.registry import RegistryOptions
 from runtime.image.store import ImageStore
 from runtime.image.untar import Limits
 from tests.fakes.registry import fake_registry
-from tests.fakes.registry_images import build_image, build_list, entry, sha, tar_of
+from tests.fakes.registry_images import (
+    build_image,
+    build_list,
+    entry,
+    sha,
+    tar_of,
+)
+from tests.fakes.registry_store import files, ignore, opened
 
 NOISE = os.urandom(3 << 20)
+
+
 ONE = tar_of(("a", b"first"), ("noise", NOISE))
+
+
 TWO = tar_of(("b", b"second"))
-FAST = RegistryOptions(tries=3, wait_s=0.01)
-
-
-def ignore(_: Progress) -> None:
-    pass
-
-
-async def opened(root: Path, **options) -> ImageStore:
-    store = ImageStore(root, registry=FAST, **options)
-    await store.open()
-    return store
-
-
-def content(root: Path) -> set[str]:
-    """All files of the store that are not of the layout itself."""
-    base = root / "images"
-    found = {str(path.relative_to(base)) for path in base.rglob("*") if not path.is_dir()}
-    return found - {"oci-layout", "index.json"} | {
-        str(p.relative_to(base)) for p in (base / "tmp").iterdir()
-    }
 
 
 async def test_pull_gives_the_image(tmp_path):
@@ -75,65 +62,6 @@ async def test_layer_forms(tmp_path, form):
         registry.add("1", build_image([ONE], form=form))
         got = await store.pull(registry.name(), platform="", progress=ignore)
     assert (store.layer_paths(got)[0] / "noise").read_bytes() == NOISE
-
-
-@pytest.mark.parametrize("ranges", [True, False])
-@pytest.mark.parametrize("chunked", [True, False])
-async def test_broken_connections_are_resumed(tmp_path, ranges, chunked):
-    store = await opened(tmp_path)
-    image = build_image([ONE])
-    async with fake_registry(ranges=ranges, chunked=chunked) as registry:
-        registry.add("1", image)
-        registry.cuts[image.layers[0]] = [1_000_000, 500_001 if ranges else 1_500_001]
-        got = await store.pull(registry.name(), platform="", progress=ignore)
-        assert registry.requests(image.layers[0]) >= 3
-        sent = registry.sent_bytes[image.layers[0]]
-    assert (store.layer_paths(got)[0] / "noise").read_bytes() == NOISE
-    if ranges:
-        assert sent == len(image.blobs[image.layers[0]])
-
-
-async def test_failures_that_pass_are_survived(tmp_path):
-    store = await opened(tmp_path)
-    async with fake_registry() as registry:
-        registry.add("1", build_image([TWO]))
-        registry.failures[:] = [503, 500]
-        assert (await store.pull(registry.name(), platform="", progress=ignore)).size_bytes == 6
-        assert registry.failures == []
-
-
-async def test_failures_that_stay_are_unavailable(tmp_path):
-    store = await opened(tmp_path)
-    async with fake_registry() as registry:
-        registry.add("1", build_image([TWO]))
-        registry.failures[:] = [503] * 20
-        with pytest.raises(errors.Unavailable):
-            await store.pull(registry.name(), platform="", progress=ignore)
-    assert content(tmp_path) == set()
-
-
-async def test_nobody_there_is_unavailable_at_once(tmp_path):
-    store = await opened(tmp_path)
-    async with fake_registry() as registry:
-        name = registry.name()
-    with trio.fail_after(2), pytest.raises(errors.Unavailable):
-        await store.pull(name, platform="", progress=ignore)
-
-
-async def test_unknown_image_is_missing(tmp_path):
-    store = await opened(tmp_path)
-    async with fake_registry() as registry:
-        with pytest.raises(errors.Missing):
-            await store.pull(registry.name(), platform="", progress=ignore)
-
-
-async def test_token_dance(tmp_path):
-    store = await opened(tmp_path)
-    async with fake_registry(token="s3cret") as registry:
-        registry.add("1", build_image([ONE, TWO]))
-        await store.pull(registry.name(), platform="", progress=ignore)
-        asked = [path for path in registry.asked if path.startswith("/token")]
-        assert asked == ["/token?service=fake&scope=repository%3Ateam%2Fapp%3Apull"]
 
 
 def lied_digest(registry, image):
@@ -289,7 +217,7 @@ async def test_lies_are_refused_and_leave_nothing(tmp_path, lie):
         lie(registry, image)
         with trio.fail_after(10), pytest.raises(errors.Refused):
             await store.pull(registry.name(), platform="", progress=ignore)
-    assert content(tmp_path) == set()
+    assert files(tmp_path) == set()
     assert store.ls() == []
     assert store.used_bytes() == 0
 
@@ -333,78 +261,3 @@ async def test_list_chooses_the_platform(tmp_path):
         with pytest.raises(errors.Missing):
             await store.pull(registry.name(), platform="linux/s390x", progress=ignore)
     assert len(store.ls()) == 2
-
-
-async def test_two_pulls_fetch_a_shared_layer_once(tmp_path):
-    store = await opened(tmp_path)
-    first, second = build_image([ONE, TWO]), build_image([ONE], run={"Cmd": ["other"]})
-    async with fake_registry() as registry:
-        registry.add("1", first)
-        registry.add("2", second)
-        async with trio.open_nursery() as nursery:
-            for tag in ("1", "2"):
-                nursery.start_soon(
-                    lambda tag: store.pull(registry.name(tag), platform="", progress=ignore), tag
-                )
-        assert registry.sent_bytes[first.layers[0]] == len(first.blobs[first.layers[0]])
-    a, b = (store.get(registry.name(tag)) for tag in "12")
-    assert store.layer_paths(a)[0] == store.layer_paths(b)[0]
-
-
-async def test_second_pull_takes_over_when_the_first_is_cancelled(tmp_path):
-    store = await opened(tmp_path)
-    image = build_image([ONE])
-    waiting, release = trio.Event(), trio.Event()
-
-    async def gate(digest: str) -> None:
-        if digest == image.layers[0] and not waiting.is_set():
-            waiting.set()
-            await release.wait()
-
-    async with fake_registry(gate=gate) as registry, trio.open_nursery() as nursery:
-        registry.add("1", image)
-        scope = trio.CancelScope()
-
-        async def first() -> None:
-            with scope:
-                await store.pull(registry.name(), platform="", progress=ignore)
-
-        nursery.start_soon(first)
-        await waiting.wait()
-        nursery.start_soon(lambda: store.pull(registry.name(), platform="", progress=ignore))
-        await trio.testing.wait_all_tasks_blocked(0.02)
-        scope.cancel()
-    assert (store.layer_paths(store.get(registry.name()))[0] / "noise").read_bytes() == NOISE
-
-
-@pytest.mark.parametrize("after", [0, 1, 65536, 1 << 20, (3 << 20) - 1])
-async def test_cancelled_pull_leaves_nothing(tmp_path, after):
-    store = await opened(tmp_path)
-    image = build_image([TWO, ONE])
-    async with fake_registry() as registry:
-        registry.add("1", image)
-        with trio.CancelScope() as scope:
-
-            def stop(step: Progress) -> None:
-                if step.status == "downloading" and step.current_bytes >= after:
-                    scope.cancel()
-                if step.status == "extracting" and step.total_bytes > 1 << 20:
-                    scope.cancel()
-
-            await store.pull(registry.name(), platform="", progress=stop)
-        assert scope.cancelled_caught
-    assert content(tmp_path) == set()
-    assert store.used_bytes() == 0
-
-
-async def test_layer_of_an_image_in_the_store_stays_when_a_pull_fails(tmp_path):
-    store = await opened(tmp_path)
-    good, bad = build_image([ONE]), build_image([ONE, b"no tar"])
-    async with fake_registry() as registry:
-        registry.add("1", good)
-        registry.add("2", bad)
-        kept = await store.pull(registry.name("1"), platform="", progress=ignore)
-        with pytest.raises(errors.Refused):
-            await store.pull(registry.name("2"), platform="", progress=ignore)
-    assert (store.layer_paths(kept)[0] / "a").read_bytes() == b"first"
-    assert len(list((tmp_path / "images/blobs/sha256").iterdir())) == 3
