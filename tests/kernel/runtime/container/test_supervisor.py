@@ -56,13 +56,17 @@ trio.run(main, *sys.argv[1:])
 """
 
 
-def start_agent(box, container_id, start):
-    args = [box.base / "root", box.base / "run", box.rootfs, box.parent, box.runtime]
+def start_python(text, *args):
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(AGENT), *map(str, args), container_id, start],
+        [sys.executable, "-c", textwrap.dedent(text), *map(str, args)],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
+
+
+def start_agent(box, container_id, start):
+    args = [box.base / "root", box.base / "run", box.rootfs, box.parent, box.runtime]
+    return start_python(AGENT, *args, container_id, start)
 
 
 @pytest.mark.parametrize("start", ["create", "start"])
@@ -95,4 +99,51 @@ async def test_agent_killed_in_the_middle_of_create(box, after_ms):
         assert found.id == container_id
         assert found.state in {"leftover", "created"}
     await again.delete(container_id)
+    assert box.leaks() == []
+
+
+LOOP = """
+import sys, trio
+from pathlib import Path
+from runtime.container.lifecycle import ContainerRuntime
+from runtime.contract import ContainerSpec, ProcessSpec
+
+async def one(rt, rootfs, number):
+    cid = f"{number:064x}"
+    spec = ContainerSpec(id=cid, name="x", rootfs=Path(rootfs), hostname="h", netns="",
+        process=ProcessSpec(args=("sleep", "600")))
+    await rt.create(spec)
+    await rt.start(cid)
+    async with rt.exec(cid, ProcessSpec(args=("true",)), privileged=False) as session:
+        await session.wait()
+    await rt.pause(cid)
+    await rt.unpause(cid)
+    await rt.kill(cid, 9)
+    await rt.wait_exit(cid)
+    await rt.delete(cid)
+
+async def main(root, run, rootfs, parent, runtime):
+    rt = ContainerRuntime(Path(root), Path(run), cgroup_parent=parent, runtime=runtime)
+    await rt.open()
+    print("open", flush=True)
+    for number in range(1000):
+        await one(rt, rootfs, number)
+
+trio.run(main, *sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("after_ms", [3, 11, 23, 31, 43, 47, 59, 67, 79, 97])
+async def test_agent_killed_at_any_moment(box, after_ms):
+    box.rt.close()
+    args = [box.base / "root", box.base / "run", box.rootfs, box.parent, box.runtime]
+    with start_python(LOOP, *args) as agent:
+        assert agent.stdout.readline() == b"open\n"
+        await trio.sleep(after_ms / 1000)
+        agent.kill()
+    again = box.another()
+    await again.open()
+    for found in await again.scan():
+        await again.delete(found.id)
+    assert await again.scan() == []
     assert box.leaks() == []
