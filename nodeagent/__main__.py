@@ -1,0 +1,21 @@
+"""The command ``nodeagent``: the agent itself (``serve``) or a client command."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["serve"]:
+        # The agent's world (trio, pyroute2) is 300 ms of imports that no client command needs.
+        from nodeagent.daemon import main as serve
+
+        return serve(words[1:])
+    from nodeagent.cli.app import main as client
+
+    return client(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""Containers as objects: list, inspect, stop, remove and the like."""
+
+from collections.abc import Callable
+from typing import Final
+
+from nodeagent.cli.call import Call, Row, go_on, parse_filters
+from nodeagent.cli.grammar import (
+    UsageError,
+    Verb,
+    Words,
+    number,
+    several,
+    switch,
+    text,
+)
+from nodeagent.cli.objects import inspect_verb
+from nodeagent.cli.output import LIST_FLAGS, print_list, short_id, shorten
+from nodeagent.cli.prune import FORCE, prune
+
+COLUMNS: Final = (
+    ("CONTAINER ID", "ID"),
+    ("IMAGE", "Image"),
+    ("COMMAND", "Command"),
+    ("CREATED", "RunningFor"),
+    ("STATUS", "Status"),
+    ("PORTS", "Ports"),
+    ("NAMES", "Names"),
+)
+_CONTAINERS: Final = several("CONTAINER", "container")
+_COMMAND_WIDTH: Final = 20  # as Docker's
+
+
+def _ls(call: Call) -> int:
+    filters = parse_filters(call.values.list("filter"))
+    last = 1 if call.values.is_on("latest") else call.values.number("last")
+    every = call.values.is_on("all") or last > 0 or "status" in filters or "exited" in filters
+    rows = call.rows("container.ls", all=every, filters=filters)
+    rows = rows[:last] if last > 0 else rows
+    return print_list(
+        call, shape_rows(rows, whole=call.values.is_on("no-trunc")), COLUMNS, name="ID"
+    )
+
+
+def shape_rows(rows: list[Row], *, whole: bool) -> list[Row]:
+    """Quote commands, and shorten ids and commands unless they are wanted whole."""
+    return [
+        row | {"ID": _id(row, whole=whole), "Command": _command(row, whole=whole)} for row in rows
+    ]
+
+
+def _id(row: Row, *, whole: bool) -> str:
+    return str(row["ID"]) if whole else short_id(str(row["ID"]))
+
+
+def _command(row: Row, *, whole: bool) -> str:
+    words = str(row["Command"])
+    return f'"{words if whole else shorten(words, _COMMAND_WIDTH)}"'
+
+
+def _each(method: str) -> Callable[[Call], int]:
+    """Make the function of a verb that takes names only."""
+
+    def run(call: Call) -> int:
+        return call.for_each_word(lambda name: call.rpc(method, name=name) and None)
+
+    return run
+
+
+def _stop_params(call: Call) -> Row:
+    params: Row = {"signal": call.values.text("signal")}
+    return params | (
+        {"timeout_s": call.values.number("time")} if "time" in call.values.given else {}
+    )
+
+
+def _stopping(method: str) -> Callable[[Call], int]:
+    def run(call: Call) -> int:
+        params = _stop_params(call)
+        return call.for_each_word(lambda name: call.rpc(method, name=name, **params) and None)
+
+    return run
+
+
+def _kill(call: Call) -> int:
+    wanted = call.values.text("signal")
+    return call.for_each_word(
+        lambda name: call.rpc("container.kill", name=name, signal=wanted) and None
+    )
+
+
+def _rm(call: Call) -> int:
+    force, volumes = call.values.is_on("force"), call.values.is_on("volumes")
+
+    def remove(name: str) -> None:
+        call.rpc("container.rm", name=name, force=force, volumes=volumes)
+
+    return call.for_each_word(remove)
+
+
+def _rename(call: Call) -> int:
+    old, new = call.words
+    if not new:
+        raise UsageError("the new name is empty")
+    call.rpc("container.rename", name=old, new_name=new)
+    return 0
+
+
+def _wait(call: Call) -> int:
+    condition = call.values.text("condition")
+    return go_on(
+        call.words,
+        lambda name: print(
+            call.row("container.wait", name=name, condition=condition)["exit_code"], flush=True
+        ),
+    )
+
+
+def _prune(call: Call) -> int:
+    return prune(call, "container.prune", "containers that do not run", "Deleted Containers:")
+
+
+_STOP_FLAGS: Final = (
+    text("signal", "Signal that asks the program to end", "s"),
+    number("time", "Seconds until KILL; -1 waits for ever (default the container's own)", "t"),
+)
+
+VERBS: Final = (
+    Verb(
+        name="ls",
+        help="List containers",
+        run=_ls,
+        flags=(
+            switch("all", "Also those that do not run", "a"),
+            *LIST_FLAGS,
+            switch("latest", "Only the newest, running or not", "l"),
+            number("last", "Only the N newest, running or not", "n"),
+        ),
+        aliases=("ps", "list"),
+        examples=(
+            "nodeagent ps -a",
+            "nodeagent ps --filter label=tier=web --format '{{.ID}}\\t{{.Names}}'",
+            "nodeagent rm -f $(nodeagent ps -aq)",
+        ),
+    ),
+    inspect_verb("container", "CONTAINER"),
+    Verb(
+        name="stop",
+        help="Stop containers: a signal, then KILL after the grace time",
+        run=_stopping("container.stop"),
+        flags=_STOP_FLAGS,
+        words=_CONTAINERS,
+        examples=("nodeagent stop web db", "nodeagent stop -t 30 db"),
+    ),
+    Verb(
+        name="restart",
+        help="Stop containers and start them again",
+        run=_stopping("container.restart"),
+        flags=_STOP_FLAGS,
+        words=_CONTAINERS,
+        examples=("nodeagent restart web",),
+    ),
+    Verb(
+        name="kill",
+        help="Send a signal to containers",
+        run=_kill,
+        flags=(text("signal", "Signal to send", "s", "KILL"),),
+        words=_CONTAINERS,
+        examples=("nodeagent kill web", "nodeagent kill -s HUP web"),
+    ),
+    Verb(
+        name="pause",
+        help="Freeze all processes of containers",
+        run=_each("container.pause"),
+        words=_CONTAINERS,
+        examples=("nodeagent pause web",),
+    ),
+    Verb(
+        name="unpause",
+        help="Let frozen containers go on",
+        run=_each("container.unpause"),
+        words=_CONTAINERS,
+        examples=("nodeagent unpause web",),
+    ),
+    Verb(
+        name="rm",
+        help="Remove containers",
+        run=_rm,
+        flags=(
+            switch("force", "Kill those that run", "f"),
+            switch("volumes", "Also remove their anonymous volumes", "v"),
+        ),
+        words=_CONTAINERS,
+        aliases=("remove",),
+        examples=("nodeagent rm web", "nodeagent rm -f $(nodeagent ps -aq)"),
+    ),
+    Verb(
+        name="rename",
+        help="Give a container another name",
+        run=_rename,
+        words=Words(usage="CONTAINER NEW_NAME", least=2, most=2, completes="container"),
+        examples=("nodeagent rename web old-web",),
+    ),
+    Verb(
+        name="wait",
+        help="Wait until containers ended, and print their exit codes",
+        run=_wait,
+        flags=(text("condition", "not-running, next-exit or removed", default="not-running"),),
+        words=_CONTAINERS,
+        examples=("nodeagent wait job",),
+    ),
+    Verb(
+        name="prune",
+        help="Remove all containers that do not run",
+        run=_prune,
+        flags=(FORCE,),
+        examples=("nodeagent container prune -f",),
+    ),
+)

@@ -1,0 +1,248 @@
+"""From the flags of ``run`` and ``create`` to the parameters of ``container.create``. Pure.
+
+Only what was asked for is in the result, so that the agent's defaults hold for the rest.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from nodeagent.cli.call import parse_pairs
+from nodeagent.cli.grammar import UsageError, Values
+from nodeagent.cli.mounts import parse_mount, parse_tmpfs, parse_volume, split_commas
+from nodeagent.cli.ports import parse_expose, parse_publish
+from nodeagent.cli.quantities import parse_cpus, parse_size
+
+Params = dict[str, object]
+_RESTARTS: Final = ("no", "always", "unless-stopped", "on-failure")
+# flag -> field, for what is passed on as it is
+_TEXTS: Final = {
+    "name": "name", "workdir": "working_dir", "user": "user", "hostname": "hostname",
+    "cpuset-cpus": "cpuset_cpus", "stop-signal": "stop_signal", "platform": "platform",
+}  # fmt: skip
+_SWITCHES: Final = {
+    "tty": "tty", "interactive": "open_stdin", "publish-all": "publish_all", "init": "init",
+    "privileged": "privileged", "read-only": "read_only", "rm": "auto_remove",
+}  # fmt: skip
+_LISTS: Final = {
+    "dns": "dns", "dns-search": "dns_search", "dns-option": "dns_options", "device": "devices",
+    "cap-add": "cap_add", "cap-drop": "cap_drop", "group-add": "groups",
+}  # fmt: skip
+_NUMBERS: Final = {
+    "cpu-shares": "cpu_shares", "pids-limit": "pids_limit", "oom-score-adj": "oom_score_adj",
+    "stop-timeout": "stop_timeout_s",
+}  # fmt: skip
+_SIZES: Final = {
+    "memory": "memory_bytes", "memory-reservation": "memory_reservation_bytes",
+    "shm-size": "shm_size_bytes",
+}  # fmt: skip
+_ENDPOINT_KEYS: Final = {
+    "ip": "ip", "ip6": "ip6", "mac-address": "mac_address",
+}  # fmt: skip
+# Accepted since scripts carry them; this agent neither has nor needs them.
+_IDLE_SECURITY: Final = ("label=", "apparmor=unconfined", "apparmor:unconfined", "label:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a command line refers to outside of itself."""
+
+    environ: Mapping[str, str]
+    cwd: str
+    read_text: Callable[[str], str]  # the text of a file; UsageError if it cannot be read
+
+
+def build_create(values: Values, words: Sequence[str], around: Surroundings) -> Params:
+    """Build the parameters of ``container.create``.
+
+    Raises:
+        UsageError: names the flag that is wrong.
+    """
+    params: Params = {"image": words[0]}
+    if len(words) > 1:
+        params["cmd"] = list(words[1:])
+    params |= _plain(values)
+    params |= _limits(values)
+    params |= _networking(values)
+    params |= _mounting(values, around)
+    params |= _security(values, around)
+    params |= _rest(values, around)
+    return params
+
+
+def _plain(values: Values) -> Params:
+    params: Params = {
+        field: values.text(flag) for flag, field in _TEXTS.items() if values.text(flag)
+    }
+    params |= {field: True for flag, field in _SWITCHES.items() if values.is_on(flag)}
+    params |= {field: values.list(flag) for flag, field in _LISTS.items() if values.list(flag)}
+    return params | {
+        field: values.number(flag) for flag, field in _NUMBERS.items() if flag in values.given
+    }
+
+
+def _limits(values: Values) -> Params:
+    params: Params = {
+        field: parse_size(flag, values.text(flag))
+        for flag, field in _SIZES.items()
+        if values.text(flag)
+    }
+    swap = values.text("memory-swap")
+    if swap:
+        params["memory_swap_bytes"] = -1 if swap == "-1" else parse_size("memory-swap", swap)
+    if values.text("cpus"):
+        params["nano_cpus"] = parse_cpus(values.text("cpus"))
+    if values.list("ulimit"):
+        params["ulimits"] = dict(map(_parse_ulimit, values.list("ulimit")))
+    return params
+
+
+def _parse_ulimit(words: str) -> tuple[str, tuple[int, int]]:
+    name, _, limits = words.partition("=")
+    soft, _, hard = limits.partition(":")
+    try:
+        pair = int(soft), int(hard or soft)
+    except ValueError:
+        raise UsageError(f"--ulimit: {words!r} is not NAME=SOFT[:HARD] with numbers") from None
+    if -1 < pair[1] < pair[0]:
+        raise UsageError(f"--ulimit: soft limit {pair[0]} of {name} is above hard limit {pair[1]}")
+    return name, pair
+
+
+def _networking(values: Values) -> Params:
+    params: Params = {}
+    if values.list("publish"):
+        params["ports"] = [b for words in values.list("publish") for b in parse_publish(words)]
+    if values.list("expose"):
+        params["expose"] = [port for words in values.list("expose") for port in parse_expose(words)]
+    if values.list("add-host"):
+        params["extra_hosts"] = [_parse_host(words) for words in values.list("add-host")]
+    return params | _networks(values)
+
+
+def _parse_host(words: str) -> str:
+    """Read ``NAME:IP`` or ``NAME=IP``; an IPv6 address may stand in brackets."""
+    cut = "=" if "=" in words else ":"
+    name, _, ip = words.partition(cut)
+    if not name or not ip:
+        raise UsageError(f"--add-host: {words!r} is not NAME:IP")
+    return f"{name}:{ip[1:-1] if ip.startswith('[') else ip}"
+
+
+def _networks(values: Values) -> Params:
+    named = [parse_network(words) for words in values.list("network")]
+    networks = dict(named)
+    if len(networks) < len(named):
+        raise UsageError("--network: the same network is named twice")
+    mode = named[0][0] if named else "bridge"
+    first = {field: values.text(flag) for flag, field in _ENDPOINT_KEYS.items()}
+    settings: Params = {field: value for field, value in first.items() if value}
+    if values.list("network-alias"):
+        settings["aliases"] = values.list("network-alias")
+    if settings:
+        networks[mode] = {**networks.get(mode, {}), **settings}
+    elif named and not networks[mode]:
+        del networks[mode]
+    return ({"network_mode": mode} if named else {}) | ({"networks": networks} if networks else {})
+
+
+def parse_network(words: str) -> tuple[str, Params]:
+    """Read a network's name, or ``name=…,alias=…,ip=…,ip6=…,mac-address=…``."""
+    if "=" not in words:
+        return ("bridge" if words == "default" else words), {}
+    name, settings, aliases = "", Params(), list[str]()
+    for item in split_commas("network", words):
+        key, _, value = item.partition("=")
+        if key == "name":
+            name = value
+        elif key == "alias":
+            aliases.append(value)
+        elif key in _ENDPOINT_KEYS:
+            settings[_ENDPOINT_KEYS[key]] = value
+        else:
+            raise UsageError(
+                f"--network: unknown key {key!r}; there are name, alias, ip, ip6, mac-address"
+            )
+    if not name:
+        raise UsageError(f"--network: {words!r} has no name=NETWORK")
+    return name, settings | ({"aliases": aliases} if aliases else {})
+
+
+def _mounting(values: Values, around: Surroundings) -> Params:
+    mounts = [parse_volume(words, around.cwd) for words in values.list("volume")]
+    mounts += [parse_mount(words, around.cwd) for words in values.list("mount")]
+    mounts += [parse_tmpfs(words) for words in values.list("tmpfs")]
+    targets = [str(mount["target"]).rstrip("/") for mount in mounts]
+    twice = {target for target in targets if targets.count(target) > 1}
+    if twice:
+        raise UsageError(f"--volume: two mounts at {', '.join(sorted(twice))}; leave one out")
+    return {"mounts": mounts} if mounts else {}
+
+
+def _security(values: Values, around: Surroundings) -> Params:
+    params: Params = {}
+    for option in values.list("security-opt"):
+        key, _, value = option.replace(":", "=", 1).partition("=")
+        if key == "no-new-privileges":
+            params["no_new_privileges"] = value != "false"
+        elif key == "seccomp" and value:
+            keep = value in {"unconfined", "default", "builtin"}
+            name = value.replace("builtin", "default")
+            params["seccomp"] = name if keep else around.read_text(value)
+        elif not option.startswith(_IDLE_SECURITY):
+            raise UsageError(
+                f"--security-opt: unknown option {option!r}; there are no-new-privileges,"
+                " seccomp=unconfined and seccomp=FILE"
+            )
+    return params
+
+
+def _rest(values: Values, around: Surroundings) -> Params:
+    params: Params = {}
+    env = build_env(values.list("env-file"), values.list("env"), around)
+    labels = parse_pairs(_file_lines(values.list("label-file"), around), "label-file")
+    labels |= parse_pairs(values.list("label"), "label")
+    sysctls = parse_pairs(values.list("sysctl"), "sysctl")
+    params |= {"env": env} if env else {}
+    params |= {"labels": labels} if labels else {}
+    params |= {"sysctls": sysctls} if sysctls else {}
+    if "entrypoint" in values.given:
+        params["entrypoint"] = [values.text("entrypoint")]
+    if "restart" in values.given:
+        params["restart_policy"] = _parse_restart(values.text("restart"), values)
+    return params
+
+
+def build_env(files: Sequence[str], settings: Sequence[str], around: Surroundings) -> list[str]:
+    """Build the environment: files first; ``NAME`` alone is passed on from here if it is set.
+
+    ``-e NAME`` of a name that is not set here removes the image's.
+    """
+    env = []
+    for line in _file_lines(files, around):
+        if "=" in line:
+            env.append(line)
+        elif line in around.environ:
+            env.append(f"{line}={around.environ[line]}")
+    for setting in settings:
+        if not setting or setting.startswith("="):
+            raise UsageError(f"--env: {setting!r} has no name; write NAME=VALUE")
+        known = "=" not in setting and setting in around.environ
+        env.append(f"{setting}={around.environ[setting]}" if known else setting)
+    return env
+
+
+def _file_lines(paths: Sequence[str], around: Surroundings) -> list[str]:
+    lines = [line.lstrip() for path in paths for line in around.read_text(path).splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _parse_restart(words: str, values: Values) -> Params:
+    name, colon, count = words.partition(":")
+    if name not in _RESTARTS:
+        raise UsageError(f"--restart: {name!r} is not one of {', '.join(_RESTARTS)}")
+    if colon and (name != "on-failure" or not count.isdecimal()):
+        raise UsageError(f"--restart: {words!r}: only on-failure takes a number of tries")
+    if name != "no" and values.is_on("rm"):
+        raise UsageError("--restart and --rm exclude each other; leave one out")
+    return {"name": name} | ({"max_retries": int(count)} if colon else {})

@@ -1,0 +1,209 @@
+"""Networks: create, join, plan, repair and the like."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from nodeagent.cli.call import Call, parse_filters, parse_pairs, pick
+from nodeagent.cli.grammar import UsageError, Verb, Words, many, one, several, switch, text
+from nodeagent.cli.objects import inspect_verb
+from nodeagent.cli.output import LIST_FLAGS, print_list, put, short_id
+from nodeagent.cli.prune import FORCE, prune
+
+COLUMNS: Final = (
+    ("NETWORK ID", "ID"),
+    ("NAME", "Name"),
+    ("DRIVER", "Driver"),
+    ("SCOPE", "Scope"),
+)
+
+
+def _create(call: Call) -> int:
+    values = call.values
+    made = call.row(
+        "network.create",
+        name=call.words[0],
+        driver=values.text("driver"),
+        subnets=build_subnets(
+            values.list("subnet"),
+            values.list("gateway"),
+            values.list("ip-range"),
+            parse_pairs(values.list("aux-address"), "aux-address"),
+        ),
+        internal=values.is_on("internal"),
+        ipv6=values.is_on("ipv6"),
+        labels=parse_pairs(values.list("label"), "label"),
+        options=parse_pairs(values.list("opt"), "opt"),
+    )
+    put(f"{made['id']}\n")
+    return 0
+
+
+def build_subnets(
+    subnets: Sequence[str], gateways: Sequence[str], ranges: Sequence[str], others: dict[str, str]
+) -> list[dict[str, object]]:
+    """Put each gateway, range and reserved address to the subnet it lies in.
+
+    Raises:
+        UsageError: one lies in no subnet, is no address, or there are two for one subnet.
+    """
+    import ipaddress
+
+    try:
+        nets = [ipaddress.ip_network(subnet) for subnet in subnets]
+    except ValueError as exc:
+        raise UsageError(f"--subnet: {exc}; write for instance 172.30.0.0/16") from exc
+    made: list[dict[str, object]] = [{"subnet": str(net)} for net in nets]
+
+    def place(flag: str, words: str) -> dict[str, object]:
+        try:
+            first = ipaddress.ip_network(words).network_address
+        except ValueError as exc:
+            raise UsageError(f"--{flag}: {exc}") from exc
+        for net, subnet in zip(nets, made, strict=True):
+            if first in net:
+                return subnet
+        raise UsageError(f"--{flag}: {words} lies in no --subnet; add one that holds it")
+
+    for flag, field, items in (("gateway", "gateway", gateways), ("ip-range", "ip_range", ranges)):
+        for words in items:
+            if place(flag, words).setdefault(field, words) != words:
+                raise UsageError(f"--{flag}: {words} is the second for its subnet")
+    for name, words in others.items():
+        subnet = place("aux-address", words)
+        before = subnet.get("aux_addresses")
+        subnet["aux_addresses"] = {**(before if isinstance(before, dict) else {}), name: words}
+    return made
+
+
+def _ls(call: Call) -> int:
+    rows = call.rows("network.ls", filters=parse_filters(call.values.list("filter")))
+    if not call.values.is_on("no-trunc"):
+        rows = [row | {"ID": short_id(str(row["ID"]))} for row in rows]
+    return print_list(call, rows, COLUMNS, name="ID")
+
+
+def _rm(call: Call) -> int:
+    return call.for_each_word(lambda name: call.rpc("network.rm", name=name) and None)
+
+
+def _connect(call: Call) -> int:
+    values = call.values
+    endpoint: dict[str, object] = {
+        field: values.text(flag)
+        for flag, field in (("ip", "ip"), ("ip6", "ip6"), ("mac-address", "mac_address"))
+        if values.text(flag)
+    }
+    if values.list("alias"):
+        endpoint["aliases"] = values.list("alias")
+    network, container = call.words
+    call.rpc("network.connect", network=network, container=container, endpoint=endpoint)
+    return 0
+
+
+def _disconnect(call: Call) -> int:
+    network, container = call.words
+    force = call.values.is_on("force")
+    call.rpc("network.disconnect", network=network, container=container, force=force)
+    return 0
+
+
+def _prune(call: Call) -> int:
+    return prune(call, "network.prune", "networks without containers", "Deleted Networks:")
+
+
+def _plan(call: Call) -> int:
+    return _print_ops(call, "network.plan", "nothing to change")
+
+
+def _repair(call: Call) -> int:
+    return _print_ops(call, "network.repair", "nothing was changed")
+
+
+def _print_ops(call: Call, method: str, none: str) -> int:
+    ops = pick(call.row(method), "ops", list)
+    put("\n".join(ops or [none]) + "\n")
+    return 0
+
+
+_PAIR: Final = Words(usage="NETWORK CONTAINER", least=2, most=2, completes="network container")
+
+VERBS: Final = (
+    Verb(
+        name="create",
+        help="Create a network",
+        run=_create,
+        flags=(
+            many("aux-address", "Address that is not given out: NAME=IP"),
+            text("driver", "Driver", "d", "bridge"),
+            many("gateway", "Gateway of a subnet"),
+            switch("internal", "Without a way out"),
+            many("ip-range", "Give out addresses from this part of a subnet"),
+            switch("ipv6", "Also IPv6"),
+            many("label", "Set metadata KEY=VALUE"),
+            many("opt", "Option of the driver: KEY=VALUE", "o"),
+            many("subnet", "Subnet, e.g. 172.30.0.0/16"),
+        ),
+        words=one("NETWORK"),
+        examples=(
+            "nodeagent network create demo",
+            "nodeagent network create --subnet 172.30.0.0/16 --gateway 172.30.0.1 demo",
+        ),
+    ),
+    Verb(
+        name="ls",
+        help="List networks",
+        run=_ls,
+        flags=LIST_FLAGS,
+        aliases=("list",),
+        examples=("nodeagent network ls --filter driver=bridge --format json",),
+    ),
+    Verb(
+        name="rm",
+        help="Remove networks that nobody uses",
+        run=_rm,
+        words=several("NETWORK", "network"),
+        aliases=("remove",),
+        examples=("nodeagent network rm demo",),
+    ),
+    inspect_verb("network", "NETWORK"),
+    Verb(
+        name="connect",
+        help="Attach a container to a network",
+        run=_connect,
+        flags=(
+            many("alias", "Further name on this network"),
+            text("ip", "IPv4 address"),
+            text("ip6", "IPv6 address"),
+            text("mac-address", "MAC address"),
+        ),
+        words=_PAIR,
+        examples=("nodeagent network connect --alias db demo postgres",),
+    ),
+    Verb(
+        name="disconnect",
+        help="Detach a container from a network",
+        run=_disconnect,
+        flags=(switch("force", "Even if the container is gone", "f"),),
+        words=_PAIR,
+        examples=("nodeagent network disconnect demo postgres",),
+    ),
+    Verb(
+        name="prune",
+        help="Remove networks without containers",
+        run=_prune,
+        flags=(FORCE,),
+        examples=("nodeagent network prune -f",),
+    ),
+    Verb(
+        name="plan",
+        help="Show what a repair would change in the kernel",
+        run=_plan,
+        examples=("nodeagent network plan",),
+    ),
+    Verb(
+        name="repair",
+        help="Make the kernel agree with what is wanted, now",
+        run=_repair,
+        examples=("nodeagent network repair",),
+    ),
+)

@@ -1,0 +1,45 @@
+"""Sizes, processors and ranges as people write them. Pure."""
+
+import re
+from typing import Final
+
+from nodeagent.cli.grammar import UsageError
+
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s?([bkmgtp]?)i?b?", re.IGNORECASE)
+_CPUS: Final = re.compile(r"(\d*)(?:\.(\d{0,9}))?")
+_POWERS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+
+
+def parse_size(flag: str, words: str) -> int:
+    """Read ``64m`` or ``1.5g`` (powers of 1024) as bytes.
+
+    Raises:
+        UsageError: not a size.
+    """
+    match = _SIZE.fullmatch(words)
+    if match is None:
+        raise UsageError(f"--{flag}: {words!r} is not a size; write for instance 64m or 1.5g")
+    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+
+
+def parse_cpus(words: str) -> int:
+    """Read ``1.5`` processors as 1,500,000,000 nano-processors, exactly."""
+    match = _CPUS.fullmatch(words)
+    if match is None or not (match[1] or match[2]):
+        raise UsageError(f"--cpus: {words!r} is not a number of processors, such as 1.5")
+    return int(match[1] or "0") * 10**9 + int((match[2] or "").ljust(9, "0"))
+
+
+def parse_port_range(flag: str, words: str) -> range:
+    """Read ``80`` or ``80-90``.
+
+    Raises:
+        UsageError: not a port or range from 1 to 65535.
+    """
+    first, dash, last = words.partition("-")
+    if not first.isdecimal() or not (last.isdecimal() if dash else True):
+        raise UsageError(f"--{flag}: {words!r} is not a port; write 80 or 8000-8010")
+    ports = range(int(first), int(last or first) + 1)
+    if not ports or ports[0] < 1 or ports[-1] > 65535:
+        raise UsageError(f"--{flag}: {words!r} is not within 1-65535, in rising order")
+    return ports

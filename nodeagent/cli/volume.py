@@ -1,0 +1,80 @@
+"""Volumes: create, list, remove and the like."""
+
+from typing import Final
+
+from nodeagent.cli.call import Call, parse_filters, parse_pairs
+from nodeagent.cli.grammar import Verb, Words, many, several, switch, text
+from nodeagent.cli.objects import inspect_verb
+from nodeagent.cli.output import LIST_FLAGS, print_list, put
+from nodeagent.cli.prune import FORCE, prune
+
+COLUMNS: Final = (("DRIVER", "Driver"), ("VOLUME NAME", "Name"))
+
+
+def _create(call: Call) -> int:
+    made = call.row(
+        "volume.create",
+        name=call.words[0] if call.words else "",
+        driver=call.values.text("driver"),
+        labels=parse_pairs(call.values.list("label"), "label"),
+        options=parse_pairs(call.values.list("opt"), "opt"),
+    )
+    put(f"{made['Name']}\n")
+    return 0
+
+
+def _ls(call: Call) -> int:
+    rows = call.rows("volume.ls", filters=parse_filters(call.values.list("filter")))
+    return print_list(call, rows, COLUMNS, name="Name")
+
+
+def _rm(call: Call) -> int:
+    force = call.values.is_on("force")
+    return call.for_each_word(lambda name: call.rpc("volume.rm", name=name, force=force) and None)
+
+
+def _prune(call: Call) -> int:
+    every = call.values.is_on("all")
+    what = "volumes that no container uses" if every else "anonymous volumes nobody uses"
+    return prune(call, "volume.prune", what, "Deleted Volumes:", all=every)
+
+
+VERBS: Final = (
+    Verb(
+        name="create",
+        help="Create a volume",
+        run=_create,
+        flags=(
+            text("driver", "Driver", "d", "local"),
+            many("label", "Set metadata KEY=VALUE"),
+            many("opt", "Option of the driver: KEY=VALUE", "o"),
+        ),
+        words=Words(usage="[VOLUME]", most=1),
+        examples=("nodeagent volume create data",),
+    ),
+    Verb(
+        name="ls",
+        help="List volumes",
+        run=_ls,
+        flags=LIST_FLAGS,
+        aliases=("list",),
+        examples=("nodeagent volume ls -q --filter dangling=true",),
+    ),
+    Verb(
+        name="rm",
+        help="Remove volumes that nobody uses",
+        run=_rm,
+        flags=(switch("force", "No error if there is none of that name", "f"),),
+        words=several("VOLUME", "volume"),
+        aliases=("remove",),
+        examples=("nodeagent volume rm data",),
+    ),
+    inspect_verb("volume", "VOLUME"),
+    Verb(
+        name="prune",
+        help="Remove anonymous volumes nobody uses, or all of them",
+        run=_prune,
+        flags=(switch("all", "Also those with a name", "a"), FORCE),
+        examples=("nodeagent volume prune -f",),
+    ),
+)
