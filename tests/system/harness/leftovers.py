@@ -39,7 +39,7 @@ def read_snapshot(space: Namespace, base: Path, cgroup: str) -> Snapshot:
     found = {
         "link": _lines(space, "ip", "-o", "link", "show"),
         "address": _lines(space, "ip", "-o", "address", "show"),
-        "route": _lines(space, "ip", "-o", "route", "show", "table", "all"),
+        "route": _routes(space),
         "nft": _lines(space, "nft", "-s", "list", "ruleset"),
         "port": _lines(space, "ss", "-Hlntu"),
         "mount": mounts_below(base),
@@ -137,6 +137,12 @@ def _lines(space: Namespace, *args: str) -> list[str]:
     return space.run(*args).stdout.splitlines()
 
 
+def _routes(space: Namespace) -> list[str]:
+    """But for IPv6's multicast routes: the kernel adds one when a bridge gets its first port."""
+    lines = _lines(space, "ip", "-o", "route", "show", "table", "all")
+    return [line.replace(" linkdown", "") for line in lines if "multicast ff00::/8" not in line]
+
+
 def _files(base: Path) -> list[str]:
     """Files and directories of the agent, but for its database, sockets and configuration."""
     found = []
@@ -153,7 +159,7 @@ def _counts(name: str) -> bool:
 
 def _stable(text: str) -> str:
     """Without what differs between two looks at the same thing."""
-    words = text.split()
+    words = text.replace("NO-CARRIER,", "").replace(",LOWER_UP", "").split()
     for word in ("expires", "valid_lft", "preferred_lft", "qlen", "state"):
         while word in words:
             at = words.index(word)
