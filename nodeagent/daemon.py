@@ -19,6 +19,7 @@ from netdrivers.engine import Engine
 from netdrivers.registry import load_drivers as load_network_drivers
 from nodeagent.config import Config, load_config
 from nodeagent.control.addresses import Addresses
+from nodeagent.control.attachments import Attachments
 from nodeagent.control.containers import Containers
 from nodeagent.control.events import Events
 from nodeagent.control.imaging import Imaging
@@ -199,6 +200,7 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
     networks = Networks(parts, sandboxes, addresses, load_network_drivers())
     imaging = Imaging(parts)
     use = UseCases(
+        attachments=Attachments(parts, sandboxes, containers, lifecycle),
         containers=containers,
         lifecycle=lifecycle,
         imaging=imaging,

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
 
-from netdrivers.ipam import free_address, host_count
-
 from netdrivers.contract import IPAddress, IPNetwork
+from netdrivers.ipam import free_address, host_count
 from nodeagent.control.inventory import Inventory
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import EndpointRequest

@@ -1,9 +1,9 @@
 """Containers as objects: create, list, inspect, rename. Their life is in lifecycle.py."""
 
 import re
-from collections.abc import Callable
 from contextlib import ExitStack
 from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -27,7 +27,7 @@ from nodeagent.control.sandboxes import Sandboxes, wanted_ports
 from nodeagent.control.times import build_time, parse_time
 from nodeagent.control.views import Surroundings, container_row, container_view, state_view, status
 from nodeagent.control.volumes import Volumes, spec
-from nodeagent.errors import Conflict, Invalid, Missing
+from nodeagent.errors import Conflict, Invalid, Missing, kind_of
 from nodeagent.model.container import (
     ContainerCreate,
     ContainerRecord,
@@ -39,6 +39,9 @@ from nodeagent.model.container import (
 from nodeagent.model.network import NetworkRecord
 from nodeagent.model.volume import VolumeCreate, VolumeRecord
 from runtime.contract import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FILTERS = (
     "ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume",
@@ -289,7 +292,7 @@ class Containers:
         try:
             return self._parts.images.get(record.image_id)
         except Exception as exc:
-            if getattr(exc, "kind", "") != Missing.kind:
+            if kind_of(exc) != Missing.kind:
                 raise
             return None
 

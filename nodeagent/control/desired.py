@@ -139,13 +139,17 @@ def build_zone(network: NetworkRecord, members: Iterable[ContainerRecord]) -> Dn
 def build_view(
     record: ContainerRecord, networks: Mapping[str, NetworkRecord], host_upstreams: tuple[str, ...]
 ) -> DnsView:
-    """What one container may ask; no upstream when it has no way out."""
+    """What one container may ask; nothing is asked on the host's behalf without a way out.
+
+    Servers of its own (``--dns``) are asked from inside its sandbox, so they get no further than
+    the container itself does.
+    """
     ordered = endpoints_in_order(record, networks)
     has_way_out = any(not networks[each.network_id].internal for each in ordered)
     own = tuple(record.request.dns)
     return DnsView(
         zones=tuple(each.network_id for each in ordered),
-        upstreams=(own or host_upstreams) if has_way_out else (),
+        upstreams=own or (host_upstreams if has_way_out else ()),
         upstreams_in_sandbox=bool(own),
     )
 

@@ -1,12 +1,14 @@
-"""/etc/hosts, /etc/hostname and /etc/resolv.conf of a container. Pure but for one writer."""
+"""/etc/hosts, /etc/hostname and /etc/resolv.conf of a container. Pure but for the writer."""
 
 from ipaddress import ip_interface
 from pathlib import Path
 
 from nodeagent.control.desired import endpoint_names, has_sandbox
+from nodeagent.control.parts import Settings
 from nodeagent.model.container import ContainerRecord
 
 DNS_ADDRESS = "127.0.0.11"
+FILES = ("resolv.conf", "hostname", "hosts")
 
 
 def build_hosts(record: ContainerRecord, host_gateway: str) -> str:
@@ -64,3 +66,21 @@ def write_files(directory: Path, files: dict[str, str]) -> None:
     directory.mkdir(parents=True, exist_ok=True, mode=0o711)
     for name, text in files.items():
         (directory / name).write_text(text, encoding="utf-8")
+
+
+def etc_directory(settings: Settings, container_id: str) -> Path:
+    """Where a container's files are."""
+    return settings.root / "containers" / container_id / "etc"
+
+
+def rewrite(settings: Settings, record: ContainerRecord) -> None:
+    """Write all three files as the record says; some kilobytes, so on the loop."""
+    host = settings.resolv_conf
+    text = host.read_text(encoding="utf-8") if host.exists() else ""
+    gateway = next((g for each in record.endpoints.values() for g in each.gateways), "")
+    files = {
+        "hosts": build_hosts(record, gateway),
+        "hostname": build_hostname(record) + "\n",
+        "resolv.conf": build_resolv_conf(record, text),
+    }
+    write_files(etc_directory(settings, record.id), files)

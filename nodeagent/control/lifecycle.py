@@ -1,8 +1,8 @@
 """The life of a container: start, end, stop, kill, remove. One step at a time per container."""
 
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import msgspec
 import trio
@@ -15,8 +15,8 @@ from nodeagent.control.signals import parse_signal
 from nodeagent.control.starting import Starter
 from nodeagent.control.times import build_time, parse_time
 from nodeagent.control.volumes import Volumes
-from nodeagent.errors import Busy, Conflict, Invalid, Missing, fields_of, kind_of
-from nodeagent.model.container import ContainerRecord, EndpointRequest
+from nodeagent.errors import Busy, Conflict, fields_of, kind_of
+from nodeagent.model.container import ContainerRecord
 from nodeagent.model.volume import Pruned
 from runtime.contract import Exit
 
@@ -120,7 +120,11 @@ class Lifecycle:
     async def _undo_start(
         self, before: ContainerRecord, record: ContainerRecord, exc: BaseException
     ) -> None:
-        await self._starter.clean(record)
+        try:
+            await self._starter.clean(record)
+        except* Exception as group:
+            # the first error is what the caller must hear; the next repair tries this again
+            log.exception("undo of a start", extra={"id": record.id[:12]}, exc_info=group)
         code = fields_of(exc).get("exit_code", 128) if isinstance(exc, Exception) else 0
         if before.request.auto_remove:
             await self._remove(before, volumes=True)
@@ -350,57 +354,11 @@ class Lifecycle:
         last = life.last or record
         return last.exit_code, last.error
 
-    # --- networks -----------------------------------------------------------------------------
+    # --- for others that change a container ----------------------------------------------------
 
-    async def connect(self, network: str, name: str, asked: EndpointRequest) -> None:
-        """Attach to a network; a running container gets its interface at once."""
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[ContainerRecord]:
+        """Have the container for one step of a change: nothing else happens to it meanwhile."""
         id_ = self._find(name).id
         async with self._life(id_).lock:
-            record = self._find(id_)
-            target = self._parts.inventory.network(network)
-            if record.network_mode == "host" or record.network_mode.startswith("container:"):
-                raise Invalid(
-                    "a container in this network mode joins no network",
-                    field="container", network_mode=record.network_mode,
-                )  # fmt: skip
-            if target.id in record.endpoints:
-                raise Conflict(
-                    "the container is on this network already", field="network", name=target.name
-                )
-            with ExitStack() as held:
-                interface = self._containers.free_interface(record)
-                endpoint = self._containers.endpoint(target, asked, interface, held)
-                changed = await self._put(
-                    record, endpoints={**record.endpoints, target.id: endpoint}
-                )
-            await self._refresh(record, changed)
-        self._parts.events.publish(
-            "network", "connect", target.id, target.name, container=record.id
-        )
-
-    async def disconnect(self, network: str, name: str) -> None:
-        """Detach from a network."""
-        id_ = self._find(name).id
-        async with self._life(id_).lock:
-            record = self._find(id_)
-            target = self._parts.inventory.network(network)
-            if target.id not in record.endpoints:
-                raise Missing(
-                    "the container is not on this network", field="network", name=target.name
-                )
-            rest = {id_: each for id_, each in record.endpoints.items() if id_ != target.id}
-            await self._refresh(record, await self._put(record, endpoints=rest))
-        self._parts.events.publish(
-            "network", "disconnect", target.id, target.name, container=record.id
-        )
-
-    async def _refresh(self, before: ContainerRecord, changed: ContainerRecord) -> None:
-        """Make the kernel follow; if it refuses, the record goes back to what it was."""
-        try:
-            await self._sandboxes.refresh(changed)
-            self._starter.rewrite_etc(self._find(changed.id))
-        except BaseException:
-            with trio.move_on_after(CLEAN_S, shield=True):
-                await self._parts.inventory.put(before)
-                await self._sandboxes.refresh(before)
-            raise
+            yield self._find(id_)

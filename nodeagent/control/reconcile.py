@@ -42,10 +42,9 @@ class Reconciler:
                 log.warning("reconcile failed, trying again", extra={"error": str(exc)})
 
     async def _pass(self) -> None:
-        report = await self._sandboxes.repair_all()
-        for conflict in report.conflicts:
+        ops, conflicts = await self._sandboxes.repair_all()
+        for conflict in conflicts:
             log.warning("conflict", extra={"what": conflict})
-        if report.ops:
-            ops = [str(op) for op in report.ops]
+        if ops:
             log.warning("drift repaired", extra={"ops": ops})
             self._parts.events.publish("agent", "repair", "", "", ops=str(len(ops)))

@@ -3,6 +3,7 @@
 ``live`` says whose sandbox should exist. Every change of it goes: memory, then kernel, then names.
 """
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,13 +13,15 @@ import msgspec
 import trio
 
 from netdrivers.contract import Desired, IPAddress, PublishedPort, Report, Scope
-from netdrivers.plan.ops import Op
+from netdrivers.plan.render import render_op
 from nodeagent.control import hostinfo
 from nodeagent.control.desired import build_desired, build_table, has_sandbox
 from nodeagent.control.etcfiles import parse_nameservers
 from nodeagent.control.parts import Parts
-from nodeagent.errors import Conflict
+from nodeagent.errors import Conflict, kind_of
 from nodeagent.model.container import ContainerRecord, PortBinding
+
+log = logging.getLogger(__name__)
 
 UNDO_S = 10.0  # for taking a sandbox back; a guess
 PICK_TRIES = 16  # random ports tried until one is free on every address
@@ -31,11 +34,12 @@ class _Gate:
         self._changed = trio.Condition()
         self._steps = 0
         self._whole = False
+        self._waiting = 0  # passes over everything that wait; no new step overtakes them
 
     @asynccontextmanager
     async def step(self) -> AsyncIterator[None]:
         async with self._changed:
-            while self._whole:
+            while self._whole or self._waiting:
                 await self._changed.wait()
             self._steps += 1
         try:
@@ -49,9 +53,14 @@ class _Gate:
     @asynccontextmanager
     async def whole(self) -> AsyncIterator[None]:
         async with self._changed:
-            while self._whole or self._steps:
-                await self._changed.wait()
-            self._whole = True
+            self._waiting += 1
+            try:
+                while self._whole or self._steps:
+                    await self._changed.wait()
+                self._whole = True
+            finally:
+                self._waiting -= 1
+                self._changed.notify_all()
         try:
             yield
         finally:
@@ -117,7 +126,7 @@ class Sandboxes:
             try:
                 self._parts.engine.hold_ports(_held(rest))
             except Exception as exc:
-                if port.host_port or getattr(exc, "kind", "") != "conflict":
+                if port.host_port or kind_of(exc) != "conflict":
                     raise
                 self.release_ports(bindings[:1])
             else:
@@ -135,10 +144,6 @@ class Sandboxes:
         return hostinfo.choose_publish_addresses(
             self._parts.settings.publish_addresses, hostinfo.read_addresses(), gateways
         )
-
-    def hold_again(self, record: ContainerRecord) -> None:
-        """Hold the ports an adopted container had."""
-        self._parts.engine.hold_ports(_held(record.ports))
 
     def release_ports(self, ports: Sequence[PortBinding]) -> None:
         """Let host ports go."""
@@ -226,11 +231,21 @@ class Sandboxes:
     # --- everything -------------------------------------------------------------------------
 
     async def adopt(self, record: ContainerRecord) -> None:
-        """Take over the sandbox of a container that ran on without us."""
+        """Take over the sandbox of a container that ran on without us.
+
+        A port that somebody took meanwhile stays published: ours was first, and is in the kernel.
+        """
         self._live.add(record.id)
         if not has_sandbox(record):
             return
-        self.hold_again(record)
+        try:
+            self._parts.engine.hold_ports(_held(record.ports))
+        except Exception as exc:
+            if kind_of(exc) != "conflict":
+                raise
+            log.warning(
+                "a published port cannot be held", extra={"id": record.id[:12], "error": str(exc)}
+            )
         if record.endpoints:
             async with self._gate.step():
                 path = await self._parts.engine.make_sandbox(record.id)
@@ -238,13 +253,14 @@ class Sandboxes:
             self._set_dns_port(record.id, port)
         self._named.add(record.id)
 
-    async def plan_all(self) -> Sequence[Op]:
-        """What a repair would change."""
+    async def plan_all(self) -> list[str]:
+        """What a repair would change, as text."""
         async with self._gate.whole():
-            return await self._parts.engine.plan(self._desired(), None)
+            ops = await self._parts.engine.plan(self._desired(), None)
+        return [render_op(op) for op in ops]
 
-    async def repair_all(self) -> Report:
-        """Look at everything that bears our mark and mend it."""
+    async def repair_all(self) -> tuple[list[str], list[str]]:
+        """Look at everything that bears our mark and mend it: (ops, conflicts) as text."""
         async with self._gate.whole():
             self.repairs.runs += 1
             try:
@@ -255,7 +271,7 @@ class Sandboxes:
         for op in report.ops:
             kind = type(op.obj).__name__.lower()
             self.repairs.ops[kind] = self.repairs.ops.get(kind, 0) + 1
-        return report
+        return [render_op(op) for op in report.ops], list(report.conflicts)
 
     def _desired(self) -> Desired:
         return build_desired(self._parts.inventory.networks, self._records(self._live))

@@ -6,20 +6,13 @@ from pathlib import Path
 import trio
 
 from nodeagent.control.desired import has_sandbox
-from nodeagent.control.etcfiles import (
-    build_hostname,
-    build_hosts,
-    build_resolv_conf,
-    write_files,
-)
+from nodeagent.control.etcfiles import FILES, build_hostname, etc_directory, rewrite
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import ContainerRecord, MountRecord
 from runtime.contract import ContainerSpec, Limits, MountPoint, Process, ProcessSpec
-
-ETC = ("resolv.conf", "hostname", "hosts")
 
 
 class Starter:
@@ -83,7 +76,7 @@ class Starter:
         rootfs = await self._parts.roots.mount(
             record.id, self._parts.images.layer_paths(image), image_id=image.id
         )
-        self.rewrite_etc(record)
+        rewrite(self._parts.settings, record)
         mounts = []
         for mount in record.mounts:
             source = await self._source(mount, record, rootfs)
@@ -115,31 +108,15 @@ class Starter:
             await self._parts.copy_up.copy_up(rootfs, mount.target, Path(source))
         return source
 
-    # --- /etc ---------------------------------------------------------------------------------
-
-    def _etc_dir(self, record: ContainerRecord) -> Path:
-        return self._parts.settings.root / "containers" / record.id / "etc"
-
-    def rewrite_etc(self, record: ContainerRecord) -> None:
-        """Write hosts, hostname and resolv.conf as the record says (three small files)."""
-        host = self._parts.settings.resolv_conf
-        text = host.read_text(encoding="utf-8") if host.exists() else ""
-        gateway = next((g for each in record.endpoints.values() for g in each.gateways), "")
-        files = {
-            "hosts": build_hosts(record, gateway),
-            "hostname": build_hostname(record) + "\n",
-            "resolv.conf": build_resolv_conf(record, text),
-        }
-        write_files(self._etc_dir(record), files)
-
     def _etc(self, record: ContainerRecord) -> list[MountPoint]:
         owner = record
         if record.network_mode.startswith("container:"):
             owner = self._parts.inventory.container(record.network_mode.partition(":")[2])
+        directory = etc_directory(self._parts.settings, owner.id)
         covered = {mount.target for mount in record.mounts}
         return [
-            MountPoint(type="bind", source=str(self._etc_dir(owner) / name), target=f"/etc/{name}")
-            for name in ETC
+            MountPoint(type="bind", source=str(directory / name), target=f"/etc/{name}")
+            for name in FILES
             if f"/etc/{name}" not in covered
         ]
 

@@ -1,6 +1,8 @@
 """What the agent does before it serves: make records, processes, mounts and kernel agree."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -44,14 +46,16 @@ class Startup:
         found = {each.id: each for each in await self._parts.runtime.scan()}
         ended: list[tuple[ContainerRecord, Exit]] = []
         for record in list(self._parts.inventory.containers.values()):
-            exit_ = await self._settle(record, found.get(record.id))
-            if exit_ is not None:
-                ended.append((self._parts.inventory.containers[record.id], exit_))
+            with _one_at_a_time("settle container", record.id):
+                exit_ = await self._settle(record, found.get(record.id))
+                if exit_ is not None:
+                    ended.append((self._parts.inventory.containers[record.id], exit_))
         await self._remove_strays(found)
         await self._sandboxes.repair_all()
         self._sandboxes.publish_names()
         for record, exit_ in ended:
-            await self._lifecycle.finish(record, exit_)
+            with _one_at_a_time("record exit", record.id):
+                await self._lifecycle.finish(record, exit_)
         await self._finish_removals()
         await self._networks.finish_half_done()
         await self._networks.ensure_predefined()
@@ -104,29 +108,40 @@ class Startup:
         """Processes, directories and mounts of no record, and mounts of what does not run."""
         known = self._parts.inventory.containers
         for id_ in found.keys() - known.keys():
-            await self._parts.runtime.delete(id_)
-            await self._parts.runtime.remove_logs(id_)
+            with _one_at_a_time("remove stray", id_):
+                await self._parts.runtime.delete(id_)
+                await self._parts.runtime.remove_logs(id_)
         for id_ in await self._parts.roots.ls():
-            if id_ not in known:
-                await self._parts.roots.remove(id_)
-            elif known[id_].phase != "running":
-                await self._parts.roots.unmount(id_)
+            with _one_at_a_time("remove stray root", id_):
+                if id_ not in known:
+                    await self._parts.roots.remove(id_)
+                elif known[id_].phase != "running":
+                    await self._parts.roots.unmount(id_)
 
     async def _finish_removals(self) -> None:
         for record in list(self._parts.inventory.containers.values()):
             if record.phase == "removing":
-                await self._lifecycle.finish_rm(record)
+                with _one_at_a_time("finish removal", record.id):
+                    await self._lifecycle.finish_rm(record)
         for volume in list(self._parts.inventory.volumes.values()):
-            if volume.phase == "removing":
-                await self._volumes.finish_rm(volume)
-            else:
-                await self._volumes.make(volume)
+            with _one_at_a_time("settle volume", volume.name):
+                if volume.phase == "removing":
+                    await self._volumes.finish_rm(volume)
+                else:
+                    await self._volumes.make(volume)
 
     async def start_by_policy(self) -> None:
         """Start what its restart policy wants up; failures are logged, the others go on."""
         for record in list(self._parts.inventory.containers.values()):
             if record.phase == "exited" and wants_start(record):
-                try:
+                with _one_at_a_time("start by policy", record.id):
                     await self._lifecycle.start(record.id)
-                except Exception:
-                    log.exception("start by policy", extra={"id": record.id[:12]})
+
+
+@contextmanager
+def _one_at_a_time(doing: str, id_: str) -> Iterator[None]:
+    """One broken object is logged and left for the next repair; the others go on."""
+    try:
+        yield
+    except Exception:
+        log.exception("start-up step failed", extra={"step": doing, "id": id_[:64]})

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import trio
 
+from nodeagent.control.attachments import Attachments
 from nodeagent.control.containers import Containers
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.lifecycle import Lifecycle
@@ -32,6 +33,7 @@ _T = TypeVar("_T")
 class UseCases:
     """All use cases, built by the daemon."""
 
+    attachments: Attachments
     containers: Containers
     lifecycle: Lifecycle
     imaging: Imaging
@@ -266,11 +268,11 @@ class Bindings:
         return DONE
 
     async def network_connect(self, p: s.NetworkConnect, _call: Call) -> s.Done:
-        await self._use.lifecycle.connect(p.network, p.container, p.endpoint)
+        await self._use.attachments.connect(p.network, p.container, p.endpoint)
         return DONE
 
     async def network_disconnect(self, p: s.NetworkDisconnect, _call: Call) -> s.Done:
-        await self._use.lifecycle.disconnect(p.network, p.container)
+        await self._use.attachments.disconnect(p.network, p.container)
         return DONE
 
     async def network_prune(self, _p: s.Nothing, _call: Call) -> object:
@@ -283,11 +285,11 @@ class Bindings:
         return self._use.networks.inspect(p.names)
 
     async def network_plan(self, _p: s.Nothing, _call: Call) -> s.PlanResult:
-        return s.PlanResult(ops=[str(op) for op in await self._use.sandboxes.plan_all()])
+        return s.PlanResult(ops=await self._use.sandboxes.plan_all())
 
     async def network_repair(self, _p: s.Nothing, _call: Call) -> s.PlanResult:
-        report = await self._use.sandboxes.repair_all()
-        return s.PlanResult(ops=[str(op) for op in report.ops])
+        ops, _conflicts = await self._use.sandboxes.repair_all()
+        return s.PlanResult(ops=ops)
 
     # --- volumes ------------------------------------------------------------------------------
 

@@ -89,9 +89,7 @@ def test_wanted_addresses(agent: Agent) -> None:
     settings = agent.inspect("container", "a")["NetworkSettings"]["Networks"]["demo"]
     assert settings["IPAddress"] == "10.77.0.9"
     for wanted, says in (("10.77.0.9", "in use"), ("10.78.0.1", "subnet"), ("x", "address")):
-        done = agent.cli(
-            "run", "-d", "--network", "demo", "--ip", wanted, *SLEEP, check=False
-        )
+        done = agent.cli("run", "-d", "--network", "demo", "--ip", wanted, *SLEEP, check=False)
         assert done.returncode == 125
         assert says in done.stderr
     assert len(agent.rows("container", "-a")) == 1

@@ -20,9 +20,7 @@ def test_a_published_port_answers_where_it_should(agent: Agent, space: Namespace
     assert refused.returncode != 0
 
 
-def test_a_neighbour_does_not_reach_what_is_not_published(
-    agent: Agent, space: Namespace
-) -> None:
+def test_a_neighbour_does_not_reach_what_is_not_published(agent: Agent, space: Namespace) -> None:
     near, _ = join(agent.space, space, prefix="10.99.0")
     agent.cli("network", "create", "--subnet", "10.77.0.0/24", "demo")
     agent.cli("run", "-d", "--name", "web", "--network", "demo", *SERVE)

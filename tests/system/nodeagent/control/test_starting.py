@@ -7,9 +7,7 @@ from tests.system.harness.agent import Agent
 SLEEP = ("busybox", "sleep", "1000")
 
 
-def test_a_missing_bind_source_is_refused_and_nothing_is_left(
-    agent: Agent, tmp_path: Path
-) -> None:
+def test_a_missing_bind_source_is_refused_and_nothing_is_left(agent: Agent, tmp_path: Path) -> None:
     before = agent.snapshot()
     done = agent.cli("run", "--rm", "-v", f"{tmp_path}/no:/x", *SLEEP, check=False)
     assert done.returncode == 125
@@ -46,7 +44,9 @@ def test_none_host_and_shared_networks(agent: Agent) -> None:
     assert agent.say("exec", "hosted", "ip", "-o", "link").count("\n") + 1 >= 1, links
     agent.cli("run", "-d", "--name", "first", *SLEEP)
     agent.cli("run", "-d", "--name", "second", "--network", "container:first", *SLEEP)
-    addresses = [agent.say("exec", name, "ip", "-o", "-4", "address") for name in ("first", "second")]
+    addresses = [
+        agent.say("exec", name, "ip", "-o", "-4", "address") for name in ("first", "second")
+    ]
     assert addresses[0] == addresses[1]
     done = agent.cli("run", "--network", "container:first", "-p", "80:80", *SLEEP, check=False)
     assert "conflicts" in done.stderr

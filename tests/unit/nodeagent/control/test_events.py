@@ -1,6 +1,5 @@
 """Events: remembered, followed, and dropped with a count when nobody reads."""
 
-import trio
 import trio.testing
 
 from nodeagent.control.events import HISTORY, Events

@@ -1,0 +1,81 @@
+"""Networks of a container that exists: attach and detach, live."""
+
+from contextlib import ExitStack
+
+import msgspec
+import trio
+
+from nodeagent.control.containers import Containers
+from nodeagent.control.desired import has_sandbox
+from nodeagent.control.etcfiles import rewrite
+from nodeagent.control.lifecycle import Lifecycle
+from nodeagent.control.parts import Parts
+from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.errors import Conflict, Invalid, Missing
+from nodeagent.model.container import ContainerRecord, EndpointRecord, EndpointRequest
+from nodeagent.model.network import NetworkRecord
+
+UNDO_S = 10.0  # to take a refused change back; a guess
+
+
+class Attachments:
+    """Use cases ``network connect`` and ``network disconnect``."""
+
+    def __init__(
+        self, parts: Parts, sandboxes: Sandboxes, containers: Containers, lifecycle: Lifecycle
+    ) -> None:
+        self._parts = parts
+        self._sandboxes = sandboxes
+        self._containers = containers
+        self._lifecycle = lifecycle
+
+    async def connect(self, network: str, name: str, asked: EndpointRequest) -> None:
+        """Attach to a network; a running container gets its interface at once."""
+        async with self._lifecycle.step(name) as record:
+            target = self._parts.inventory.network(network)
+            if not has_sandbox(record) or record.network_mode == "none":
+                raise Invalid(
+                    "a container in this network mode joins no network",
+                    field="container",
+                    network_mode=record.request.network_mode,
+                )
+            if target.id in record.endpoints:
+                raise Conflict(
+                    "the container is on this network already", field="network", name=target.name
+                )
+            with ExitStack() as held:
+                interface = self._containers.free_interface(record)
+                endpoint = self._containers.endpoint(target, asked, interface, held)
+                await self._change(record, {**record.endpoints, target.id: endpoint})
+        self._tell("connect", target, record)
+
+    async def disconnect(self, network: str, name: str) -> None:
+        """Detach from a network; a running container loses its interface at once."""
+        async with self._lifecycle.step(name) as record:
+            target = self._parts.inventory.network(network)
+            if target.id not in record.endpoints:
+                raise Missing(
+                    "the container is not on this network", field="network", name=target.name
+                )
+            rest = {id_: each for id_, each in record.endpoints.items() if id_ != target.id}
+            await self._change(record, rest)
+        self._tell("disconnect", target, record)
+
+    async def _change(self, before: ContainerRecord, endpoints: dict[str, EndpointRecord]) -> None:
+        """Intent, then the kernel; if it refuses, the record goes back to what it was."""
+        await self._parts.inventory.put(msgspec.structs.replace(before, endpoints=endpoints))
+        try:
+            await self._apply(before.id)
+        except BaseException:
+            with trio.move_on_after(UNDO_S, shield=True):
+                await self._parts.inventory.put(before)
+                await self._apply(before.id)
+            raise
+
+    async def _apply(self, id_: str) -> None:
+        await self._sandboxes.refresh(self._parts.inventory.containers[id_])
+        if self._sandboxes.is_live(id_):
+            rewrite(self._parts.settings, self._parts.inventory.containers[id_])
+
+    def _tell(self, action: str, network: NetworkRecord, record: ContainerRecord) -> None:
+        self._parts.events.publish("network", action, network.id, network.name, container=record.id)
