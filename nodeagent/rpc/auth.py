@@ -7,7 +7,6 @@ import os
 import socket
 import stat
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -71,12 +70,10 @@ def open_listener(path: Path, *, group: str) -> socket.socket:
 
 
 def remove_socket(path: Path, sock: socket.socket) -> None:
-    """Remove the socket file, unless another agent has put its own there meanwhile."""
-    if _is_answered(path, skip_pid=os.getpid()):
-        return
-    with suppress(FileNotFoundError):
-        path.unlink()
+    """Stop listening; remove the socket file, unless another agent has put its own there."""
     sock.close()
+    if not _is_answered(path):
+        path.unlink(missing_ok=True)
 
 
 def _check_unused(path: Path) -> None:
@@ -90,8 +87,8 @@ def _check_unused(path: Path) -> None:
         raise Busy("an agent answers at this socket already", path=path)
 
 
-def _is_answered(path: Path, *, skip_pid: int = 0) -> bool:
-    """Say whether a process other than ``skip_pid`` listens there."""
+def _is_answered(path: Path) -> bool:
+    """Say whether somebody listens there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -99,7 +96,7 @@ def _is_answered(path: Path, *, skip_pid: int = 0) -> bool:
         except OSError as exc:
             # EAGAIN: somebody listens and its backlog is full.
             return exc.errno == errno.EAGAIN
-        return read_peer(probe).pid != skip_pid
+        return True
 
 
 def _admit(path: Path, group: str) -> None:

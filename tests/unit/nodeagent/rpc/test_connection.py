@@ -1,0 +1,344 @@
+"""A connection: calls side by side, errors that keep it, garbage that ends it, credit, cancel."""
+
+import logging
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from nodeagent.rpc import streams
+from nodeagent.rpc.protocol import Notify, build_notify, build_request, build_response
+
+unpack = msgspec.msgpack.decode
+LOGS = {"name": "web"}
+
+
+async def test_calls_are_answered_out_of_order(serving):
+    gate = trio.Event()
+
+    async def wait(_params, _call):
+        await gate.wait()
+        return {"exit_code": 3}
+
+    async with serving({"container.wait": wait}) as wire:
+        await wire.send(
+            build_request(1, "container.wait", {"name": "a"}), build_request(2, "system.ping", None)
+        )
+        assert await wire.answer() == (2, None, {})
+        gate.set()
+        assert await wire.answer() == (1, None, {"exit_code": 3})
+
+
+async def test_many_pipelined_calls_are_answered_in_few_sends(serving):
+    async with serving() as wire:
+        sends, sender = [], wire.connection._stream.send_stream
+        pump = sender.send_all_hook
+
+        async def count():
+            sends.append(1)
+            await pump()
+
+        sender.send_all_hook = count
+        await wire.send(*(build_request(i, "system.ping", None) for i in range(1000)))
+        assert sorted([await wire.answer() for _ in range(1000)]) == [
+            (i, None, {}) for i in range(1000)
+        ]
+        assert len(sends) < 50
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "kind"),
+    [
+        ("no.such", {}, "missing"),
+        ("__class__", {}, "missing"),
+        ("system.ping", {"a": 1}, "invalid"),
+        ("system.ping", [1, 2], "invalid"),
+        ("x" * 100_000, {}, "missing"),
+    ],
+)
+async def test_a_bad_call_is_answered_and_the_connection_kept(serving, method, params, kind):
+    async with serving() as wire:
+        await wire.send(build_request(5, method, params))
+        assert (await wire.answer())[:2] == (5, kind)
+        assert await wire.ping()
+
+
+async def test_too_large_and_too_deep_calls_are_answered_and_the_connection_kept(serving):
+    async with serving(max_frame_bytes=4096) as wire:
+        await wire.send(build_request(5, "system.ping", {"a": b"x" * 100_000}))
+        assert (await wire.answer())[:2] == (5, "invalid")
+        await wire.send(b"\x94\x00\x06\xabsystem.ping" + b"\x91" * 3000 + b"\xc0")
+        assert (await wire.answer())[:2] == (6, "invalid")
+        assert await wire.ping()
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x94\x00\xc1", b"\x93\x05\x05\x05"])
+async def test_garbage_ends_the_connection_and_nothing_else(serving, data):
+    async with serving() as wire:
+        assert await wire.ping()
+        await wire.send(data)
+        assert await wire.receive() is None
+
+
+@pytest.mark.parametrize(
+    "notification",
+    [
+        build_notify("no.such", 1),
+        build_notify("cancel", 77),
+        build_notify("cancel", "x"),
+        build_notify("stream.ack", 77, 1),
+        build_notify("stream.ack", 77, -1),
+        build_notify("stream.input", 77, b"x"),
+        build_notify("stream.input"),
+        build_notify("stream.resize", 77, 10, 99999999),
+        build_response(3, "to nothing"),
+    ],
+)
+async def test_a_notification_about_nothing_is_passed_over(serving, notification):
+    async with serving() as wire:
+        await wire.send(notification)
+        assert await wire.ping()
+
+
+async def test_the_connection_closed_cancels_its_calls(serving):
+    ended = []
+
+    async def wait(_params, _call):
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            ended.append("cancelled")
+            raise
+
+    async with serving({"container.wait": wait}) as wire:
+        await wire.send(build_request(1, "container.wait", {"name": "a"}))
+        await trio.testing.wait_all_tasks_blocked()
+        assert not ended
+    assert ended == ["cancelled"]
+    assert [(done.method, done.outcome, done.target) for done in wire.done] == [
+        ("container.wait", "cancelled", "a")
+    ]
+
+
+async def test_a_shielded_handler_finishes_though_the_client_left(serving):
+    gate, ended = trio.Event(), []
+
+    async def start(_params, _call):
+        with trio.CancelScope(shield=True):
+            await gate.wait()
+            ended.append("done")
+
+    async with serving({"container.start": start}) as wire:
+        await wire.send(build_request(1, "container.start", {"name": "a"}))
+        await trio.testing.wait_all_tasks_blocked()
+        await wire.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    assert ended == ["done"]
+    assert wire.done[0].changes
+
+
+async def test_cancel_ends_one_call(serving):
+    async def wait(_params, _call):
+        await trio.sleep_forever()
+
+    async with serving({"container.wait": wait}) as wire:
+        for call_id in (1, 2):
+            await wire.send(build_request(call_id, "container.wait", {"name": "a"}))
+        await wire.send(build_notify(streams.CANCEL, 2))
+        assert await wire.answer() == (2, "cancelled", None)
+        await wire.send(build_notify(streams.CANCEL, 1))
+        assert await wire.answer() == (1, "cancelled", None)
+        assert [done.outcome for done in wire.done] == ["cancelled", "cancelled"]
+
+
+async def test_cancel_in_the_same_packet_as_the_call(serving):
+    async def wait(_params, _call):
+        await trio.sleep_forever()
+
+    async with serving({"container.wait": wait}) as wire:
+        await wire.send(
+            build_request(1, "container.wait", {"name": "a"}), build_notify(streams.CANCEL, 1)
+        )
+        assert await wire.answer() == (1, "cancelled", None)
+
+
+async def test_an_id_in_use_is_refused(serving):
+    async def wait(_params, _call):
+        await trio.sleep_forever()
+
+    async with serving({"container.wait": wait}) as wire:
+        request = build_request(1, "container.wait", {"name": "a"})
+        await wire.send(request, request)
+        assert (await wire.answer())[:2] == (1, "invalid")
+        await wire.send(build_notify(streams.CANCEL, 1))
+        assert await wire.answer() == (1, "cancelled", None)
+        assert await wire.ping(1)
+
+
+async def test_too_many_calls_in_flight_are_refused_and_cancels_still_heard(
+    serving, autojump_clock
+):
+    async def wait(_params, _call):
+        await trio.sleep_forever()
+
+    async with serving({"container.wait": wait}, max_calls=3) as wire:
+        await wire.send(*(build_request(i, "container.wait", {"name": "a"}) for i in range(5)))
+        refused = [await wire.answer(), await wire.answer()]
+        assert refused == [(3, "exhausted", None), (4, "exhausted", None)]
+        await wire.send(build_notify(streams.CANCEL, 0))
+        assert await wire.answer() == (0, "cancelled", None)
+        assert await wire.ping()
+
+
+async def test_a_defect_is_logged_once_and_not_told(serving, caplog):
+    async def start(_params, _call):
+        raise ZeroDivisionError("hunter2")
+
+    async with serving({"container.start": start}) as wire:
+        await wire.send(build_request(1, "container.start", {"name": "a"}))
+        event = await wire.receive()
+        assert event.error.kind == "internal"
+        assert "hunter2" not in event.error.message
+        assert await wire.ping()
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info
+    assert wire.done[0].outcome == "internal"
+
+
+async def test_an_error_beside_a_cancel_does_not_end_the_connection(serving):
+    async def wait(_params, _call):
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    async with serving({"container.wait": wait}) as wire:
+        await wire.send(
+            build_request(1, "container.wait", {"name": "a"}), build_notify(streams.CANCEL, 1)
+        )
+        assert (await wire.answer())[:2] == (1, "internal")
+        assert await wire.ping()
+
+
+async def test_items_come_before_the_response(serving):
+    async def logs(_params, call):
+        for number in range(5):
+            await call.send(number)
+        return "end"
+
+    async with serving({"container.logs": logs}) as wire:
+        await wire.send(build_request(1, "container.logs", LOGS))
+        events = [await wire.receive() for _ in range(5)]
+        assert [unpack(event.args) for event in events] == [[1, n] for n in range(5)]
+        assert await wire.answer() == (1, None, "end")
+
+
+async def test_a_window_holds_the_server_back(serving):
+    sent = []
+
+    async def logs(_params, call):
+        for number in range(10):
+            await call.send(number)
+            sent.append(number)
+
+    async with serving({"container.logs": logs}) as wire:
+        await wire.send(build_request(1, "container.logs", {**LOGS, "window": 3}))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(sent) == 3
+        assert await wire.ping()
+        await wire.send(build_notify(streams.ACK, 1, 2))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(sent) == 5
+        await wire.send(build_notify(streams.ACK, 1, 1000))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(sent) == 8
+
+
+async def test_a_client_that_does_not_read_holds_the_server_back(serving):
+    sent = []
+
+    async def logs(_params, call):
+        for _ in range(10_000):
+            await call.send(bytes(10_000))
+            sent.append(1)
+
+    pair = trio.testing.lockstep_stream_pair
+    async with serving({"container.logs": logs}, make_pair=pair) as wire:
+        await wire.send(build_request(1, "container.logs", LOGS))
+        await trio.testing.wait_all_tasks_blocked()
+        assert 0 < len(sent) < 100
+
+
+async def test_input_is_handed_on_and_credit_given_back(serving):
+    got = []
+
+    async def exec_(_params, call):
+        while (data := await call.receive_input()) is not None:
+            got.append(data)
+        assert await call.receive_input() is None
+        return {"exit_code": 0}
+
+    async with serving({"container.exec": exec_}) as wire:
+        await wire.send(
+            build_request(1, "container.exec", {"name": "a", "cmd": ["x"]}),
+            build_notify(streams.INPUT, 1, b"a" * 200_000),
+        )
+        credit = await wire.receive()
+        assert isinstance(credit, Notify)
+        assert (credit.method, unpack(credit.args)) == (streams.CREDIT, [1, 200_000])
+        await wire.send(
+            build_notify(streams.INPUT, 1, b""),
+            build_notify(streams.INPUT, 1, b"b"),
+            build_notify(streams.INPUT, 1, None),
+            build_notify(streams.INPUT, 1, b"after the end"),
+        )
+        assert await wire.answer() == (1, None, {"exit_code": 0})
+    assert got == [b"a" * 200_000, b"b"]
+
+
+async def test_input_beyond_the_credit_fails_that_call_only(serving):
+    async def exec_(_params, _call):
+        await trio.sleep_forever()
+
+    async with serving({"container.exec": exec_}) as wire:
+        await wire.send(build_request(1, "container.exec", {"name": "a", "cmd": ["x"]}))
+        for _ in range(streams.INPUT_CREDIT_BYTES // 65536):
+            await wire.send(build_notify(streams.INPUT, 1, bytes(65536)))
+        assert await wire.ping()
+        await wire.send(build_notify(streams.INPUT, 1, b"x"))
+        assert await wire.answer() == (1, "invalid", None)
+        assert await wire.ping()
+
+
+async def test_input_for_a_call_that_takes_none_fails_it(serving):
+    async def wait(_params, _call):
+        await trio.sleep_forever()
+
+    async with serving({"container.wait": wait}) as wire:
+        await wire.send(
+            build_request(1, "container.wait", {"name": "a"}), build_notify(streams.INPUT, 1, b"x")
+        )
+        assert await wire.answer() == (1, "invalid", None)
+
+
+async def test_only_the_newest_terminal_size_counts(serving):
+    gate, sizes = trio.Event(), []
+
+    async def exec_(_params, call):
+        await gate.wait()
+        sizes.append(await call.receive_resize())
+        sizes.append(await call.receive_resize())
+
+    async with serving({"container.exec": exec_}) as wire:
+        await wire.send(
+            build_request(1, "container.exec", {"name": "a", "cmd": ["x"]}),
+            build_notify(streams.RESIZE, 1, 1, 2),
+            build_notify(streams.RESIZE, 1, 24, 80),
+        )
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await wire.send(build_notify(streams.RESIZE, 1, 25, 90))
+        assert await wire.answer() == (1, None, None)
+    assert sizes == [(24, 80), (25, 90)]
