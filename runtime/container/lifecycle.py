@@ -65,6 +65,7 @@ class ContainerRuntime:
         self._now_ns = now_ns
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._oci: Oci | None = None
+        self._why_not = Unavailable("use the OCI runtime", reason="not opened yet")
         self._conmon = ""
         self._filters = Filters()
         self._layout = Layout(v1={}, unified=None)
@@ -77,6 +78,12 @@ class ContainerRuntime:
             bundle.remove_tree(path) if path.is_dir() else path.unlink()
         self._layout = read_layout()
         self._host = read_host(self._layout)
+        try:
+            await self._choose()
+        except Unavailable as exc:
+            self._why_not = exc  # the rest works without: what runs is known, waited for, deleted
+
+    async def _choose(self) -> Oci:
         self._conmon = oci.find_binary("conmon", package="conmon")
         site = probe.Site(
             places=self._places,
@@ -86,6 +93,7 @@ class ContainerRuntime:
             filters=self._filters,
         )
         self._oci = await probe.choose(self._wanted, site)
+        return self._oci
 
     def close(self) -> None:
         """Remove the cgroup that held the containers', if it is empty: for a clean stop."""
@@ -95,12 +103,9 @@ class ContainerRuntime:
 
     def runtime_name(self) -> str:
         """``crun 1.8.1``; Unavailable if none works, naming what was tried."""
-        return self._runtime().name
-
-    def _runtime(self) -> Oci:
         if self._oci is None:
-            raise Unavailable("use the OCI runtime", reason="none was found to work")
-        return self._oci
+            raise self._why_not
+        return self._oci.name
 
     def cgroup(self, container_id: str) -> Cgroup:
         """Where a container's cgroup is, there or not."""
@@ -117,7 +122,7 @@ class ContainerRuntime:
 
         Cancel: everything is undone.
         """
-        runtime = self._runtime()
+        runtime = self._oci or await self._choose()  # one may have been installed meanwhile
         path = self.cgroup(spec.id).path
         config = await self._on_disk(lambda: bundle.prepare(spec, self._host, path))
         self._filters.add(config)
@@ -221,11 +226,12 @@ class ContainerRuntime:
         record = self._record(container_id)
         if not supervisor.is_alive(record.pid, record.ticks):
             raise Missing("run in the container", id=container_id, reason="it has ended")
+        runtime = self._oci or await self._choose()
         directory = self._places.run / "exec" / f"{container_id[:12]}-{secrets.token_hex(4)}"
         await self._on_disk(lambda: self._write_exec(directory, container_id, process, privileged))
         command = Command(
             conmon=self._conmon,
-            runtime=self._runtime().argv,
+            runtime=runtime.argv,
             container_id=container_id,
             bundle=directory,
             live=directory,

@@ -7,7 +7,7 @@ Source: Docker's documented default profile; seccomp(2), capabilities(7).
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from runtime.errors import Invalid
@@ -26,6 +26,10 @@ ARCHITECTURES: Final = {
     "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
 }
+
+GO_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+PROFILE_KEYS: Final = ("defaultAction", "defaultErrnoRet", "architectures", "flags")
+RULE_KEYS: Final = ("names", "action", "errnoRet", "args")
 
 ALLOWED: Final = tuple(
     """
@@ -144,11 +148,45 @@ def build_default(machine: str, capabilities: Collection[str]) -> Rule:
     }
 
 
-def parse_profile(text: str) -> Rule:
-    """A profile of the user, in the OCI form (no ``includes`` or ``excludes``).
+def _words(rule: Mapping[str, object], part: str, name: str) -> list[str]:
+    """A list of names in a condition of a rule, e.g. ``includes.caps``."""
+    condition = rule.get(part)
+    found = condition.get(name, []) if isinstance(condition, dict) else []
+    return [str(word) for word in found] if isinstance(found, list) else []
+
+
+def _applies(rule: Mapping[str, object], go_arch: str, capabilities: Collection[str]) -> bool:
+    """Whether a rule of Docker's form is for this container.
+
+    A ``minKernel`` is always met: those in use are older than any kernel we run on.
+    """
+    arches, caps = _words(rule, "includes", "arches"), _words(rule, "includes", "caps")
+    if (arches and go_arch not in arches) or not set(caps) <= set(capabilities):
+        return False
+    if go_arch in _words(rule, "excludes", "arches"):
+        return False
+    return not set(_words(rule, "excludes", "caps")) & set(capabilities)
+
+
+def _oci_rule(rule: Mapping[str, object]) -> Rule:
+    kept = {key: value for key, value in rule.items() if key in RULE_KEYS and value is not None}
+    if "names" not in kept:
+        kept["names"] = [rule.get("name")]
+    return kept
+
+
+def _list(profile: Mapping[str, object], key: str) -> list[Rule]:
+    found = profile.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise Invalid("read seccomp profile", field=key, reason="not a list of objects")
+    return found
+
+
+def parse_profile(text: str, machine: str, capabilities: Collection[str]) -> Rule:
+    """A profile of the user, in the OCI form or in Docker's (``archMap``, ``includes`` …).
 
     Raises:
-        Invalid: not JSON, or not of that form.
+        Invalid: not JSON, or of neither form.
     """
     try:
         profile = json.loads(text)
@@ -156,9 +194,13 @@ def parse_profile(text: str) -> Rule:
         raise Invalid("read seccomp profile", reason=str(exc)) from exc
     if not isinstance(profile, dict) or not isinstance(profile.get("defaultAction"), str):
         raise Invalid("read seccomp profile", field="defaultAction", reason="missing")
-    if {"archMap", "includes", "excludes"} & profile.keys():
-        raise Invalid("read seccomp profile", field="archMap", reason="write 'architectures'")
-    return profile
+    go_arch = GO_ARCHITECTURES.get(machine, machine)
+    rules = [rule for rule in _list(profile, "syscalls") if _applies(rule, go_arch, capabilities)]
+    found: Rule = {key: profile[key] for key in PROFILE_KEYS if profile.get(key) is not None}
+    found["syscalls"] = [_oci_rule(rule) for rule in rules]
+    if _list(profile, "archMap"):
+        found["architectures"] = list(ARCHITECTURES.get(machine, ()))
+    return found
 
 
 def build(profile: str, machine: str, capabilities: Collection[str]) -> Rule | None:
@@ -167,4 +209,4 @@ def build(profile: str, machine: str, capabilities: Collection[str]) -> Rule | N
         return None
     if profile in {"", "default"}:
         return build_default(machine, capabilities)
-    return parse_profile(profile)
+    return parse_profile(profile, machine, capabilities)

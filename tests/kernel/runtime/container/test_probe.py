@@ -8,13 +8,30 @@ from runtime.container.lifecycle import ContainerRuntime
 from runtime.errors import Unavailable
 
 
-async def test_no_runtime_is_unavailable_and_names_what_was_tried(tmp_path, monkeypatch):
-    monkeypatch.setattr("runtime.container.oci.CHILD_PATH", str(tmp_path))
-    rt = ContainerRuntime(tmp_path / "root", tmp_path / "run", cgroup_parent="x")
-    with pytest.raises(Unavailable, match="conmon"):
-        await rt.open()
-    with pytest.raises(Unavailable):
+def runtime_on(path):
+    return ContainerRuntime(path / "root", path / "run", cgroup_parent="ctrtest-none")
+
+
+async def test_no_conmon_is_unavailable_and_names_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(oci, "CHILD_PATH", str(tmp_path))
+    rt = runtime_on(tmp_path)
+    await rt.open()
+    assert await rt.scan() == []
+    with pytest.raises(Unavailable, match="apt install conmon"):
         rt.runtime_name()
+
+
+async def test_runtime_installed_later_is_found(box, tmp_path, monkeypatch):
+    path = oci.CHILD_PATH
+    monkeypatch.setattr(oci, "CHILD_PATH", str(tmp_path / "none"))
+    box.rt = box.another()
+    await box.rt.open()
+    with pytest.raises(Unavailable):
+        await box.run("true")
+    assert box.leaks() == []
+    monkeypatch.setattr(oci, "CHILD_PATH", path)
+    assert (await box.finish(await box.run("true"))).code == 0
+    assert box.rt.runtime_name().startswith(box.runtime)
 
 
 async def test_probe_is_quick_and_leaves_nothing(box):
@@ -33,9 +50,10 @@ async def test_runtime_that_cannot_create_is_refused_with_its_words(tmp_path, mo
         fake.write_text("#!/bin/sh\necho not today; exit 1\n", encoding="ascii")
         fake.chmod(0o755)
     monkeypatch.setattr(oci, "CHILD_PATH", f"{tmp_path}:{oci.CHILD_PATH}")
-    rt = ContainerRuntime(tmp_path / "root", tmp_path / "run", cgroup_parent="ctrtest-none")
-    with pytest.raises(Unavailable, match="not today"):
-        await rt.open()
+    rt = runtime_on(tmp_path)
+    await rt.open()
+    with pytest.raises(Unavailable, match=r"crun: .*not today.*runc: .*not today"):
+        rt.runtime_name()
 
 
 async def test_first_that_works_is_taken(box, tmp_path, monkeypatch):

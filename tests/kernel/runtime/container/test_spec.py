@@ -1,5 +1,6 @@
 """What a container is like inside."""
 
+import json
 import resource
 from pathlib import Path
 
@@ -150,3 +151,15 @@ async def test_limits_reach_the_kernel(box):
     assert quota[0].split()[0] == "50000"
     pid = (await box.rt.top(container_id))[0]
     assert slurp(f"/proc/{pid}/oom_score_adj").strip() == "300"
+
+
+async def test_profile_of_the_user(box):
+    profile = json.dumps(
+        {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64"}],
+            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
+        }
+    )
+    said = await box.output("sh", "-c", "mkdir /tmp/x || echo refused", seccomp=profile)
+    assert said.endswith("refused\n")

@@ -90,9 +90,41 @@ def test_settings():
     assert seccomp.build(json.dumps(own), "x86_64", ()) == own
 
 
+DOCKERS = {
+    "defaultAction": "SCMP_ACT_ERRNO",
+    "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
+    "syscalls": [
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": None, "comment": "x"},
+        {"name": "write", "action": "SCMP_ACT_ALLOW"},
+        {"names": ["arm"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["arm64"]}},
+        {"names": ["chroot"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_CHROOT"]}},
+        {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
+        {"names": ["s"], "action": "SCMP_ACT_ALLOW", "excludes": {"arches": ["amd64"]}},
+        {"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "4.8"}},
+    ],
+}
+
+
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"defaultAction": 3}', '{"defaultAction":"A","archMap":[]}']
+    ("capabilities", "wanted"),
+    [
+        ((), {"read", "write", "clone", "ptrace"}),
+        (("CAP_SYS_CHROOT", "CAP_SYS_ADMIN"), {"read", "write", "chroot", "ptrace"}),
+    ],
 )
+def test_dockers_form(capabilities, wanted):
+    found = seccomp.parse_profile(json.dumps(DOCKERS), "x86_64", capabilities)
+    assert names(found) == wanted
+    assert "SCMP_ARCH_X86_64" in found["architectures"]
+    assert "archMap" not in found
+    assert found["syscalls"][0] == {"names": ["read"], "action": "SCMP_ACT_ALLOW"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"defaultAction": 3}', '{"defaultAction":"A","syscalls":[1]}',
+     '{"defaultAction":"A","archMap":{}, "syscalls": 7}'],
+)  # fmt: skip
 def test_broken_profiles(text):
     with pytest.raises(Invalid):
-        seccomp.parse_profile(text)
+        seccomp.parse_profile(text, "x86_64", ())
