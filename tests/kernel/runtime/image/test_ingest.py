@@ -9,7 +9,7 @@ import pytest
 from runtime import errors
 from runtime.contract import ImageConfig
 from runtime.image.ingest import Wanted, ingest
-from runtime.image.untar import Limits
+from runtime.image.untar import Limits, Unpacked
 from tests.fakes.registry_images import (
     sha,
     tar_of,
@@ -57,11 +57,7 @@ def test_what_a_stream_was(tmp_path):
     made = unpacked(tmp_path, packed)
     assert (made.digest, made.blob_bytes, made.diff_id) == (sha(packed), len(packed), sha(TWO))
     assert (tmp_path / "draft/blob").read_bytes() == packed
-    assert (made.unpacked.entries, made.unpacked.size_bytes, made.unpacked.disk_bytes) == (
-        1,
-        6,
-        4096,
-    )
+    assert made.unpacked == Unpacked(entries=1, size_bytes=6, disk_bytes=4096)
 
 
 def test_an_odd_compression_is_kept_as_plain_tar(tmp_path):

@@ -137,9 +137,13 @@ async def test_broken_for_ever_is_unavailable(tmp_path):
 
 async def test_silence_is_unavailable(tmp_path):
     """A registry that takes the request and never answers."""
+
+    async def silence(_digest: str) -> None:
+        await trio.sleep_forever()
+
     patience = RegistryOptions(http=HttpOptions(idle_s=0.1), tries=2, wait_s=0.01)
     store = await opened(tmp_path, registry=patience)
-    async with fake_registry(gate=lambda _digest: trio.sleep_forever()) as registry:
+    async with fake_registry(gate=silence) as registry:
         registry.add("1", build_image([ONE]))
         with trio.fail_after(5), pytest.raises(errors.Unavailable):
             await store.pull(registry.name(), platform="", progress=ignore)

@@ -32,11 +32,8 @@ def images(tmp_path, data: bytes, host: Platform = AMD, limits: Limits = Limits(
 def test_docker_save(tmp_path):
     image = build_image([ONE, b"two"])
     (found,) = images(tmp_path, docker_save({"localhost:5000/a:1": image}))
-    assert (found.config, found.tags, found.manifest) == (
-        image.config,
-        ("localhost:5000/a:1",),
-        b"",
-    )
+    assert (found.config, found.manifest) == (image.config, b"")
+    assert found.tags == ("localhost:5000/a:1",)
     assert [layer.path.read_bytes() for layer in found.layers] == [ONE, b"two"]
     assert [layer.wanted.diff_id for layer in found.layers] == [sha(ONE), sha(b"two")]
 
@@ -72,12 +69,8 @@ def test_several_platforms(tmp_path, host, index, nested):
     body = build_list({"linux/amd64": both[0], "linux/arm64/v8": both[1]})
     row = {"mediaType": json.loads(body)["mediaType"], "digest": sha(body), "size": len(body)}
     rows = [row] if nested else json.loads(body)["manifests"]
-    blobs = [
-        body,
-        *(one.manifest for one in both),
-        *(b for one in both for b in one.blobs.values()),
-    ]
-    (found,) = images(tmp_path, layout(rows, blobs), host)
+    blobs = [blob for one in both for blob in (one.manifest, *one.blobs.values())]
+    (found,) = images(tmp_path, layout(rows, [body, *blobs]), host)
     assert found.config == both[index].config
 
 
@@ -118,7 +111,7 @@ def test_links_lead_inside_only(tmp_path):
 def test_limits(tmp_path):
     with pytest.raises(errors.Refused):
         images(tmp_path, tar_of(("x", bytes(5000))), limits=Limits(stream_bytes=4000))
-    many = tar_of(*(entry(f"{n}") for n in range(20_001)))
+    many = entry("x", type=b"2", linkname="y").tobuf() * 20_001
     with pytest.raises(errors.Refused):
         images(tmp_path, many)
     (tmp_path / "long").write_bytes(bytes(100))
@@ -128,11 +121,13 @@ def test_limits(tmp_path):
 
 @given(
     st.recursive(
-        st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+        st.none() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=10,
     )
 )
 def test_any_manifest_json_is_refused(tmp_path_factory, value):
-    folder = tmp_path_factory.mktemp("spool")
-    (folder / "m").write_text(json.dumps(value))
+    path = tmp_path_factory.getbasetemp() / "manifest.json"
+    path.write_text(json.dumps(value))
     with pytest.raises(errors.Refused):
-        read_images(Archive(files={"manifest.json": folder / "m"}), AMD)
+        read_images(Archive(files={"manifest.json": path}), AMD)
