@@ -1,7 +1,9 @@
 """conmon's attach socket and control fifo: bytes both ways.
 
 Each packet of the socket begins with a byte that names the stream. conmon writes to its clients
-before it reads on, so a client that does not read holds up the container's output.
+before it reads on, so a client that does not read holds up the container's output. It lets one
+client in per turn of its loop, and before it reads output: the first client that attaches before
+the start hears everything, a second one may miss what comes in the same instant.
 
 Source: conmon 2.1 conn_sock.c, ctr_stdio.c, ctrl.c.
 """

@@ -9,7 +9,7 @@ import contextlib
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -255,7 +255,7 @@ class ContainerRuntime:
 
     def logs(
         self, container_id: str, *, follow: bool, since_ns: int, until_ns: int, tail: int
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """Read the log; ``tail`` -1 is all; with ``follow`` until the container ends."""
 
         async def ended() -> None:

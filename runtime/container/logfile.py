@@ -9,7 +9,7 @@ Source: conmon 2.1 ctr_logging.c; KEP-2411.
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -258,7 +258,7 @@ async def read_log(
     *,
     limiter: trio.CapacityLimiter,
     now_ns: Callable[[], int],
-) -> AsyncIterator[LogLine]:
+) -> AsyncGenerator[LogLine, None]:
     """Lines of a log, oldest first; with ``follow`` until ``ended`` returns.
 
     A line of the program is one record, but for lines over 1 MiB, which come in pieces.

@@ -71,11 +71,13 @@ async def test_client_that_leaves_does_not_stop_it(box):
 
 
 async def test_two_clients_hear_the_same(box):
-    spec = box.spec("sh", "-c", "echo both")
+    spec = box.spec("sh", "-c", "read x; echo $x", stdin=True)
     await box.rt.create(spec)
     with trio.fail_after(10):
         async with box.rt.attach(spec.id) as one, box.rt.attach(spec.id) as two:
             await box.rt.start(spec.id)
+            # by then conmon has let both in
+            await two.send(b"both\n")
             assert (await collect(one))["stdout"] == (await collect(two))["stdout"] == b"both\n"
 
 
