@@ -67,6 +67,8 @@ class BridgeDriver:
             ip = ip_interface(f"{spec.gateway}/{spec.subnet.prefixlen}")
             yield Address(ns="", link=bridge, ip=ip, owner=net.id)
         yield from _membership(net, bridge)
+        if _has_v6(net):
+            yield from _quiet_v6(ns="", scope=bridge, owner=net.id, link=bridge)
 
     def endpoint(self, net: NetworkSpec, ep: EndpointSpec) -> Iterable[KernelObject]:
         """The veth pair, addresses and default routes in the sandbox, and the published ports."""
@@ -79,12 +81,16 @@ class BridgeDriver:
             mac=ep.mac.lower(),
             mtu_bytes=net.mtu_bytes,
             ipv6=any(ip.version == 6 for ip in ep.addresses),
+            hairpin=bool(ep.ports) and not net.internal,
         )
+        if any(ip.version == 6 for ip in ep.addresses):
+            yield from _quiet_v6(ns=ep.sandbox_id, scope="default", owner=ep.sandbox_id)
         for ip in ep.addresses:
             yield Address(ns=ep.sandbox_id, link=ep.interface, ip=ip, owner=ep.sandbox_id)
         yield from _default_routes(ep)
         if not net.internal:
             yield from (_published(port, ep) for port in ep.ports)
+            yield from _to_itself(ep)
 
 
 def link_name(net: NetworkSpec) -> str:
@@ -132,12 +138,25 @@ def _membership(net: NetworkSpec, bridge: str) -> Iterator[KernelObject]:
         yield Element(set="nat", match=(bridge,), owner=net.id)
 
 
+def _quiet_v6(*, ns: str, scope: str, owner: str, link: str = "") -> Iterator[KernelObject]:
+    # addresses are ours to give: looking for duplicates would silence a link for two seconds,
+    # and a neighbour that plays router must not be believed
+    for setting in ("accept_dad", "accept_ra"):
+        name = f"net.ipv6.conf.{scope}.{setting}"
+        yield Sysctl(ns=ns, name=name, value="0", owner=owner, link=link)
+
+
 def _default_routes(ep: EndpointSpec) -> Iterator[KernelObject]:
     for gateway in ep.default_gateway:
         everything = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
         yield Route(
             ns=ep.sandbox_id, to=everything, via=gateway, link=ep.interface, owner=ep.sandbox_id
         )
+
+
+def _to_itself(ep: EndpointSpec) -> Iterator[Element]:
+    for ip in {port.container_ip for port in ep.ports}:
+        yield Element(set=f"hairpin{ip.version}", match=(ip, ip), owner=ep.sandbox_id)
 
 
 def _published(port: PublishedPort, ep: EndpointSpec) -> Element:

@@ -179,7 +179,7 @@ class Changer:
             mac=obj.mac,
             mtu_bytes=obj.mtu_bytes,
         )
-        change = LinkChange(alias=alias, master=master, ipv6=False, up=obj.up)
+        change = LinkChange(alias=alias, master=master, ipv6=False, up=obj.up, hairpin=obj.hairpin)
         _create(host, [made, *codec.set_link(obj.name, change)], obj.name, op)
         inner = codec.set_link(obj.interface, LinkChange(alias=alias, ipv6=obj.ipv6, up=obj.up))
         try:
@@ -190,7 +190,7 @@ class Changer:
 
     def _set_veth(self, op: Op, obj: Veth) -> None:
         mtu, master = obj.mtu_bytes, self._index("", obj.bridge)
-        outer = LinkChange(mtu_bytes=mtu, master=master, ipv6=False, up=obj.up)
+        outer = LinkChange(mtu_bytes=mtu, master=master, ipv6=False, up=obj.up, hairpin=obj.hairpin)
         inner = LinkChange(mac=obj.mac, mtu_bytes=mtu, ipv6=obj.ipv6, up=obj.up)
         _check(self.access.host.route, codec.set_link(obj.name, outer), op)
         _check(self._way(obj.owner).route, codec.set_link(obj.interface, inner), op)

@@ -45,6 +45,7 @@ NLA_TYPE: Final = 0x3FFF
 (IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK) = 20, 26, 28, 29
 IFLA_GROUP: Final = 27
 (INFO_KIND, INFO_DATA, VETH_PEER, INET6_ADDR_GEN_MODE) = 1, 2, 1, 8
+(INFO_PORT_KIND, INFO_PORT_DATA, BRPORT_MODE) = 4, 5, 4
 (IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO, IFA_F_NODAD) = 1, 2, 8, 11, 2
 (RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE) = 1, 4, 5, 15
 (RT_TABLE_MAIN, RT_TABLE_LOCAL, RTN_UNICAST, SCOPE_LINK) = 254, 255, 1, 253
@@ -74,6 +75,7 @@ class LinkInfo:
     master: int = 0
     peer: int = 0
     ipv6: bool = True  # makes a link-local address by itself
+    hairpin: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,7 @@ class LinkChange:
     group: int = 0
     ipv6: bool | None = None
     up: bool | None = None
+    hairpin: bool | None = None  # with ``up``, of a port of a bridge
 
 
 def set_link(name: str, change: LinkChange) -> list[Request]:
@@ -176,7 +179,8 @@ def set_link(name: str, change: LinkChange) -> list[Request]:
     requests = [Request(NEWLINK, REQUEST | ACK, body)]
     if change.up is not None:
         flags = LINK.pack(0, 0, 0, IFF_UP if change.up else 0, IFF_UP)
-        requests.append(Request(NEWLINK, REQUEST | ACK, flags + _name(name)))
+        port = b"" if change.hairpin is None else _hairpin(change.hairpin)
+        requests.append(Request(NEWLINK, REQUEST | ACK, flags + _name(name) + port))
     return requests
 
 
@@ -206,6 +210,7 @@ def parse_link(body: bytes) -> LinkInfo:
         master=_u32(attrs.get(IFLA_MASTER)),
         peer=_u32(attrs.get(IFLA_LINK)),
         ipv6=_makes_addresses(attrs.get(IFLA_AF_SPEC, b"")),
+        hairpin=parse_attrs(info.get(INFO_PORT_DATA, b"")).get(BRPORT_MODE, b"\0") == b"\1",
     )
 
 
@@ -228,6 +233,12 @@ def _skip_stats() -> bytes:
 def _address_mode(wanted: bool) -> bytes:
     mode = attr(INET6_ADDR_GEN_MODE, bytes([0 if wanted else 1]))
     return attr(IFLA_AF_SPEC | NESTED, attr(socket.AF_INET6 | NESTED, mode))
+
+
+def _hairpin(wanted: bool) -> bytes:
+    # in the message after the one that sets the master: the kernel looks at the port first
+    mode = attr(INFO_PORT_DATA | NESTED, attr(BRPORT_MODE, bytes([wanted])))
+    return attr(IFLA_LINKINFO | NESTED, attr(INFO_PORT_KIND, b"bridge") + mode)
 
 
 def _makes_addresses(spec: bytes) -> bool:

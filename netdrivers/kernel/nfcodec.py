@@ -40,6 +40,8 @@ LAYOUT: Final[Mapping[str, tuple[str, str]]] = {
     "same": ("ii", ""),
     "internal": ("i", ""),
     "nat": ("i", ""),
+    "hairpin4": ("44", ""),
+    "hairpin6": ("66", ""),
     "guarded": ("f", ""),
     "publish4": ("4ps", "4s"),
     "publish4any": ("ps", "4s"),

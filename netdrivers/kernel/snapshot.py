@@ -324,6 +324,7 @@ def _veth(host: LinkInfo, peer: LinkInfo, sandbox: str, endpoint: str, bridge: s
         mac=peer.mac,
         mtu_bytes=host.mtu_bytes if host.mtu_bytes == peer.mtu_bytes else 0,
         ipv6=peer.ipv6,
+        hairpin=host.hairpin,
         up=host.up and peer.up,
     )
 

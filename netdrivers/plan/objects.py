@@ -137,6 +137,7 @@ class Veth:
     mac: str
     mtu_bytes: int = 1500
     ipv6: bool = False
+    hairpin: bool = False  # the bridge may send back through the port a packet came by
     up: bool = True  # both ends
 
     @property
@@ -145,7 +146,7 @@ class Veth:
 
     @property
     def rank(self) -> int:
-        return 4
+        return 5
 
     @property
     def provides(self) -> tuple[Key, ...]:
@@ -172,7 +173,7 @@ class Sysctl:
 
     @property
     def rank(self) -> int:
-        return 5 if self.link else 3
+        return 4 if self.link else 3
 
     @property
     def provides(self) -> tuple[Key, ...]:

@@ -62,7 +62,8 @@ def _(obj: Bridge) -> str:
 @line.register
 def _(obj: Veth) -> str:
     peer = f"peer {obj.interface} netns {obj.owner} address {obj.mac}"
-    text = f"link {obj.name} type veth master {obj.bridge} mtu {obj.mtu_bytes} {peer}"
+    hairpin = " hairpin on" if obj.hairpin else ""
+    text = f"link {obj.name} type veth master {obj.bridge}{hairpin} mtu {obj.mtu_bytes} {peer}"
     return f"{text} addrgenmode {_mode(obj.ipv6)} {_up(obj.up)}"
 
 

@@ -10,6 +10,8 @@ SETS: Final = (
     ("same", "ifname . ifname"),  # iif . oif of one network
     ("internal", "ifname"),
     ("nat", "ifname"),
+    ("hairpin4", "ipv4_addr . ipv4_addr"),  # an address with itself
+    ("hairpin6", "ipv6_addr . ipv6_addr"),
     ("guarded", "nf_proto"),  # families whose forwarding we turned on
 )
 MAPS: Final = (
@@ -79,6 +81,10 @@ CHAINS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
         "postrouting",
         "type nat hook postrouting priority srcnat; policy accept;",
         (
+            # where bridged packets pass these hooks (br_netfilter), there is no iifname here, and
+            # a bridge answers for all but a container that asks for its own published port
+            "ct status dnat ip saddr . ip daddr @hairpin4 masquerade",
+            "ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade",
             "iifname . oifname @same ct status dnat masquerade",
             "iifname . oifname @same return",
             "iifname @nat masquerade",

@@ -36,7 +36,10 @@ class Host:
         self.libc.setns(self._before)
         self.libc.unshare()
         self.home = open_fd(HERE)
-        self.sh("ip link set lo up; ip link add up0 type veth peer name up1")
+        quiet = "sysctl -qw net.ipv6.conf.default.accept_dad=0"
+        with self.inside(self.outside):
+            self.sh(quiet)
+        self.sh(f"{quiet}; ip link set lo up; ip link add up0 type veth peer name up1")
         self.sh(f"ip link set up1 netns /proc/{os.getpid()}/fd/{self.outside}")
         self.sh("ip addr add 198.51.100.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad")
         self.sh("ip link set up0 up")
@@ -86,6 +89,23 @@ class Host:
         if kind == "tcp":
             sock.listen()
         return sock
+
+    def is_free(self, ns: int | Path, port: int) -> bool:
+        with self.inside(ns):
+            sock = socket.socket(socket.AF_INET)
+        with sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("0.0.0.0", port))
+                sock.listen()
+            except OSError:
+                return False
+        return True
+
+    def client_of(self, server: socket.socket) -> str:
+        sock, peer = server.accept()
+        sock.close()
+        return peer[0]
 
     def connect(self, ns: int | Path, address: str, port: int, source: str = "") -> bool:
         """Whether a TCP handshake succeeds."""
