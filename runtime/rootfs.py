@@ -13,6 +13,7 @@ from runtime import errors, mounting
 
 T = TypeVar("T")
 PARTS: Final = ("upper", "work", "merged")
+EMPTY: Final = "empty"  # stands below for an image without layers: overlayfs wants one
 THREADS: Final = 4  # mounts take 0.1 ms; a hung disk must not take trio's other threads
 
 
@@ -84,8 +85,14 @@ def _mount(home: Path, layers: Sequence[Path], image_id: str) -> Path:
         path.mkdir(mode=0o755, exist_ok=True)
     if merged not in mounting.mount_points():
         _copy_root_attributes(layers, upper)
-        mounting.mount_overlay(merged, list(reversed(layers)), upper, work)
+        mounting.mount_overlay(merged, list(reversed(layers)) or [_empty(home)], upper, work)
     return merged
+
+
+def _empty(home: Path) -> Path:
+    path = home / EMPTY
+    path.mkdir(mode=0o755, exist_ok=True)
+    return path
 
 
 def _claim(home: Path, image_id: str) -> None:
@@ -125,7 +132,7 @@ def _unmount(merged: Path) -> None:
 
 def _remove(home: Path) -> None:
     _unmount(home / "merged")
-    for part in PARTS:
+    for part in (*PARTS, EMPTY):
         if (home / part).exists():
             shutil.rmtree(home / part)
     for mark in ("image.new", "image"):  # last: so a half-removed root still bears its mark
@@ -148,4 +155,4 @@ def _ls(base: Path) -> list[str]:
 def _is_ours(home: Path) -> bool:
     """Whether it holds a part of a root, or nothing yet; logs alone may outlive their root."""
     found = {path.name for path in home.iterdir()} if home.is_dir() else {""}
-    return not found or not found.isdisjoint((*PARTS, "image", "image.new"))
+    return not found or not found.isdisjoint((*PARTS, EMPTY, "image", "image.new"))

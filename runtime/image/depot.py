@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
@@ -197,18 +198,32 @@ class Depot:
             draft.unlink(missing_ok=True)
 
     async def _remove_unused(self, keys: Iterable[str]) -> None:
-        for key in keys:
+        """Remove what is not needed; forget it first, so that nobody finds what is half gone."""
+        left = list(keys)
+        while left:
+            key = left.pop(0)
+            diff_id = key.removeprefix("layer:")
             async with self._lock(key):
-                if not self._held[key] and not self._is_used(key):
-                    await self._remove(key)
+                if self._is_needed(key):
+                    continue
+                if diff_id == key and self._blobs.pop(key, None) is not None:
+                    await self._unlink_blob(key)
+                elif diff_id != key and (info := self._layers.pop(diff_id, None)) is not None:
+                    await self.run("remove layer", partial(self._discard_layer, diff_id))
+                    left.append(info.digest)
 
-    async def _remove(self, key: str) -> None:
-        """Forget first, so that nobody finds what is half gone; the caller has the key's lock."""
-        diff_id = key.removeprefix("layer:")
-        if diff_id == key and self._blobs.pop(key, None) is not None:
-            await self.run("remove blob", lambda: self.blob_path(key).unlink(missing_ok=True))
-        elif diff_id != key and self._layers.pop(diff_id, None) is not None:
-            await self.run("remove layer", lambda: self._discard_layer(diff_id))
+    def _is_needed(self, key: str) -> bool:
+        """Held, used by an image, or the blob that a kept layer was made of.
+
+        The last is not always one that an image names: two images may have the same layer in
+        different compressions, and it is fetched once.
+        """
+        if self._held[key] or self._is_used(key):
+            return True
+        return any(info.digest == key for info in self._layers.values())
+
+    async def _unlink_blob(self, digest: str) -> None:
+        await self.run("remove blob", lambda: self.blob_path(digest).unlink(missing_ok=True))
 
     def _discard_layer(self, diff_id: str) -> None:
         draft = self._draft()

@@ -40,7 +40,7 @@ class ImageStore:
     def __init__(
         self, root: Path, *, limits: Limits | None = None, registry: RegistryOptions | None = None
     ) -> None:
-        self._root = root / "images"
+        self._root = root.resolve() / "images"
         self._catalog = Catalog()
         self._used: set[str] = set()
         self._limits = limits or Limits()

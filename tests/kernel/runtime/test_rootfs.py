@@ -172,3 +172,12 @@ async def test_a_program_of_the_layer_runs(root):
     merged = await OverlayRoots(root).mount("c1", [layer(root, "1", program)], image_id="i")
     words = ["chroot", merged, "/busybox", "echo", "inside"]
     assert subprocess.run(words, check=True, capture_output=True).stdout == b"inside\n"  # noqa: ASYNC221
+
+
+async def test_an_image_without_layers(root):
+    roots = OverlayRoots(root)
+    merged = await roots.mount("c1", [], image_id="i")
+    (merged / "a").write_bytes(b"1")
+    assert tree(merged) == {"a": b"1"}
+    await roots.remove("c1")
+    assert list((root / "containers").iterdir()) == []

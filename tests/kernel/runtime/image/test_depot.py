@@ -13,7 +13,7 @@ from tests.fakes.registry_images import (
     build_image,
     tar_of,
 )
-from tests.fakes.registry_store import Upload, files, ignore, opened
+from tests.fakes.registry_store import Upload, files, ignore, nobody, opened
 
 NOISE = os.urandom(3 << 20)
 
@@ -115,3 +115,22 @@ async def test_open_drops_what_is_broken(tmp_path):
     assert [one.repo_tags for one in again.ls()] == [("b:latest",)]
     assert len(list((base / "blobs/sha256").iterdir())) == 3
     assert len(list((base / "layers").iterdir())) == 1
+
+
+async def test_one_layer_in_two_compressions(tmp_path):
+    """It is fetched once, and its blob stays as long as the layer."""
+    store = await opened(tmp_path)
+    first, second = build_image([TWO]), build_image([TWO], form="+zstd", run={"Cmd": ["x"]})
+    async with fake_registry() as registry:
+        registry.add("1", first)
+        registry.add("2", second)
+        for tag in "12":
+            await store.pull(registry.name(tag), platform="", progress=ignore)
+        assert registry.requests(second.layers[0]) == 0
+        await store.rm(registry.name("1"), force=False, users=nobody)
+        blob = f"blobs/sha256/{first.layers[0][7:]}"
+        assert blob in files(tmp_path)
+        again = await opened(tmp_path)
+        assert blob in files(tmp_path)
+        await again.rm(registry.name("2"), force=False, users=nobody)
+    assert files(tmp_path) == set()

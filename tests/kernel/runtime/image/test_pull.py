@@ -261,3 +261,48 @@ async def test_list_chooses_the_platform(tmp_path):
         with pytest.raises(errors.Missing):
             await store.pull(registry.name(), platform="linux/s390x", progress=ignore)
     assert len(store.ls()) == 2
+
+
+async def test_another_platform_only_if_none_was_asked_for(tmp_path):
+    store = await opened(tmp_path)
+    async with fake_registry() as registry:
+        registry.add("1", build_image([TWO], architecture="s390x"))
+        with pytest.raises(errors.Missing):
+            await store.pull(registry.name(), platform="linux/amd64", progress=ignore)
+        got = await store.pull(registry.name(), platform="", progress=ignore)
+    assert got.architecture == "s390x"
+
+
+async def test_a_list_that_lies_about_its_entries(tmp_path):
+    store = await opened(tmp_path)
+    image, other = build_image([TWO]), build_image([ONE])
+    rows = json.loads(build_list({"linux/amd64": image}))
+    rows["manifests"][0]["size"] += 1
+    nested = build_list({"linux/amd64": image}).replace(image.digest.encode(), b"%s")
+    kind = "application/vnd.oci.image.index.v1+json"
+    async with fake_registry() as registry:
+        registry.add("x", image)
+        registry.manifests["size"] = (json.dumps(rows).encode(), kind)
+        inner = build_list({"linux/amd64": other})
+        outer = json.loads(nested.replace(b"%s", sha(inner).encode()))
+        outer["manifests"][0].update(size=len(inner), mediaType=kind)
+        registry.manifests |= {
+            "deep": (json.dumps(outer).encode(), kind),
+            sha(inner): (inner, kind),
+        }
+        for tag in ("size", "deep"):
+            with pytest.raises(errors.Refused):
+                await store.pull(registry.name(tag), platform="linux/amd64", progress=ignore)
+    assert files(tmp_path) == set()
+
+
+async def test_the_same_image_again_fetches_no_layer(tmp_path):
+    store = await opened(tmp_path)
+    image = build_image([ONE])
+    async with fake_registry() as registry:
+        registry.add("1", image)
+        registry.add("2", image)
+        await store.pull(registry.name("1"), platform="", progress=ignore)
+        got = await store.pull(registry.name("2"), platform="", progress=ignore)
+        assert registry.requests(image.layers[0]) == 1
+        assert got.repo_tags == (registry.name("1"), registry.name("2"))
