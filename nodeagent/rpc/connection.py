@@ -30,6 +30,7 @@ from nodeagent.rpc.schema import Method
 
 log = logging.getLogger(__name__)
 
+_TARGET_FIELDS: Final = ("name", "ref", "source", "network", "image")
 _CHUNK_BYTES: Final = 32 << 10
 _CALLS_PER_CHECKPOINT: Final = 64  # about 0.5 ms of the loop for the smallest calls
 # How long the reader waits for one of max_calls to end before it answers "exhausted". It cannot
@@ -174,7 +175,8 @@ class Connection:
         while self._pending:
             with trio.move_on_after(_ROOM_WAIT_S):
                 await self._drained.wait()
-            if self._pending and self._workers >= self._limits.max_calls:
+            # A client that reads no answers gets no more of them: it is waited for.
+            if self._workers >= self._limits.max_calls and not self._outbox.is_full:
                 self._turn_away()
         self._drained = trio.Event()
 
@@ -232,7 +234,7 @@ async def _handle(admitted: _Admitted, account: _Account) -> bytes:
     try:
         with call.scope:
             params = read_params(admitted.request.params, bound.decoder)
-            account.target = str(getattr(params, "name", ""))
+            account.target = _find_target(params)
             call.open_window(getattr(params, "window", 0))
             reply = build_response(call.id, await bound.handle(params, call))
             account.outcome = "ok"
@@ -242,6 +244,14 @@ async def _handle(admitted: _Admitted, account: _Account) -> bytes:
         error = to_error(exc, method=bound.method.name)
     account.outcome = error.kind
     return _build_failure(call.id, error)
+
+
+def _find_target(params: object) -> str:
+    """Return the name of what a call is about, for the audit log."""
+    for field in _TARGET_FIELDS:
+        if isinstance(value := getattr(params, field, None), str) and value:
+            return value
+    return ""
 
 
 def _build_failure(call_id: int, error: RpcError) -> bytes:

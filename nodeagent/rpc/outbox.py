@@ -18,9 +18,14 @@ class Outbox:
         self._room = trio.Event()
         self._is_closed = False
 
+    @property
+    def is_full(self) -> bool:
+        """Say whether ``put`` would wait."""
+        return self._held_bytes >= _HIGH_BYTES and not self._is_closed
+
     async def put(self, data: bytes) -> None:
         """Queue bytes; waits while the peer reads slower than we send."""
-        while self._held_bytes >= _HIGH_BYTES and not self._is_closed:
+        while self.is_full:
             await self._room.wait()
         self.put_nowait(data)
 

@@ -342,3 +342,41 @@ async def test_only_the_newest_terminal_size_counts(serving):
         await wire.send(build_notify(streams.RESIZE, 1, 25, 90))
         assert await wire.answer() == (1, None, None)
     assert sizes == [(24, 80), (25, 90)]
+
+
+async def test_a_client_that_reads_no_answers_is_not_read_either(serving, autojump_clock):
+    pair = trio.testing.lockstep_stream_pair
+    sent = []
+
+    async def flood(wire):
+        for first in range(0, 10**7, 1000):
+            await wire.send(*(build_request(first + n, "no.such", None) for n in range(1000)))
+            sent.append(first)
+
+    async with serving(make_pair=pair, max_calls=5) as wire:
+        with trio.move_on_after(5):
+            await flood(wire)
+        assert wire.connection._outbox._held_bytes < 600_000
+        assert len(sent) < 20
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "target"),
+    [
+        ("image.pull", {"ref": "busybox"}, "busybox"),
+        ("image.tag", {"source": "a", "target": "b"}, "a"),
+        ("network.connect", {"network": "n", "container": "c"}, "n"),
+        ("container.create", {"image": "i", "name": "web"}, "web"),
+        ("container.create", {"image": "i"}, "i"),
+        ("container.prune", {}, ""),
+        ("image.pull", {"ref": 3}, ""),
+    ],
+)
+async def test_the_account_names_the_object(serving, method, params, target):
+    async def change(_params, _call):
+        return None
+
+    async with serving({method: change}) as wire:
+        await wire.send(build_request(1, method, params))
+        await wire.answer()
+    assert [done.target for done in wire.done] == [target]

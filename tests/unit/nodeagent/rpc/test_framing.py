@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeagent.rpc.errors import ProtocolError
@@ -36,12 +36,14 @@ def feed(pieces, max_bytes=1 << 20):
     return [frame for piece in pieces for frame in frames.feed(piece)]
 
 
+@settings(max_examples=40)
 @given(st.lists(messages, max_size=5), st.lists(st.integers(1, 50), min_size=1, max_size=5))
 def test_any_split_gives_the_same_frames(made, sizes):
     packed = [pack(message) for message in made]
     assert feed(cut(b"".join(packed), sizes)) == packed
 
 
+@settings(max_examples=40)
 @given(messages, values, messages, st.lists(st.integers(200, 9000), min_size=1, max_size=5))
 def test_a_frame_too_large_is_walked_over(before, large, after, sizes):
     bad = pack([0, 7, "x", [{"pad": b"x" * 20_000, "more": large}]])
@@ -53,6 +55,7 @@ def test_a_frame_too_large_is_walked_over(before, large, after, sizes):
     assert "15000" in dropped.reason
 
 
+@settings(max_examples=40)
 @given(messages, st.lists(st.integers(1, 900), min_size=1, max_size=5))
 def test_a_frame_too_deep_is_walked_over(after, sizes):
     bad = b"\x94\x00\x07\xa1x" + b"\x91" * 3000 + b"\xc0"
