@@ -81,8 +81,8 @@ def main(argv: Sequence[str]) -> int:
         trio.run(serve, config)
     except* Exception as group:
         failed = True
-        for exc in _leaves(group):
-            log.error("the agent cannot go on", exc_info=exc, extra={"error": str(exc)})
+        for leaf in _leaves(group):
+            log.error("the agent cannot go on", exc_info=leaf, extra={"error": str(leaf)})
     return int(failed)
 
 
@@ -210,7 +210,7 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
         system=System(parts, imaging, volumes),
         volumes=volumes,
     )
-    observed = Observed(parts, use, addresses)
+    observed = Observed(parts, sandboxes, streams, volumes, addresses)
     if config.metrics.listen:
         await nursery.start(_serve_metrics, config, observed)
     nursery.start_soon(parts.names.run)
@@ -226,7 +226,7 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
 
 
 async def _serve_metrics(
-    config: Config, observed: Observed, task_status: trio.TaskStatus[None]
+    config: Config, observed: Observed, task_status: trio.TaskStatus[list[trio.SocketListener]]
 ) -> None:
     host, _, port = config.metrics.listen.rpartition(":")
     await serve_metrics(

@@ -27,7 +27,7 @@ from nodeagent.model.network import (
 from nodeagent.model.volume import Pruned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 RESERVED = ("host", "none", "default", "container")
@@ -43,7 +43,7 @@ class Networks:
         parts: Parts,
         sandboxes: Sandboxes,
         addresses: Addresses,
-        drivers: dict[str, NetworkDriver],
+        drivers: Mapping[str, NetworkDriver],
     ) -> None:
         self._parts = parts
         self._sandboxes = sandboxes

@@ -52,6 +52,14 @@ def make_agent(busybox_tar: Path) -> Iterator[Callable[..., Agent]]:
         yield make
 
 
+@pytest.fixture(scope="module")
+def shared_agent(busybox_tar: Path) -> Iterator[Agent]:
+    """One agent with ``busybox`` for all tests of a module that leave it as it was."""
+    with open_namespace() as place, open_agent(place) as agent:
+        agent.cli("image", "import", str(busybox_tar), "busybox:latest")
+        yield agent
+
+
 @pytest.fixture
 def agent(make_agent: Callable[..., Agent]) -> Agent:
     """One agent with the image ``busybox``."""
@@ -63,3 +71,17 @@ def registry(agent: Agent) -> Iterator[Registry]:
     """A registry on the loopback of the agent's namespace."""
     with open_registry(agent.space) as made:
         yield made
+
+
+@pytest.fixture
+def make_small(agent: Agent, tmp_path: Path) -> Iterator[Callable[[], Agent]]:
+    """An agent beside ``agent``, in its namespace, whose data is on a filesystem of 16 MiB."""
+    with ExitStack() as stack:
+
+        def make() -> Agent:
+            settings = '[metrics]\nlisten = ""\n'
+            return stack.enter_context(
+                open_agent(agent.space, settings=settings, small_disk_bytes=16 << 20)
+            )
+
+        yield make

@@ -206,11 +206,17 @@ def child_environment() -> dict[str, str]:
 
 
 @contextmanager
-def open_agent(space: Namespace, *, settings: str = "", crashing: bool = False) -> Iterator[Agent]:
+def open_agent(
+    space: Namespace, *, settings: str = "", crashing: bool = False, small_disk_bytes: int = 0
+) -> Iterator[Agent]:
     """A started agent; at the end nothing of it is left, even when it cannot help with that."""
     base = Path(tempfile.mkdtemp(prefix="nt-", dir="/tmp"))  # short: socket paths
     agent = Agent(space, base, settings=settings, crashing=crashing)
     try:
+        if small_disk_bytes:
+            agent.root.mkdir()
+            size = f"size={small_disk_bytes}"
+            run(["mount", "-t", "tmpfs", "-o", size, "nt-small", str(agent.root)])
         agent.start()
         yield agent
     finally:

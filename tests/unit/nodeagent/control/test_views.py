@@ -62,9 +62,7 @@ def view(record, *, live=True):
 )  # fmt: skip
 def test_status_in_words(fields, flags, words):
     paused, restarting = flags
-    assert (
-        status_text(container(**fields), paused=paused, restarting=restarting, now=NOW) == words
-    )
+    assert status_text(container(**fields), paused=paused, restarting=restarting, now=NOW) == words
 
 
 def test_a_row():

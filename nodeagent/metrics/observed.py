@@ -1,0 +1,131 @@
+"""What is there, at the moment of a scrape: memory, a few cgroup files, no walk of anything."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain
+
+from nodeagent.control.addresses import Addresses
+from nodeagent.control.parts import Parts
+from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.streams import Streams
+from nodeagent.control.system import VERSION
+from nodeagent.control.volumes import Volumes, spec
+from nodeagent.metrics.collectors import (
+    ContainerSample,
+    NetworkSample,
+    ReconcileSample,
+    Snapshot,
+    SubnetSample,
+    VolumeSample,
+    collect,
+)
+from nodeagent.metrics.exposition import render
+from nodeagent.metrics.own import OwnMetrics
+from nodeagent.model.container import ContainerRecord
+from nodeagent.model.network import NetworkRecord
+from nodeagent.model.volume import VolumeRecord
+
+VOLUMES_TTL_S = 30.0  # sizes of volumes are measured at most that often: it is a walk on disk
+
+
+class Observed:
+    """Fills the snapshot that /metrics shows, and knows whether the agent is ready."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        sandboxes: Sandboxes,
+        streams: Streams,
+        volumes: Volumes,
+        addresses: Addresses,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._parts = parts
+        self._sandboxes = sandboxes
+        self._streams = streams
+        self._volumes = volumes
+        self._addresses = addresses
+        self._clock = clock
+        self._own = OwnMetrics()
+        self._sizes: tuple[float, list[VolumeSample]] = (float("-inf"), [])
+        self.is_ready = False
+
+    def observe_call(self, method: str, outcome: str, seconds: float) -> None:
+        """Note one RPC call."""
+        self._own.observe_call(method, outcome, seconds)
+
+    def reasons(self) -> list[str]:
+        """Why the agent is not ready; empty when it is."""
+        return [] if self.is_ready else ["starting: containers and networks are being reconciled"]
+
+    async def render(self) -> bytes:
+        """The text of /metrics."""
+        snapshot = await self._snapshot()
+        return render(chain(collect(snapshot), self._own.collect()))
+
+    async def _snapshot(self) -> Snapshot:
+        inventory = self._parts.inventory
+        records = list(inventory.containers.values())
+        repairs = self._sandboxes.repairs
+        return Snapshot(
+            version=VERSION,
+            runtime=self._parts.runtime.runtime_name(),
+            containers_by_state=Counter(_state(record) for record in records),
+            containers=[self._container(each) for each in records if each.phase == "running"],
+            networks=[self._network(each) for each in inventory.networks.values()],
+            volumes=await self._volume_samples(),
+            images=len(self._parts.images.ls()),
+            image_store_bytes=self._parts.images.used_bytes(),
+            dns_queries=self._parts.names.statistics(),
+            dns_latency=self._parts.names.latency(),
+            reconcile=ReconcileSample(
+                runs=repairs.runs, failures=repairs.failures, repairs=repairs.ops
+            ),
+        )
+
+    def _container(self, record: ContainerRecord) -> ContainerSample:
+        has_links = self._sandboxes.is_live(record.id) and record.endpoints
+        return ContainerSample(
+            id=record.id,
+            name=record.name,
+            usage=self._streams.usage(record),
+            interfaces=self._parts.engine.counters(record.id) if has_links else {},
+        )
+
+    def _network(self, record: NetworkRecord) -> NetworkSample:
+        subnets = []
+        for subnet in record.subnets:
+            used, free = self._addresses.count(record, subnet)
+            subnets.append(SubnetSample(subnet=subnet.subnet, used=used, free=free))
+        return NetworkSample(
+            id=record.id,
+            name=record.name,
+            driver=record.driver,
+            endpoints=len(self._parts.inventory.members(record.id)),
+            subnets=tuple(subnets),
+        )
+
+    async def _volume_samples(self) -> list[VolumeSample]:
+        taken_at, samples = self._sizes
+        if self._clock() - taken_at > VOLUMES_TTL_S:
+            records = list(self._parts.inventory.volumes.values())
+            samples = [await self._volume(record) for record in records]
+            self._sizes = (self._clock(), samples)
+        return samples
+
+    async def _volume(self, record: VolumeRecord) -> VolumeSample:
+        driver = self._volumes.driver(record)
+        usage, health = await driver.usage(spec(record)), await driver.health(spec(record))
+        return VolumeSample(
+            name=record.name,
+            driver=record.driver,
+            used_bytes=usage.used_bytes,
+            inodes=usage.inodes,
+            limit_bytes=usage.limit_bytes,
+            healthy=health.state == "healthy",
+        )
+
+
+def _state(record: ContainerRecord) -> str:
+    return "created" if record.phase == "starting" else record.phase
