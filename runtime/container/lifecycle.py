@@ -37,10 +37,11 @@ from runtime.contract import (
     Session,
     Usage,
 )
-from runtime.errors import Invalid, Missing, Refused, Unavailable
+from runtime.errors import Conflict, Invalid, Missing, Refused, Unavailable
 
 UNDO_S: Final = 10.0  # guess: killing and removing takes some ms
 CONMON_END_S: Final = 2.0  # conmon ends within ms of its container; then it is killed
+KILL: Final = int(signal.SIGKILL)
 DISK_THREADS: Final = 4
 T = TypeVar("T")
 
@@ -59,6 +60,8 @@ class ContainerRuntime:
     ) -> None:
         if runtime not in {"auto", "crun", "runc"}:
             raise Invalid("choose runtime", runtime=runtime, expected="auto, crun or runc")
+        if ":" in str(root.absolute()):
+            raise Invalid("choose root", root=root, reason="conmon's log path may have no colon")
         self._places = bundle.Places(root=root.absolute(), run=run.absolute())
         self._cgroup_parent = cgroup_parent.strip("/")
         self._wanted = runtime
@@ -192,6 +195,9 @@ class ContainerRuntime:
         record = self._record(container_id)
         if not supervisor.send_signal(record.pid, record.ticks, signal):
             raise Missing("signal container", id=container_id, reason="it has ended")
+        cgroup = self.cgroup(container_id)
+        if signal == KILL and cgroup.is_frozen():
+            cgroup.set_frozen(frozen=False)  # v1 delivers it only then
 
     async def pause(self, container_id: str) -> None:
         """Freeze the container's cgroup."""
@@ -226,6 +232,8 @@ class ContainerRuntime:
         record = self._record(container_id)
         if not supervisor.is_alive(record.pid, record.ticks):
             raise Missing("run in the container", id=container_id, reason="it has ended")
+        if self.cgroup(container_id).is_frozen():  # the new process would freeze and never answer
+            raise Conflict("run in the container", id=container_id, reason="it is paused")
         runtime = self._oci or await self._choose()
         directory = self._places.run / "exec" / f"{container_id[:12]}-{secrets.token_hex(4)}"
         await self._on_disk(lambda: self._write_exec(directory, container_id, process, privileged))
@@ -325,16 +333,9 @@ class ContainerRuntime:
             await execs.kill_conmons(self._places.bundle(container_id))
         await self._kill_all(container_id)
         if record is not None:
-            await self._end_conmon(record)
+            await supervisor.end(record.conmon_pid, record.conmon_ticks, within_s=CONMON_END_S)
         await ending.clear(self.cgroup(container_id))
         await self._on_disk(lambda: bundle.remove(self._places, container_id))
-
-    async def _end_conmon(self, record: Record) -> None:
-        with trio.move_on_after(CONMON_END_S):
-            await supervisor.wait_gone(record.conmon_pid, record.conmon_ticks)
-            return
-        supervisor.send_signal(record.conmon_pid, record.conmon_ticks, signal.SIGKILL)
-        await supervisor.wait_gone(record.conmon_pid, record.conmon_ticks)
 
     async def _end_execs(self, container_id: str) -> None:
         for path in self._places.execs(container_id):

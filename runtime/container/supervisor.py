@@ -109,6 +109,15 @@ async def kill_and_wait(pids: Sequence[int]) -> None:
         await wait_gone(pid, ticks)
 
 
+async def end(pid: int, ticks: int, *, within_s: float) -> None:
+    """Give a process some time to end by itself, then SIGKILL it; return when it has ended."""
+    with trio.move_on_after(within_s):
+        await wait_gone(pid, ticks)
+        return
+    send_signal(pid, ticks, signal.SIGKILL)
+    await wait_gone(pid, ticks)
+
+
 def find_conmons(bundle: Path) -> Iterator[tuple[int, int]]:
     """Pid and start time of every conmon that watches ``bundle``: one pass over /proc."""
     needle = os.fsencode(f"--bundle={bundle}")

@@ -4,8 +4,9 @@ import signal
 import pytest
 import trio
 
-from runtime.contract import Limits
-from runtime.errors import Conflict, Missing, Refused
+from runtime.container.lifecycle import ContainerRuntime
+from runtime.contract import Limits, ProcessSpec
+from runtime.errors import Conflict, Invalid, Missing, Refused
 
 
 @pytest.mark.parametrize(("command", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", None)])
@@ -74,6 +75,21 @@ async def test_pause_stops_it_and_unpause_goes_on(box):
     assert box.rt.log_path(container_id).stat().st_size - size < 100
     await box.rt.unpause(container_id)
     assert [found.state for found in await box.rt.scan()] == ["running"]
+
+
+async def test_paused_container_takes_no_exec_but_dies_of_sigkill(box):
+    container_id = await box.run("sleep", "60")
+    await box.rt.pause(container_id)
+    with pytest.raises(Conflict):
+        async with box.rt.exec(container_id, ProcessSpec(args=("true",)), privileged=False):
+            pass
+    await box.rt.kill(container_id, signal.SIGKILL)
+    assert (await box.finish(container_id)).code == 137
+
+
+def test_root_with_a_colon_is_refused(tmp_path):
+    with pytest.raises(Invalid):
+        ContainerRuntime(tmp_path / "a:b", tmp_path, cgroup_parent="x")
 
 
 async def test_paused_container_can_be_deleted(box):

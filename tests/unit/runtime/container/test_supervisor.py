@@ -71,3 +71,12 @@ def test_written_exit_is_read(tmp_path):
     supervisor.write_exit(tmp_path, 255)
     assert supervisor.read_exit(tmp_path).code == 255
     assert [path.name for path in tmp_path.iterdir()] == ["exit"]
+
+
+@pytest.mark.parametrize(("program", "within_s"), [("0", 5.0), ("60", 0.01)])
+async def test_end_waits_and_then_kills(program, within_s):
+    with subprocess.Popen(["/bin/sleep", program]) as child:  # noqa: ASYNC220
+        ticks = supervisor.read_ticks(child.pid)
+        with trio.fail_after(3):
+            await supervisor.end(child.pid, ticks, within_s=within_s)
+    assert child.returncode == (0 if program == "0" else -9)
