@@ -1,0 +1,309 @@
+"""What /metrics says of the subsystems: a snapshot in, families out. Pure.
+
+The daemon fills a ``Snapshot`` at each scrape, from memory and a few small cgroup files:
+
+    Snapshot(
+        version=..., runtime=runtime.runtime_name(),
+        containers_by_state={"running": 3, "exited": 1},   # states without any may be left out
+        containers=[ContainerSample(id=record.id, name=record.name,
+                                    usage=runtime.usage(record.id),      # runtime.contract.Usage
+                                    interfaces=engine.counters(sandbox_id))],   # running ones
+        networks=[NetworkSample(id=..., name=..., driver=..., endpoints=2, subnets=(
+            SubnetSample(subnet="172.18.0.0/16", used=3, free=65531),))],
+        volumes=[VolumeSample(name=..., driver="local", used_bytes=usage.used_bytes, ...)],
+        images=len(images.ls()), image_store_bytes=images.used_bytes(),
+        dns_queries=names.statistics(), dns_latency=names.latency(),
+        reconcile=ReconcileSample(runs=..., failures=..., repairs={"link": 2}),
+    )
+
+A negative number means "not known", as in the contracts, and leaves the sample out. Containers
+and networks are labelled ``id`` (12 hex digits) and ``name``, and nothing else of theirs, so the
+number of series grows with the number of objects only.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from nodeagent.metrics.exposition import Family, Value, counter, gauge, histogram, labels
+
+STATES: Final = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+NS: Final = 1e9
+SHORT_ID: Final = 12
+
+
+class UsageReading(Protocol):
+    """One reading of a cgroup, as ``runtime.contract.Usage`` has it."""
+
+    @property
+    def cpu_ns(self) -> int: ...
+    @property
+    def cpu_user_ns(self) -> int: ...
+    @property
+    def cpu_system_ns(self) -> int: ...
+    @property
+    def throttled_ns(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def memory_cache_bytes(self) -> int: ...
+    @property
+    def memory_limit_bytes(self) -> int: ...
+    @property
+    def memory_max_bytes(self) -> int: ...
+    @property
+    def oom_events(self) -> int: ...
+    @property
+    def pids(self) -> int: ...
+    @property
+    def pids_limit(self) -> int: ...
+    @property
+    def blkio_read_bytes(self) -> int: ...
+    @property
+    def blkio_write_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSample:
+    """One running container; ``usage`` None when its cgroup went away while we looked."""
+
+    id: str
+    name: str
+    usage: UsageReading | None
+    interfaces: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetSample:
+    """Addresses of one subnet; ``free`` is what could still be given out."""
+
+    subnet: str
+    used: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSample:
+    """One network."""
+
+    id: str
+    name: str
+    driver: str
+    endpoints: int
+    subnets: tuple[SubnetSample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSample:
+    """One volume; -1 = not known."""
+
+    name: str
+    driver: str
+    used_bytes: int
+    inodes: int = -1
+    limit_bytes: int = -1
+    healthy: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileSample:
+    """Passes of the repair loop, those that failed, and kernel objects repaired by kind."""
+
+    runs: int = 0
+    failures: int = 0
+    repairs: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything at one moment; see the module's head for where it comes from."""
+
+    version: str
+    runtime: str
+    containers_by_state: Mapping[str, int] = field(default_factory=dict)
+    containers: Sequence[ContainerSample] = ()
+    networks: Sequence[NetworkSample] = ()
+    volumes: Sequence[VolumeSample] = ()
+    images: int = 0
+    image_store_bytes: int = 0
+    dns_queries: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    dns_latency: tuple[Sequence[float], Sequence[int], float] = ((), (0,), 0.0)
+    reconcile: ReconcileSample = ReconcileSample()
+
+
+def collect(snapshot: Snapshot) -> Iterator[Family]:
+    """All families of the snapshot."""
+    yield from _agent(snapshot)
+    yield from _containers(snapshot.containers)
+    yield from _interfaces(snapshot.containers)
+    yield from _networks(snapshot.networks)
+    yield from _volumes(snapshot.volumes)
+    yield from _names(snapshot)
+
+
+def _agent(snapshot: Snapshot) -> Iterator[Family]:
+    yield gauge(
+        "nodeagent_build_info",
+        "Version of the agent and the OCI runtime it uses; always 1.",
+        [(labels(version=snapshot.version, runtime=snapshot.runtime), 1)],
+    )
+    by_state = {**dict.fromkeys(STATES, 0), **snapshot.containers_by_state}
+    yield gauge(
+        "nodeagent_containers",
+        "Containers by state.",
+        [(labels(state=state), count) for state, count in by_state.items()],
+    )
+    yield gauge("nodeagent_images", "Images in the store.", [("", snapshot.images)])
+    yield gauge(
+        "nodeagent_image_store_bytes",
+        "Disk space of image blobs and unpacked layers.",
+        [("", snapshot.image_store_bytes)],
+    )
+    runs = snapshot.reconcile
+    yield counter("nodeagent_reconcile_runs_total", "Passes of the repair loop.", [("", runs.runs)])
+    yield counter(
+        "nodeagent_reconcile_failures_total",
+        "Passes of the repair loop that ended in an error.",
+        [("", runs.failures)],
+    )
+    yield counter(
+        "nodeagent_reconcile_repairs_total",
+        "Kernel objects that were not as wanted and were put right, by kind.",
+        [(labels(kind=kind), count) for kind, count in runs.repairs.items()] or [("", 0)],
+    )
+
+
+# field of a reading, metric without prefix, divisor, help; a name that ends in _total is a counter
+_USAGE: Final[tuple[tuple[str, str, float, str], ...]] = (
+    ("cpu_ns", "cpu_seconds_total", NS, "CPU time used."),
+    ("cpu_user_ns", "cpu_user_seconds_total", NS, "CPU time used in user mode."),
+    ("cpu_system_ns", "cpu_system_seconds_total", NS, "CPU time used in kernel mode."),
+    ("throttled_ns", "cpu_throttled_seconds_total", NS, "Time held back by the CPU limit."),
+    ("memory_bytes", "memory_usage_bytes", 1, "Memory charged to the container, cache included."),
+    ("memory_cache_bytes", "memory_cache_bytes", 1, "Page cache charged to the container."),
+    ("memory_limit_bytes", "memory_limit_bytes", 1, "Memory limit; absent without one."),
+    ("memory_max_bytes", "memory_max_usage_bytes", 1, "Highest memory use so far."),
+    ("oom_events", "oom_events_total", 1, "Times the memory limit made the kernel kill."),
+    ("pids", "pids", 1, "Processes and threads."),
+    ("pids_limit", "pids_limit", 1, "Limit of processes and threads; absent without one."),
+    ("blkio_read_bytes", "blkio_read_bytes_total", 1, "Bytes read from block devices."),
+    ("blkio_write_bytes", "blkio_written_bytes_total", 1, "Bytes written to block devices."),
+)
+_LIMITS: Final = {"memory_limit_bytes", "pids_limit"}
+
+
+def _containers(containers: Sequence[ContainerSample]) -> Iterator[Family]:
+    readings = [
+        (_object(each.id, each.name), each.usage) for each in containers if each.usage is not None
+    ]
+    for attribute, suffix, divisor, help_ in _USAGE:
+        lowest = 1 if attribute in _LIMITS else 0  # 0 and -1 both mean: no limit
+        samples = [
+            (label_set, value if divisor == 1 else value / divisor)
+            for label_set, usage in readings
+            if (value := getattr(usage, attribute)) >= lowest
+        ]
+        yield _by_name(f"nodeagent_container_{suffix}", help_, samples)
+
+
+_INTERFACE: Final[tuple[tuple[str, str, str], ...]] = (
+    ("rx_bytes", "receive_bytes_total", "Bytes received."),
+    ("rx_packets", "receive_packets_total", "Packets received."),
+    ("rx_errors", "receive_errors_total", "Errors while receiving."),
+    ("rx_dropped", "receive_dropped_total", "Packets dropped while receiving."),
+    ("tx_bytes", "transmit_bytes_total", "Bytes sent."),
+    ("tx_packets", "transmit_packets_total", "Packets sent."),
+    ("tx_errors", "transmit_errors_total", "Errors while sending."),
+    ("tx_dropped", "transmit_dropped_total", "Packets dropped while sending."),
+)
+
+
+def _interfaces(containers: Sequence[ContainerSample]) -> Iterator[Family]:
+    counted = [
+        (labels(id=each.id[:SHORT_ID], name=each.name, interface=interface), counts)
+        for each in containers
+        for interface, counts in each.interfaces.items()
+    ]
+    for key, suffix, help_ in _INTERFACE:
+        samples = [(label_set, counts[key]) for label_set, counts in counted if key in counts]
+        yield counter(f"nodeagent_container_network_{suffix}", help_, samples)
+
+
+def _networks(networks: Sequence[NetworkSample]) -> Iterator[Family]:
+    yield gauge(
+        "nodeagent_network_endpoints",
+        "Endpoints on the network on this host.",
+        [
+            (labels(id=each.id[:SHORT_ID], name=each.name, driver=each.driver), each.endpoints)
+            for each in networks
+        ],
+    )
+    subnets = [
+        (labels(id=each.id[:SHORT_ID], name=each.name, subnet=subnet.subnet), subnet)
+        for each in networks
+        for subnet in each.subnets
+    ]
+    yield gauge(
+        "nodeagent_network_addresses_used",
+        "Addresses of the subnet that are taken.",
+        [(label_set, subnet.used) for label_set, subnet in subnets],
+    )
+    yield gauge(
+        "nodeagent_network_addresses_free",
+        "Addresses of the subnet that can still be given out.",
+        [(label_set, float(subnet.free)) for label_set, subnet in subnets],
+    )
+
+
+def _volumes(volumes: Sequence[VolumeSample]) -> Iterator[Family]:
+    by_driver: dict[str, int] = {}
+    for each in volumes:
+        by_driver[each.driver] = by_driver.get(each.driver, 0) + 1
+    yield gauge(
+        "nodeagent_volumes",
+        "Volumes by driver.",
+        [(labels(driver=driver), count) for driver, count in by_driver.items()] or [("", 0)],
+    )
+    keyed = [(labels(name=each.name, driver=each.driver), each) for each in volumes]
+    yield gauge(
+        "nodeagent_volume_used_bytes",
+        "Disk space of the volume; absent while not known.",
+        [(key, each.used_bytes) for key, each in keyed if each.used_bytes >= 0],
+    )
+    yield gauge(
+        "nodeagent_volume_inodes",
+        "Files and directories of the volume; absent while not known.",
+        [(key, each.inodes) for key, each in keyed if each.inodes >= 0],
+    )
+    yield gauge(
+        "nodeagent_volume_limit_bytes",
+        "Size limit of the volume; absent without one.",
+        [(key, each.limit_bytes) for key, each in keyed if each.limit_bytes >= 0],
+    )
+    yield gauge(
+        "nodeagent_volume_healthy",
+        "Whether the volume can be used: 1 or 0.",
+        [(key, int(each.healthy)) for key, each in keyed],
+    )
+
+
+def _names(snapshot: Snapshot) -> Iterator[Family]:
+    queries = snapshot.dns_queries.items()
+    yield counter(
+        "nodeagent_dns_queries_total",
+        "DNS queries of containers by result and by who answered.",
+        [(labels(result=result, source=source), count) for (result, source), count in queries],
+    )
+    yield histogram(
+        "nodeagent_dns_response_duration_seconds",
+        "Time from a DNS query to its answer, forwarded ones included.",
+        *snapshot.dns_latency,
+    )
+
+
+def _object(id_: str, name: str) -> str:
+    return labels(id=id_[:SHORT_ID], name=name)
+
+
+def _by_name(name: str, help_: str, samples: Iterable[tuple[str, Value]]) -> Family:
+    return counter(name, help_, samples) if name.endswith("_total") else gauge(name, help_, samples)
