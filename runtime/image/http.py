@@ -148,7 +148,7 @@ class Response:
     """An answer: its head, and the connection that still holds the body."""
 
     status: int
-    headers: Mapping[str, str]  # names in lower case; of doubles the first
+    headers: Mapping[str, str]  # names in lower case; doubles are joined
     connection: Connection
     client: "Client"
 
@@ -180,6 +180,7 @@ class Client:
         self._idle: dict[Origin, list[Connection]] = {}
         self._tls: ssl.SSLContext | None = None
         self._tls_lock = trio.Lock()
+        self.connected = False  # whether anybody ever answered
 
     async def aclose(self) -> None:
         """Close all idle connections."""
@@ -251,7 +252,9 @@ class Client:
         doing = "connect to registry"
         try:
             with trio.fail_after(self._options.connect_s):
-                return Connection(await self._stream(origin), origin, self._options.idle_s)
+                stream = await self._stream(origin)
+            self.connected = True
+            return Connection(stream, origin, self._options.idle_s)
         except trio.BrokenResourceError as exc:
             why = str(exc.__cause__ or exc) or "closed"
             distrusted = isinstance(exc.__cause__, ssl.SSLCertVerificationError)
@@ -316,7 +319,8 @@ def is_loopback(origin: Origin) -> bool:
 def _headers(head: h11.Response) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in head.headers:
-        found.setdefault(key.decode("latin-1"), value.decode("latin-1"))
+        name, text = key.decode("latin-1"), value.decode("latin-1")
+        found[name] = f"{found[name]}, {text}" if name in found else text
     return found
 
 

@@ -131,11 +131,13 @@ class Registry:
         return response
 
     async def retried(self, once: Callable[[], Awaitable[T]]) -> T:
-        """Try again after what may pass."""
+        """Try again after what may pass; a registry that never answered is given up at once."""
         for tried in range(1, self._options.tries):
             try:
                 return await once()
             except errors.Unavailable:
+                if not self._client.connected:
+                    raise
                 await self.pause(tried)
         return await once()
 
@@ -194,6 +196,7 @@ class BlobStream:
         self._failed = 0  # in a row
         self._broken = 0  # in all
         self._carry = b""  # came with what had to be skipped
+        self._ended = False
         self.offset = 0
 
     async def receive(self) -> bytes:
@@ -203,7 +206,7 @@ class BlobStream:
             Refused: it is shorter or longer than the manifest says. Missing.
             Unavailable: broken too often in a row without a byte of progress.
         """
-        while True:
+        while not self._ended:
             try:
                 piece = await self._piece()
             except errors.Unavailable:
@@ -219,7 +222,9 @@ class BlobStream:
             self._failed = 0 if piece else self._failed
             if self.offset > self._size or (not piece and self.offset < self._size):
                 raise errors.Refused("fetch blob", digest=self._digest, size=self._size)
+            self._ended = not piece
             return piece
+        return b""
 
     async def aclose(self) -> None:
         """Give the connection back. The stream may go on: it asks again from where it was."""

@@ -6,8 +6,9 @@ import pytest
 import trio
 
 from runtime import errors
-from runtime.image.http import HttpOptions
-from runtime.image.registry import RegistryOptions
+from runtime.image.http import Client, HttpOptions, Origin
+from runtime.image.reference import parse_reference
+from runtime.image.registry import Registry, RegistryOptions
 from tests.fakes.registry import fake_registry
 from tests.fakes.registry_images import (
     build_image,
@@ -148,3 +149,13 @@ async def test_silence_is_unavailable(tmp_path):
         with trio.fail_after(5), pytest.raises(errors.Unavailable):
             await store.pull(registry.name(), platform="", progress=ignore)
     assert files(tmp_path) == set()
+
+
+async def test_a_registry_that_never_answered_is_asked_once():
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    await listeners[0].aclose()
+    origin, ref = Origin(scheme="http", host="127.0.0.1", port=port), parse_reference("a")
+    registry = Registry(Client(HttpOptions()), origin, ref, RegistryOptions(wait_s=60))
+    with trio.fail_after(2), pytest.raises(errors.Unavailable):
+        await registry.manifest("1")
