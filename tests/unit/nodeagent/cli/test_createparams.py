@@ -1,0 +1,138 @@
+import shlex
+
+import msgspec
+import pytest
+
+from nodeagent.cli.createflags import CREATE_FLAGS
+from nodeagent.cli.createparams import Surroundings, build_create
+from nodeagent.cli.grammar import UsageError, parse
+from nodeagent.model.container import ContainerCreate
+
+FILES = {
+    "env": "# comment\nA=1\n\n  B=two words\nHOME\nUNSET\n",
+    "labels": "tier=web\nplain\n",
+    "seccomp.json": '{"defaultAction": "SCMP_ACT_ALLOW"}',
+}
+AROUND = Surroundings(environ={"HOME": "/root"}, cwd="/here", read_text=lambda path: FILES[path])
+
+
+def _build(line: str) -> dict:
+    values, words = parse(CREATE_FLAGS, shlex.split(line), options_first=True)
+    params = build_create(values, words, AROUND)
+    msgspec.convert(params, ContainerCreate)  # the agent must be able to read whatever we build
+    return params
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("", {}),
+        ("--name web", {"name": "web"}),
+        ("-it", {"tty": True, "open_stdin": True}),
+        ("-h box -u 1000:1000 -w /srv",
+         {"hostname": "box", "user": "1000:1000", "working_dir": "/srv"}),
+        ("-p 8080:80", {"ports": [{"container_port": 80, "protocol": "tcp", "host_port": 8080}]}),
+        ("-P --expose 80-81", {"publish_all": True, "expose": ["80/tcp", "81/tcp"]}),
+        ("-m 64m --cpus 1.5 --pids-limit 100",
+         {"memory_bytes": 64 << 20, "nano_cpus": 1_500_000_000, "pids_limit": 100}),
+        ("--memory-swap -1 --memory-reservation 1g",
+         {"memory_swap_bytes": -1, "memory_reservation_bytes": 1 << 30}),
+        ("--memory-swap 128m", {"memory_swap_bytes": 128 << 20}),
+        ("-c 512 --cpuset-cpus 0-1 --oom-score-adj -500",
+         {"cpu_shares": 512, "cpuset_cpus": "0-1", "oom_score_adj": -500}),
+        ("--shm-size 128m", {"shm_size_bytes": 128 << 20}),
+        ("-e A=1 -e HOME -e GONE -e B=", {"env": ["A=1", "HOME=/root", "GONE", "B="]}),
+        ("--env-file env -e A=2", {"env": ["A=1", "B=two words", "HOME=/root", "A=2"]}),
+        ("-l a=b -l c --label-file labels",
+         {"labels": {"tier": "web", "plain": "", "a": "b", "c": ""}}),
+        ("--restart on-failure:3", {"restart_policy": {"name": "on-failure", "max_retries": 3}}),
+        ("--restart always", {"restart_policy": {"name": "always"}}),
+        ("--restart=no --rm", {"restart_policy": {"name": "no"}, "auto_remove": True}),
+        ("--ulimit nofile=1024:2048 --ulimit core=-1",
+         {"ulimits": {"nofile": (1024, 2048), "core": (-1, -1)}}),
+        ("--sysctl net.core.somaxconn=1024", {"sysctls": {"net.core.somaxconn": "1024"}}),
+        ("--entrypoint /bin/sh", {"entrypoint": ["/bin/sh"]}),
+        ("--entrypoint ''", {"entrypoint": [""]}),
+        ("--add-host db:10.0.0.1 --add-host six=[::1]",
+         {"extra_hosts": ["db:10.0.0.1", "six:::1"]}),
+        ("--dns 1.1.1.1 --dns-search a.b --dns-option ndots:1",
+         {"dns": ["1.1.1.1"], "dns_search": ["a.b"], "dns_options": ["ndots:1"]}),
+        ("--cap-add NET_ADMIN --cap-drop ALL", {"cap_add": ["NET_ADMIN"], "cap_drop": ["ALL"]}),
+        ("--privileged --read-only --init", {"privileged": True, "read_only": True, "init": True}),
+        ("--security-opt no-new-privileges", {"no_new_privileges": True}),
+        ("--security-opt no-new-privileges:true", {"no_new_privileges": True}),
+        ("--security-opt seccomp=unconfined", {"seccomp": "unconfined"}),
+        ("--security-opt seccomp=seccomp.json", {"seccomp": FILES["seccomp.json"]}),
+        ("--security-opt apparmor=unconfined --security-opt label=disable", {}),
+        ("--device /dev/fuse --group-add 44", {"devices": ["/dev/fuse"], "groups": ["44"]}),
+        ("--stop-signal INT --stop-timeout 3", {"stop_signal": "INT", "stop_timeout_s": 3}),
+        ("--platform linux/arm64", {"platform": "linux/arm64"}),
+        ("--tmpfs /t", {"mounts": [{"type": "tmpfs", "target": "/t"}]}),
+        ("-v d:/a --mount src=e,dst=/b",
+         {"mounts": [{"type": "volume", "source": "d", "target": "/a"},
+                     {"type": "volume", "source": "e", "target": "/b"}]}),
+        ("--pull never --quiet --cidfile x", {}),
+    ],
+)  # fmt: skip
+def test_flags(line, wanted):
+    assert _build(f"{line} busybox") == {"image": "busybox", **wanted}
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("", {}),
+        ("--network demo", {"network_mode": "demo"}),
+        ("--network host", {"network_mode": "host"}),
+        ("--network default", {"network_mode": "bridge"}),
+        ("--network container:web", {"network_mode": "container:web"}),
+        ("--network a --network b", {"network_mode": "a", "networks": {"b": {}}}),
+        ("--network a --network-alias db --network-alias pg --ip 10.0.0.5 --ip6 fd00::5",
+         {"network_mode": "a",
+          "networks": {"a": {"ip": "10.0.0.5", "ip6": "fd00::5", "aliases": ["db", "pg"]}}}),
+        ("--mac-address 92:d0:c6:0a:29:33",
+         {"networks": {"bridge": {"mac_address": "92:d0:c6:0a:29:33"}}}),
+        ("--network name=a,alias=x,alias=y,ip=10.0.0.6 --network name=b,mac-address=02:00:00:00:00:01",
+         {"network_mode": "a",
+          "networks": {"a": {"ip": "10.0.0.6", "aliases": ["x", "y"]},
+                       "b": {"mac_address": "02:00:00:00:00:01"}}}),
+    ],
+)  # fmt: skip
+def test_networks(line, wanted):
+    assert _build(f"{line} busybox") == {"image": "busybox", **wanted}
+
+
+def test_the_command_is_passed_as_it_is():
+    wanted = {"image": "busybox", "cmd": ["httpd", "-f", "--name", "x", "--"], "name": "web"}
+    assert _build("--name web busybox httpd -f --name x --") == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("--memory lots", "--memory"),
+        ("--cpus many", "--cpus"),
+        ("--restart sometimes", "--restart"),
+        ("--restart always:3", "--restart"),
+        ("--restart always --rm", "--restart"),
+        ("--ulimit nofile", "--ulimit"),
+        ("--ulimit nofile=20:10", "--ulimit"),
+        ("--network alias=x", "--network"),
+        ("--network name=a,frob=x", "--network"),
+        ("--network a --network a", "--network"),
+        ("-v a:/x -v b:/x/", "--volume"),
+        ("--security-opt frob", "--security-opt"),
+        ("--add-host db", "--add-host"),
+        ("-e =x", "--env"),
+        ("-l =x", "--label"),
+        ("-p x", "--publish"),
+    ],
+)
+def test_mistakes_name_the_flag(line, named):
+    with pytest.raises(UsageError, match=f"^{named}"):
+        _build(f"{line} busybox")
+
+
+def test_each_flag_has_help():
+    assert all(flag.help for flag in CREATE_FLAGS)
+    assert len({flag.name for flag in CREATE_FLAGS}) == len(CREATE_FLAGS)
