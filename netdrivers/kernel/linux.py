@@ -41,6 +41,7 @@ class LinuxKernel:
 
     async def open(self) -> list[Element]:
         """Open the sockets and look at the elements that are there."""
+        await self.close()
         try:
             (self.run / "netns").mkdir(parents=True, exist_ok=True)
             self._access = Access(self.run, agent_id=self.agent_id)

@@ -1,5 +1,7 @@
 """The whole way on a real kernel: who reaches whom, what is left, what happens in between."""
 
+import signal
+import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from netdrivers.contract import Desired
 from netdrivers.engine import Engine
 from netdrivers.errors import Conflict, Missing, Refused
 from netdrivers.kernel.netns import HERE
+from tests.fakes.apply_cases import two_containers
 
 
 @pytest.fixture
@@ -19,8 +22,9 @@ async def two(host, engine, world, run_dir):
     net_b = world.network("b", "10.2.0.0/24")
     net_i = world.network("c", "10.3.0.0/24", internal=True)
     world.container("a", net_a, 2)
-    world.container("b", net_a, 3, "tcp:0.0.0.0:8080:80", "udp:0.0.0.0:8080:80",
-                    "tcp:127.0.0.1:8081:80", "tcp:198.51.100.1:8082:80", "tcp::::8080:80")  # fmt: skip
+    ports = ["tcp:0.0.0.0:8080:80", "udp:0.0.0.0:8080:80", "tcp:127.0.0.1:8081:80"]
+    ports += ["tcp:198.51.100.1:8082:80", "tcp::::8080:80"]
+    world.container("b", net_a, 3, *ports)
     world.container("c", net_b, 2)
     world.container("i", net_i, 2)
     world.container("j", net_i, 3, "tcp:0.0.0.0:8090:80")
@@ -294,10 +298,13 @@ async def test_make_sandbox_twice_gives_the_same_namespace(host, engine):
 
 
 async def test_threads_come_home(host, engine):
-    await engine.make_sandbox("a")
-    home = Path("/proc/thread-self/ns/net").stat().st_ino
-    seen = {await trio.to_thread.run_sync(lambda: Path(HERE).stat().st_ino) for _ in range(4)}
-    assert (await engine.make_sandbox("a")).stat().st_ino not in {home, *seen}
+    def here():
+        return Path(HERE).stat().st_ino
+
+    before = here(), await trio.to_thread.run_sync(here)
+    made = await engine.make_sandbox("a")
+    assert (here(), await trio.to_thread.run_sync(here)) == before
+    assert made.stat().st_ino not in before
 
 
 async def test_dns_redirect_and_a_server_of_ones_own_on_53(host, engine, world, run_dir):
@@ -407,3 +414,41 @@ async def test_the_same_port_on_two_loopback_addresses(host, engine, world, run_
             one.accept()
         assert host.connect(host.home, "127.0.0.1", 5000)
         one.accept()[0].close()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import trio
+from netdrivers.engine import Engine
+from netdrivers.kernel.linux import LinuxKernel
+from tests.fakes.apply_cases import two_containers
+from tests.fakes.kernel import StepKernel
+
+async def main(run, at):
+    kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    kernel = StepKernel(LinuxKernel(run, "test"), at=at, then=kill)
+    engine = Engine(run, agent_id="test", kernel=kernel)
+    await engine.open()
+    await engine.apply(two_containers().desired, None)
+
+trio.run(main, Path(sys.argv[1]), int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("at", [2, 3, 5, 8, 12, 16, 20, 24])
+async def test_killed_at_any_step_the_next_start_converges(host, run_dir, at):
+    command = [sys.executable, "-c", KILLED, str(run_dir), str(at)]
+    died = await trio.run_process(command, check=False, cwd=Path(__file__).parents[3])
+    assert died.returncode == -signal.SIGKILL
+    world = two_containers()
+    engine = Engine(run_dir, agent_id="test")
+    await engine.open()
+    if at % 2:
+        await engine.apply(world.desired, None)
+        assert (await engine.apply(world.desired, None)).ops == ()
+    await engine.apply(Desired(), None)
+    await engine.close()
+    assert "br-" not in host.sh("ip link")
+    assert list((run_dir / "netns").iterdir()) == []
+    assert "nodeagent" not in host.nft()

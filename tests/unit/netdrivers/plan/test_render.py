@@ -1,0 +1,55 @@
+"""Golden plans: what a network and its endpoints mean, as text for a reviewer."""
+
+from pathlib import Path
+
+import pytest
+
+from netdrivers.engine import Engine
+from netdrivers.plan.objects import Element, Table
+from netdrivers.plan.ops import Op
+from netdrivers.plan.render import line, render, render_op
+from tests.fakes.kernel import FakeKernel
+from tests.fakes.world import World
+
+GOLDEN = Path(__file__).parents[3] / "golden"
+
+
+def nat() -> World:
+    world = World()
+    net = world.network("a", "10.1.0.0/24")
+    world.container("web", net, 2, "tcp:0.0.0.0:8080:80", "udp:127.0.0.1:53:53", dns_port=5300)
+    return world
+
+
+def dual() -> World:
+    world = World()
+    net = world.network("b", "10.2.0.0/24", "fd00:b::/64", mtu_bytes=1400)
+    world.container("web", net, 2, "tcp::::8080:80", sysctls={"net.core.somaxconn": "99"})
+    return world
+
+
+def internal() -> World:
+    world = World()
+    world.container("db", world.network("c", "10.3.0.0/24", internal=True), 2, "tcp:0.0.0.0:1:1")
+    return world
+
+
+@pytest.mark.parametrize("make", [nat, dual, internal], ids=lambda make: make.__name__)
+def test_golden_plans(make):
+    engine = Engine(None, kernel=FakeKernel())
+    text = render(engine._want(make().desired, None).values())
+    assert text == (GOLDEN / f"bridge-{make.__name__}.txt").read_text(encoding="utf-8")
+
+
+def test_steps():
+    old = Element(set="publish4any", match=("tcp", 80), value=("10.0.0.2", 80), owner="a")
+    new = Element(set="publish4any", match=("tcp", 80), value=("10.0.0.3", 80), owner="a")
+    assert render_op(Op(verb="add", obj=Table())) == "+ nft table"
+    assert render_op(Op(verb="delete", obj=Table())) == "- nft table"
+    changed = render_op(Op(verb="change", obj=new, was=old))
+    assert changed == f"~ {line(old)} -> {line(new)}"
+
+
+def test_strangers_are_a_defect():
+    with pytest.raises(TypeError, match="int"):
+        line(1)
