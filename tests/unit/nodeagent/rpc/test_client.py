@@ -134,3 +134,31 @@ async def test_an_error_in_the_block_comes_out_as_it_is(serving):
         with pytest.raises(ZeroDivisionError):
             async with open_client_on(wire.stream):
                 raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [(b"", "closed the connection"), (b"HTTP/1.1 400 \r\n\r\n", "does not speak msgpack-rpc")],
+)
+async def test_a_strange_agent_is_told(answer, says):
+    near, far = trio.testing.memory_stream_pair()
+
+    async def serve():
+        await far.receive_some()
+        await far.send_all(answer)
+        await far.aclose()
+
+    async with open_client_on(near) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        with pytest.raises(ConnectionLost, match=says):
+            await client.call("system.ping")
+
+
+async def test_an_agent_that_vanishes_while_we_send_ends_the_call(nursery):
+    near, far = trio.testing.lockstep_stream_pair()
+    async with open_client_on(near) as client, client.stream("image.load") as stream:
+        nursery.start_soon(stream.send_input, bytes(100_000))
+        await trio.testing.wait_all_tasks_blocked()
+        await far.aclose()
+        with pytest.raises(ConnectionLost):
+            await stream.result()

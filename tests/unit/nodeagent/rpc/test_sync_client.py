@@ -1,6 +1,8 @@
 """The blocking client, against a server on a real socket; each side has a thread."""
 
 import os
+import socket
+import sys
 
 import pytest
 import trio
@@ -191,8 +193,81 @@ def test_no_agent_is_told(tmp_path):
 
 
 async def test_it_needs_no_trio():
-    import sys
 
     code = "import sys, nodeagent.rpc.sync_client; sys.exit('trio' in sys.modules)"
     done = await trio.run_process([sys.executable, "-c", code])
     assert done.returncode == 0
+
+
+def serve_raw(path, *answers):
+    """Be an agent of a few fixed bytes, in a thread: after each request the next answer."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def run():
+        with listener, listener.accept()[0] as sock:
+            for answer in answers:
+                sock.recv(65536)
+                sock.sendall(answer)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ([b""], "closed the connection"),
+        ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "does not speak msgpack-rpc"),
+        ([b"\x94\x01"], "closed the connection"),
+        ([b"\x94\x01\xcd\x01\x00\xc0\xc0"], "closed the connection"),  # an answer to another call
+    ],
+)
+async def test_a_lost_or_strange_agent_is_told(tmp_path, nursery, answers, says):
+    nursery.start_soon(trio.to_thread.run_sync, serve_raw(tmp_path / "s", *answers))
+
+    def use():
+        with open_sync_client(f"unix://{tmp_path}/s") as client:
+            with pytest.raises(ConnectionLost, match=says) as caught:
+                client.call("system.ping")
+            return caught.value.kind
+
+    assert await trio.to_thread.run_sync(use) == "unavailable"
+
+
+async def test_leaving_a_stream_of_a_lost_agent_hides_nothing(tmp_path, nursery):
+    nursery.start_soon(trio.to_thread.run_sync, serve_raw(tmp_path / "s", b""))
+
+    def use():
+        with (
+            open_sync_client(f"unix://{tmp_path}/s") as client,
+            pytest.raises(ConnectionLost),
+            client.stream("container.logs", {"name": "web"}) as stream,
+        ):
+            stream.interact(print)
+
+    await trio.to_thread.run_sync(use)
+
+
+async def test_items_as_values_of_a_type(run):
+    def use(client):
+        with client.stream("container.logs", {"name": "web"}) as stream:
+            assert list(stream.items_as(int)) == list(range(50))
+        with (
+            client.stream("container.logs", {"name": "web"}) as stream,
+            pytest.raises(RpcError, match="not understood"),
+        ):
+            list(stream.items_as(str))
+        assert client.call("system.ping") == {}
+
+    await run(use)
+
+
+async def test_input_of_an_ended_call_is_dropped(run):
+    def use(client):
+        with client.stream("system.ping") as stream:
+            stream.result()
+            stream.send_input(bytes(10**6))
+        assert client.call("system.ping") == {}
+
+    await run(use)
