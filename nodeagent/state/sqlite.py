@@ -248,12 +248,19 @@ def _run_batch(connection: sqlite3.Connection, path: Path, jobs: Sequence[_Job])
         for job in jobs:
             job.result = _run_job(connection, job.ops)
         connection.execute("COMMIT")
+    except sqlite3.Error as exc:
+        _fail(connection, path, jobs, exc)
     except BaseException as exc:
-        for job in jobs:  # nobody may take a result that is being rolled back
-            job.result = _failure(path, exc)
-        _roll_back(connection)
-        if not isinstance(exc, sqlite3.Error):
-            raise
+        _fail(connection, path, jobs, exc)
+        raise
+
+
+def _fail(
+    connection: sqlite3.Connection, path: Path, jobs: Sequence[_Job], exc: BaseException
+) -> None:
+    for job in jobs:  # nobody may take a result that is being rolled back
+        job.result = _failure(path, exc)
+    _roll_back(connection)
 
 
 def _failure(path: Path, exc: BaseException) -> AgentError:
