@@ -234,7 +234,7 @@ async def _handle(admitted: _Admitted, account: _Account) -> bytes:
     try:
         with call.scope:
             params = read_params(admitted.request.params, bound.decoder)
-            account.target = _find_target(params)
+            account.target = _find_target(params) if bound.method.changes else ""
             call.open_window(getattr(params, "window", 0))
             reply = build_response(call.id, await bound.handle(params, call))
             account.outcome = "ok"

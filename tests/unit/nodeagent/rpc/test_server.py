@@ -2,13 +2,16 @@
 
 import logging
 import socket
+from contextlib import ExitStack
 
 import pytest
 import trio
+import trio.testing
 
 from nodeagent.errors import Busy
 from nodeagent.rpc.client import open_client
 from nodeagent.rpc.errors import ConnectionLost, RpcError
+from nodeagent.rpc.protocol import build_request
 from nodeagent.rpc.server import Limits, Options, serve_rpc
 
 
@@ -20,7 +23,15 @@ async def start(_params, _call):
     raise Busy("start", name="web")
 
 
-HANDLERS = {"system.ping": ping, "container.start": start}
+async def logs(params, call):
+    """Send as many items as ``tail`` says, and note each that went."""
+    for _ in range(params.tail):
+        await call.send(bytes(10_000))
+        SENT.append(1)
+
+
+SENT = []
+HANDLERS = {"system.ping": ping, "container.start": start, "container.logs": logs}
 
 
 @pytest.fixture
@@ -119,3 +130,25 @@ async def test_a_second_server_on_the_same_path_is_refused(serve, tmp_path):
         await serve_rpc(tmp_path / "s", HANDLERS, group="no-such-group")
     async with open_client(host) as client:
         assert await client.call("system.ping") == {}
+
+
+async def test_clients_that_do_not_read_cost_bounded_memory(serve, tmp_path):
+    host = await serve()
+    SENT.clear()
+    with ExitStack() as stack:
+        for _ in range(5):
+            raw = stack.enter_context(socket.socket(socket.AF_UNIX))
+            raw.connect(str(tmp_path / "s"))
+            raw.sendall(build_request(1, "container.logs", {"name": "web", "tail": 100_000}))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        held = len(SENT) * 10_000
+        assert 0 < held < 5 * 2_000_000  # a socket buffer and an outbox each, of 1 GB asked for
+        async with open_client(host) as client:
+            assert await client.call("system.ping") == {}
+
+
+async def test_a_stream_over_the_socket_comes_whole(serve):
+    async with open_client(await serve()) as client:
+        params = {"name": "web", "tail": 500}
+        async with client.stream("container.logs", params) as stream:
+            assert sum([len(item) async for item in stream]) == 5_000_000
