@@ -11,7 +11,7 @@ from netdrivers.kernel.netns import Namespaces, open_pinned
 from netdrivers.kernel.nftables import Nftables
 
 DEFAULT_AGENT: Final = "default"
-FILTER: Final = socket.NETLINK_NETFILTER if hasattr(socket, "NETLINK_NETFILTER") else 12
+FILTER: Final = 12  # NETLINK_NETFILTER, for which Python has no name
 
 
 @dataclass(slots=True)

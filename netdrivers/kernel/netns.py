@@ -78,10 +78,13 @@ class Namespaces:
         """Make a namespace and pin it at ``path``. Blocks for 0.5 ms: call it in a thread."""
         back = open_fd(HERE)
         try:
-            path.touch(mode=0o444)
+            _touch(path)
             try:
                 self._libc.unshare()
                 self._libc.bind(HERE, path)
+            except Refused:
+                path.unlink()
+                raise
             finally:
                 self._go(back)
         finally:
@@ -91,13 +94,23 @@ class Namespaces:
         """Unpin the namespace and remove its file. What is not there is not missed."""
         while self._libc.unmount(path):
             pass
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise Refused("remove the pin of a namespace", path=path, reason=exc.strerror) from exc
 
     def _go(self, fd: int) -> None:
         try:
             self._libc.setns(fd)
         except Refused:
             os._exit(EXIT_LOST_NETNS)  # threads are used again: never leave one astray
+
+
+def _touch(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+    except OSError as exc:
+        raise Refused("make a pin for a namespace", path=path, reason=exc.strerror) from exc
 
 
 def open_fd(path: str | Path) -> int:

@@ -1,0 +1,106 @@
+"""Route messages, checked against the classes of another author, and hostile bytes."""
+
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from netdrivers.kernel import codec
+from netdrivers.kernel.codec import HEADER, LinkChange, Request, RouteInfo
+
+
+def theirs(kind, request: Request):
+    """The message as their class reads it."""
+    raw = HEADER.pack(HEADER.size + len(request.body), request.type, request.flags, 1, 0)
+    message = kind(raw + request.body)
+    message.decode()
+    return message
+
+
+def test_a_veth_is_what_others_read():
+    request = codec.add_veth("ve1", peer="eth0", peer_ns=9, mac="02:00:00:00:00:07", mtu_bytes=1400)
+    message = theirs(ifinfmsg, request)
+    assert message.get_attr("IFLA_IFNAME") == "ve1"
+    assert message.get_attr("IFLA_MTU") == 1400
+    info = message.get_attr("IFLA_LINKINFO")
+    assert info.get_attr("IFLA_INFO_KIND") == "veth"
+    peer = info.get_attr("IFLA_INFO_DATA").get_attr("VETH_INFO_PEER")
+    assert peer.get_attr("IFLA_IFNAME") == "eth0"
+    assert peer.get_attr("IFLA_ADDRESS") == "02:00:00:00:00:07"
+    assert peer.get_attr("IFLA_NET_NS_FD") == 9
+
+
+def test_changes_of_a_link_are_what_others_read():
+    change = LinkChange(alias="mark", master=7, group=3, ipv6=False, up=True, hairpin=True)
+    first, second = (theirs(ifinfmsg, request) for request in codec.set_link("br0", change))
+    assert first.get_attr("IFLA_IFALIAS") == "mark"
+    assert first.get_attr("IFLA_MASTER") == 7
+    assert first.get_attr("IFLA_GROUP") == 3
+    assert first["flags"] == 0
+    assert second["flags"] == second["change"] == 1
+    assert len(codec.set_link("br0", LinkChange(alias="mark"))) == 1
+
+
+links = st.builds(
+    lambda name, alias, mac, mtu, master: (name, alias, mac.hex(":"), mtu, master),
+    st.text("abcdefgh0123-", min_size=1, max_size=15),
+    st.text(max_size=40).filter(lambda text: "\0" not in text and text),
+    st.binary(min_size=6, max_size=6),
+    st.integers(1, 65535),
+    st.integers(1, 2**31 - 1),
+)
+
+
+@given(links, st.booleans(), st.booleans())
+def test_a_link_reads_as_it_was_written(link, up, ipv6):
+    name, alias, mac, mtu, master = link
+    change = LinkChange(alias=alias, mac=mac, mtu_bytes=mtu, master=master, ipv6=ipv6)
+    (request,) = codec.set_link(name, change)
+    found = codec.parse_link(request.body)
+    assert (found.name, found.alias, found.mac, found.mtu_bytes, found.master) == link
+    assert found.ipv6 == ipv6
+    (_, flags) = codec.set_link(name, LinkChange(up=up))
+    assert codec.parse_link(flags.body).up == up
+
+
+@pytest.mark.parametrize("text", ["10.1.0.2/24", "fd00::2/64"])
+def test_addresses(text):
+    ip = ip_interface(text)
+    request = codec.add_address(7, ip)
+    message = theirs(ifaddrmsg, request)
+    assert message.get_attr("IFA_LOCAL") == str(ip.ip)
+    assert message["prefixlen"] == ip.network.prefixlen
+    found = codec.parse_address(request.body)
+    assert (found.index, found.ip, found.protocol) == (7, ip, codec.OUR_PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    ("to", "via"),
+    [("0.0.0.0/0", "10.1.0.1"), ("10.9.0.0/16", None), ("::/0", "fd00::1"), ("fd01::/64", None)],
+)
+def test_routes(to, via):
+    gateway = ip_address(via) if via else None
+    route = RouteInfo(to=ip_network(to), via=gateway, index=7, table=254, protocol=173)
+    request = codec.add_route(route)
+    message = theirs(rtmsg, request)
+    assert message.get_attr("RTA_OIF") == 7
+    assert message.get_attr("RTA_GATEWAY") == via
+    assert message["proto"] == codec.OUR_PROTOCOL
+    assert codec.parse_route(request.body) == route
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_attributes_or_left_out(data):
+    for kind, payload in codec.parse_attrs(data).items():
+        assert 0 <= kind <= codec.NLA_TYPE
+        assert payload in data
+
+
+@given(st.dictionaries(st.integers(0, codec.NLA_TYPE), st.binary(max_size=30)))
+def test_attributes_read_as_they_were_written(attrs):
+    packed = b"".join(codec.attr(kind, payload) for kind, payload in attrs.items())
+    assert codec.parse_attrs(packed) == attrs

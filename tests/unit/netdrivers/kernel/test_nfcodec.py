@@ -1,0 +1,57 @@
+"""Elements and the redirect: what is packed is read back."""
+
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netdrivers.kernel import nfcodec
+from netdrivers.kernel.codec import parse_attrs
+from netdrivers.plan.objects import Element
+
+fields = {
+    "i": st.text("abcdefgh0123-", min_size=1, max_size=15),
+    "4": st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
+    "6": st.builds(IPv6Address, st.integers(0, 2**128 - 1)),
+    "p": st.sampled_from(["tcp", "udp", "sctp"]),
+    "s": st.integers(0, 65535),
+    "f": st.sampled_from(["ipv4", "ipv6"]),
+}
+elements = st.sampled_from(sorted(nfcodec.LAYOUT)).flatmap(
+    lambda name: st.builds(
+        Element,
+        set=st.just(name),
+        match=st.tuples(*(fields[kind] for kind in nfcodec.LAYOUT[name][0])),
+        value=st.tuples(*(fields[kind] for kind in nfcodec.LAYOUT[name][1])),
+        owner=st.text("abcdef0123456789", max_size=64),
+    )
+)
+
+
+@given(elements)
+def test_an_element_reads_as_it_was_written(element):
+    assert list(nfcodec.parse_elements(nfcodec.add_element("t", element).body)) == [element]
+
+
+@given(elements)
+def test_a_request_names_its_table_and_set(element):
+    for build in (nfcodec.add_element, nfcodec.delete_element, nfcodec.get_element):
+        attrs = parse_attrs(build("nodeagent", element).body, 4)
+        assert (attrs[1], attrs[2]) == (b"nodeagent\0", element.set.encode() + b"\0")
+
+
+@pytest.mark.parametrize("port", [1, 5300, 65535])
+def test_the_redirect_says_its_port_in_its_comment(port):
+    table, *rest = nfcodec.add_redirect(port)
+    assert nfcodec.parse_redirect(table.body) == port
+    assert len(rest) == 3
+
+
+def test_a_table_without_a_comment_has_no_port():
+    assert nfcodec.parse_redirect(nfcodec.get_redirect().body) == 0
+
+
+def test_a_batch_is_framed():
+    first, last = nfcodec.batch([])
+    assert (first.type, last.type) == (nfcodec.BATCH_BEGIN, nfcodec.BATCH_END)
