@@ -84,3 +84,12 @@ def rewrite(settings: Settings, record: ContainerRecord) -> None:
         "resolv.conf": build_resolv_conf(record, text),
     }
     write_files(etc_directory(settings, record.id), files)
+
+
+def remove(settings: Settings, container_id: str) -> None:
+    """Delete the three files and their directory. Idempotent."""
+    directory = etc_directory(settings, container_id)
+    for name in FILES:
+        (directory / name).unlink(missing_ok=True)
+    if directory.is_dir():
+        directory.rmdir()

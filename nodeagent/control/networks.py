@@ -1,8 +1,8 @@
 """Networks: create, list, inspect, remove."""
 
 import re
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -25,9 +25,6 @@ from nodeagent.model.network import (
     SubnetRequest,
 )
 from nodeagent.model.volume import Pruned
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 RESERVED = ("host", "none", "default", "container")

@@ -23,6 +23,9 @@ from runtime.errors import Missing, Refused, Unavailable
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
+NOT_EXECUTABLE_WORDS: Final = (
+    "permission denied", "operation not permitted", "is a directory", "exec format",
+)  # fmt: skip
 PROCESS: Final = "process.json"
 CLEAN_S: Final = 5.0  # guess: a SIGKILLed process ends far sooner
 
@@ -30,16 +33,17 @@ CLEAN_S: Final = 5.0  # guess: a SIGKILLed process ends far sooner
 def classify(message: str) -> Missing | Refused | None:
     """Docker's exit codes for a command that cannot be run; None if that was not the trouble.
 
-    crun: ``executable file `x` not found in $PATH``, ``open executable: Permission denied``.
+    crun: ``executable file `x` not found in $PATH``, ``open executable: Permission denied``
+    (for a directory ``Operation not permitted``).
     runc: ``exec: "x": executable file not found in $PATH``, ``exec: "/x": permission denied``.
     """
     text = message.lower()
     if "executable" not in text and "exec:" not in text and "exec user process" not in text:
         return None
-    if "permission denied" in text or "is a directory" in text or "exec format" in text:
-        return Refused("run the command", exit_code=NOT_EXECUTABLE, says=message)
+    if any(word in text for word in NOT_EXECUTABLE_WORDS):
+        return Refused("the command cannot be executed", exit_code=NOT_EXECUTABLE, says=message)
     if "not found" in text or "no such file" in text:
-        return Missing("run the command", exit_code=NOT_FOUND, says=message)
+        return Missing("the command was not found", exit_code=NOT_FOUND, says=message)
     return None
 
 

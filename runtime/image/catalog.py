@@ -60,7 +60,7 @@ class Catalog:
             return exact.image
         found = self._by_digest(name) or self._by_name(name) or self._by_prefix(name)
         if not found:
-            raise errors.Missing("find image", name=name[:300])
+            raise errors.Missing("no such image", name=name[:300])
         if len(found) > 1:
             raise errors.Invalid("find image", name=name, why="more than one image begins so")
         return found[0]

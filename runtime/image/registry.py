@@ -311,7 +311,7 @@ async def _failure(response: Response, path: str) -> errors.RuntimeError:
         await response.aclose()
     fields = {"host": host, "path": path, "status": response.status, "said": said[:500].strip()}
     if response.status == 404:
-        return errors.Missing("fetch from registry", **fields)
+        return errors.Missing("no such image in the registry", **fields)
     if response.status in {401, 403}:
         why = "no such repository, or it needs a login"
         return errors.Refused("fetch from registry", why=why, **fields)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from nodeagent.rpc.sync_client import open_sync_client
 from tests.system.harness.agent import Agent
 
 SLEEP = ("busybox", "sleep", "1000")
@@ -20,7 +21,7 @@ def test_run_tells_the_exit_code_and_both_streams(agent: Agent) -> None:
     ("args", "code"),
     [
         (("run", "busybox", "/no/such"), 127),
-        (("run", "busybox", "/etc/passwd"), 126),
+        (("run", "busybox", "/etc"), 126),
         (("run", "--rm", "no-such.invalid/image:x", "true"), 125),
         (("run", "--network", "nowhere", "busybox", "true"), 125),
     ],
@@ -142,11 +143,19 @@ def test_rm_wants_force_for_a_running_one_and_goes_on_after_an_error(agent: Agen
     assert agent.rows("container", "-a") == []
 
 
-def test_a_killed_restarting_one_comes_back(agent: Agent) -> None:
-    agent.cli("run", "-d", "--name", "loop", "--restart", "on-failure:2", "busybox", "false")
-    agent.cli("events", "--since", "1h", "--until", "3s", "--filter", "container=loop")
+def test_on_failure_counts_its_tries(agent: Agent) -> None:
+    with open_sync_client(agent.host) as client:
+        filters = {"container": ["loop"], "event": ["die"]}
+        with client.stream("system.events", {"filters": filters}) as ends:
+            agent.cli(
+                "run", "-d", "--name", "loop", "--restart", "on-failure:2", "busybox", "false"
+            )
+            for _, _end in zip(range(3), ends, strict=False):
+                pass
+    agent.cli("wait", "loop")
     view = agent.inspect("container", "loop")
     assert (view["RestartCount"], view["State"]["ExitCode"]) == (2, 1)
+    assert view["State"]["Status"] == "exited"
 
 
 def test_limits_reach_the_kernel(agent: Agent) -> None:
