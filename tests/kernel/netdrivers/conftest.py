@@ -163,5 +163,23 @@ async def engine(host: Host, run_dir: Path):
 
 
 @pytest.fixture
+async def two(host, engine, world, run_dir):
+    """Containers a and b on network A, c on network B, i and j on internal network I."""
+    net_a = world.network("a", "10.1.0.0/24", "fd00:a::/64")
+    net_b = world.network("b", "10.2.0.0/24")
+    net_i = world.network("c", "10.3.0.0/24", internal=True)
+    world.container("a", net_a, 2)
+    ports = ["tcp:0.0.0.0:8080:80", "udp:0.0.0.0:8080:80", "tcp:127.0.0.1:8081:80"]
+    ports += ["tcp:198.51.100.1:8082:80", "tcp::::8080:80"]
+    world.container("b", net_a, 3, *ports)
+    world.container("c", net_b, 2)
+    world.container("i", net_i, 2)
+    world.container("j", net_i, 3, "tcp:0.0.0.0:8090:80")
+    report = await engine.apply(world.desired, None)
+    assert report.ops
+    return {name: run_dir / "netns" / name for name in world.sandboxes}
+
+
+@pytest.fixture
 def scoped():
     return scope
