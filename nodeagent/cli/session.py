@@ -93,9 +93,11 @@ def _detach_filter(stream: "SyncStream", seat: Seat) -> Callable[[bytes], bytes 
 
 def write_item(item: object) -> None:
     """Write a piece of output to the stream it belongs to."""
-    out = sys.stderr if pick(item, "stream", str) == "stderr" else sys.stdout
-    out.buffer.write(pick(item, "data", bytes))
-    out.buffer.flush()
+    fd = 2 if pick(item, "stream", str) == "stderr" else 1
+    data = memoryview(pick(item, "data", bytes))
+    # Not sys.stdout: under PYTHONUNBUFFERED it drops what a signal kept from being written.
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 @contextmanager

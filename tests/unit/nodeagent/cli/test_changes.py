@@ -27,5 +27,5 @@ def test_instructions(lines, wanted):
 
 @pytest.mark.parametrize("line", ["", "RUN x", "CMD", "CMD [1]", 'CMD ["a"', "ENV A='", "EXPOSE x"])
 def test_mistakes(line):
-    with pytest.raises(UsageError, match="^--(change|expose)"):
+    with pytest.raises(UsageError, match=r"^--(change|expose)"):
         parse_changes([line])

@@ -6,7 +6,8 @@ from nodeagent.cli.container import shape_rows
 from tests.fakes.agent import Failure
 
 ROW = {
-    "ID": "0123456789abcdef", "Names": "web", "Image": "busybox", "Command": "httpd -f -h /a/long/path",
+    "ID": "0123456789abcdef", "Names": "web", "Image": "busybox",
+    "Command": "httpd -f -h /a/long/path",
     "CreatedAt": "2026-01-01T00:00:00Z", "State": "running", "Status": "Up 3 minutes",
     "Ports": "127.0.0.1:8080->80/tcp", "Labels": "", "Mounts": "", "Networks": "demo",
     "RunningFor": "3 minutes ago",
@@ -49,7 +50,9 @@ def test_ls_json_is_an_object_a_line(agent, cli):
     assert json.loads(cli(agent, "container", "ls", "--format", "json").out)["Names"] == "web"
 
 
-@pytest.mark.parametrize("verb", [("ps",), ("container", "ls"), ("container", "ps"), ("container", "list")])
+@pytest.mark.parametrize(
+    "verb", [("ps",), ("container", "ls"), ("container", "ps"), ("container", "list")]
+)
 def test_ls_has_many_names(agent, cli, verb):
     assert cli(agent, *verb, "-q").out == "0123456789ab\n"
 
@@ -62,7 +65,10 @@ def test_ls_whole_ids(agent, cli):
     ("argv", "params"),
     [
         (["-a"], {"all": True, "filters": {}}),
-        (["--filter", "label=a=b", "-f", "label=c"], {"all": False, "filters": {"label": ["a=b", "c"]}}),
+        (
+            ["--filter", "label=a=b", "-f", "label=c"],
+            {"all": False, "filters": {"label": ["a=b", "c"]}},
+        ),
         (["-f", "status=exited"], {"all": True, "filters": {"status": ["exited"]}}),
         (["-l"], {"all": True, "filters": {}}),
         (["-n", "3"], {"all": True, "filters": {}}),
@@ -98,7 +104,11 @@ def test_an_error_does_not_stop_the_others(agent, cli):
         (["kill", "-s", "HUP", "a"], "container.kill", {"name": "a", "signal": "HUP"}),
         (["pause", "a"], "container.pause", {"name": "a"}),
         (["unpause", "a"], "container.unpause", {"name": "a"}),
-        (["container", "rm", "-v", "a"], "container.rm", {"name": "a", "force": False, "volumes": True}),
+        (
+            ["container", "rm", "-v", "a"],
+            "container.rm",
+            {"name": "a", "force": False, "volumes": True},
+        ),
     ],
 )
 def test_verbs_print_the_names(agent, cli, argv, method, params):

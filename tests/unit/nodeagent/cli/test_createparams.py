@@ -92,7 +92,8 @@ def test_flags(line, wanted):
           "networks": {"a": {"ip": "10.0.0.5", "ip6": "fd00::5", "aliases": ["db", "pg"]}}}),
         ("--mac-address 92:d0:c6:0a:29:33",
          {"networks": {"bridge": {"mac_address": "92:d0:c6:0a:29:33"}}}),
-        ("--network name=a,alias=x,alias=y,ip=10.0.0.6 --network name=b,mac-address=02:00:00:00:00:01",
+        ("--network name=a,alias=x,alias=y,ip=10.0.0.6"
+         " --network name=b,mac-address=02:00:00:00:00:01",
          {"network_mode": "a",
           "networks": {"a": {"ip": "10.0.0.6", "aliases": ["x", "y"]},
                        "b": {"mac_address": "02:00:00:00:00:01"}}}),
@@ -129,7 +130,7 @@ def test_the_command_is_passed_as_it_is():
     ],
 )
 def test_mistakes_name_the_flag(line, named):
-    with pytest.raises(UsageError, match=f"^{named}"):
+    with pytest.raises(UsageError, match=rf"^{named}"):
         _build(f"{line} busybox")
 
 

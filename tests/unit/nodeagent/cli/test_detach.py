@@ -17,7 +17,7 @@ def test_keys(words, wanted):
 
 @pytest.mark.parametrize("words", ["ctrl-", "ctrl-1", "ctrl-ab", "ab", "a,,b", "é", "alt-x"])
 def test_bad_keys(words):
-    with pytest.raises(UsageError, match="^--detach-keys: "):
+    with pytest.raises(UsageError, match=r"^--detach-keys: "):
         parse_keys(words)
 
 

@@ -2,10 +2,20 @@ import json
 
 import pytest
 
-from nodeagent.cli.output import human_bytes, json_pretty, render_list, render_table, short_id, shorten
+from nodeagent.cli.output import (
+    human_bytes,
+    json_pretty,
+    render_list,
+    render_table,
+    short_id,
+    shorten,
+)
 
 COLUMNS = (("CONTAINER ID", "ID"), ("NAMES", "Names"))
-ROWS = [{"ID": "abc", "Names": "web", "CreatedAt": "x"}, {"ID": "def", "Names": "db", "CreatedAt": ""}]
+ROWS = [
+    {"ID": "abc", "Names": "web", "CreatedAt": "x"},
+    {"ID": "def", "Names": "db", "CreatedAt": ""},
+]
 
 
 def test_table_is_aligned_as_dockers():
@@ -44,7 +54,10 @@ def test_empty_list_as_json_prints_nothing():
 
 
 def test_pretty_json_is_indented_as_dockers():
-    assert json_pretty([{"Id": "a", "N": []}]) == '[\n    {\n        "Id": "a",\n        "N": []\n    }\n]'
+    assert (
+        json_pretty([{"Id": "a", "N": []}])
+        == '[\n    {\n        "Id": "a",\n        "N": []\n    }\n]'
+    )
 
 
 @pytest.mark.parametrize(

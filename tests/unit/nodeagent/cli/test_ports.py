@@ -40,7 +40,7 @@ def test_publish(words, wanted):
      "1:2:3:4", "²:80", "[1.2.3.4:80:80"],
 )  # fmt: skip
 def test_bad_publish_names_the_flag(words):
-    with pytest.raises(UsageError, match="^--publish: "):
+    with pytest.raises(UsageError, match=r"^--publish: "):
         parse_publish(words)
 
 
@@ -64,5 +64,5 @@ def test_expose(words, wanted):
 
 @pytest.mark.parametrize("words", ["", "x", "80/icmp", "1-99999"])
 def test_bad_expose(words):
-    with pytest.raises(UsageError, match="^--expose: "):
+    with pytest.raises(UsageError, match=r"^--expose: "):
         parse_expose(words)

@@ -54,7 +54,12 @@ def test_each_layer_keeps_its_line(steps):
 def test_plain_lines_tell_changes_only():
     lines = Lines()
     items = [_item("a", "Downloading", n, 9) for n in range(3)] + [_item("a", "Pull complete")]
-    assert [lines.feed(item) for item in items] == ["a: Downloading\n", "", "", "a: Pull complete\n"]
+    assert [lines.feed(item) for item in items] == [
+        "a: Downloading\n",
+        "",
+        "",
+        "a: Pull complete\n",
+    ]
 
 
 def test_progress_knows_whether_bytes_came():

@@ -17,7 +17,7 @@ def test_sizes(words, wanted):
 
 @pytest.mark.parametrize("words", ["", "m", "-1", "64x", "1.5.2g", "1,5g", "64 mm", "1e3", " 5"])
 def test_bad_sizes_name_the_flag(words):
-    with pytest.raises(UsageError, match="^--shm-size: .*64m"):
+    with pytest.raises(UsageError, match=r"^--shm-size: .*64m"):
         parse_size("shm-size", words)
 
 
@@ -31,7 +31,7 @@ def test_cpus(words, wanted):
 
 @pytest.mark.parametrize("words", ["", ".", "-1", "1.0000000001", "two", "1e3"])
 def test_bad_cpus(words):
-    with pytest.raises(UsageError, match="--cpus"):
+    with pytest.raises(UsageError, match=r"--cpus"):
         parse_cpus(words)
 
 

@@ -18,7 +18,7 @@ VIEW = {"Config": {"Tty": False, "OpenStdin": True}, "State": {"Running": True}}
 PULLED = {"Id": "sha256:1", "IndexDigest": "", "ManifestDigest": "sha256:2"}
 
 
-def _attach(*, out=b"", code=0, started=None):
+def _attach(*, out=b"", code=0):
     """Stand, wait for the start, write, end."""
 
     def attach(call):
@@ -48,7 +48,11 @@ def test_detached_prints_the_id(agent_of, cli):
     agent = agent_of(_replies())
     said = cli(agent, "run", "-d", "--name", "web", "-p", "80", "busybox", "httpd", "-f")
     assert (said.code, said.out, said.err) == (0, "c0ffee\n", "")
-    assert [name for name, _ in agent.calls] == ["image.inspect", "container.create", "container.start"]
+    assert [name for name, _ in agent.calls] == [
+        "image.inspect",
+        "container.create",
+        "container.start",
+    ]
     assert agent.params_of("container.create")[0]["cmd"] == ["httpd", "-f"]
 
 
@@ -57,7 +61,11 @@ def test_foreground_attaches_before_it_starts(agent_of, cli):
     said = cli(agent, "run", "busybox")
     assert (said.code, said.out, said.err) == (7, "hello\n", "oops\n")
     assert [name for name, _ in agent.calls][-2:] == ["container.attach", "container.start"]
-    assert agent.params_of("container.attach")[0] == {"name": "c0ffee", "stdin": False, "window": 64}
+    assert agent.params_of("container.attach")[0] == {
+        "name": "c0ffee",
+        "stdin": False,
+        "window": 64,
+    }
 
 
 @pytest.mark.parametrize("code", [126, 127])
@@ -70,7 +78,9 @@ def test_a_command_that_cannot_run(agent_of, cli, code):
 
 
 def test_other_failures_of_run_are_125_and_of_create_1(agent_of, cli):
-    agent = agent_of(_replies(container_create=Failure("conflict", "the name is taken", name="web")))
+    agent = agent_of(
+        _replies(container_create=Failure("conflict", "the name is taken", name="web"))
+    )
     assert cli(agent, "run", "-d", "busybox").code == 125
     said = cli(agent, "create", "busybox")
     assert (said.code, said.err) == (1, "nodeagent: the name is taken\n")
@@ -132,7 +142,10 @@ def test_exec_gives_the_code_of_the_command(agent_of, cli):
 
 def test_detached_exec_is_silent(agent_of, cli):
     agent = agent_of({"container.exec": {"exit_code": 0, "error": ""}})
-    assert (cli(agent, "exec", "-d", "web", "sleep", "1").out, agent.calls[0][1]["detach"]) == ("", True)
+    assert (cli(agent, "exec", "-d", "web", "sleep", "1").out, agent.calls[0][1]["detach"]) == (
+        "",
+        True,
+    )
 
 
 def test_exec_command_not_found(agent_of, cli):
@@ -157,7 +170,10 @@ def test_start_attached(agent_of, cli):
 def test_attach_needs_a_running_container(agent_of, cli):
     agent = agent_of(_replies(container_inspect=[{**VIEW, "State": {"Running": False}}]))
     said = cli(agent, "attach", "web")
-    assert (said.code, said.err) == (1, "nodeagent: web does not run; start it: nodeagent start -a web\n")
+    assert (said.code, said.err) == (
+        1,
+        "nodeagent: web does not run; start it: nodeagent start -a web\n",
+    )
 
 
 def test_attach(agent_of, cli):
@@ -167,11 +183,12 @@ def test_attach(agent_of, cli):
 # --- as a process: input, signals, terminals ------------------------------------------------------
 
 ROOT = Path(__file__).resolve().parents[4]
+ENV = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
 
 
 def _start(agent, *argv, **how):
     return subprocess.Popen(
-        [sys.executable, "-m", "nodeagent", "--host", agent.host, *argv], cwd=ROOT, **how
+        [sys.executable, "-m", "nodeagent", "--host", agent.host, *argv], cwd=ROOT, env=ENV, **how
     )
 
 
@@ -237,7 +254,9 @@ def test_a_terminal_is_raw_resized_left_by_keys_and_put_back(agent_of):
     with _terminal() as (master, slave):
         termios.tcsetwinsize(master, (33, 99))
         before = termios.tcgetattr(slave)
-        with _start(agent, "run", "-it", "busybox", stdin=slave, stdout=slave, stderr=slave) as child:
+        with _start(
+            agent, "run", "-it", "busybox", stdin=slave, stdout=slave, stderr=slave
+        ) as child:
             _read_until(master, b"$ ")
             os.write(master, b"\x03")  # Ctrl-C is the container's, not ours
             _read_until(master, b"<\x03>")
@@ -257,7 +276,9 @@ def test_a_terminal_is_put_back_after_a_signal(agent_of):
     agent = agent_of(_replies(container_attach=_shell))
     with _terminal() as (master, slave):
         before = termios.tcgetattr(slave)
-        with _start(agent, "run", "-it", "busybox", stdin=slave, stdout=slave, stderr=slave) as child:
+        with _start(
+            agent, "run", "-it", "busybox", stdin=slave, stdout=slave, stderr=slave
+        ) as child:
             _read_until(master, b"$ ")
             child.send_signal(signal.SIGTERM)
             assert child.wait(10) == 128 + signal.SIGTERM

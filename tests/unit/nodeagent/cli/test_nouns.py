@@ -1,0 +1,344 @@
+"""Images, networks, volumes, system, inspect: what is asked and what is printed."""
+
+import io
+import json
+
+import pytest
+
+from nodeagent.cli.grammar import UsageError
+from nodeagent.cli.network import build_subnets
+from nodeagent.cli.system import event_line, shape_df
+from nodeagent.cli.watch import LogWriter, parse_tail, port_lines, shape_stats
+from tests.fakes.agent import Failure
+
+IMAGE_ROW = {
+    "ID": "sha256:0123456789abcdef", "Repository": "busybox", "Tag": "latest",
+    "Digest": "sha256:d", "CreatedAt": "x", "CreatedSince": "2 days ago", "Size": "4MB",
+    "SizeBytes": 4, "Containers": 0,
+}  # fmt: skip
+
+
+def _step(status, total=0):
+    return {"layer": "a", "status": status, "current_bytes": 0, "total_bytes": total}
+
+
+def _pull(call):
+    call.send(_step("Downloading", 9))
+    call.send(_step("Pull complete"))
+    return {"Id": "sha256:1", "ManifestDigest": "sha256:2", "IndexDigest": "sha256:3"}
+
+
+def _load(call):
+    assert call.all_input() == b"archive"
+    call.send(_step("Loading"))
+    return {"images": ["busybox:latest", "sha256:9"]}
+
+
+def _import(call):
+    assert call.all_input() == b"archive"
+    return {"Id": "sha256:1"}
+
+
+def _events(call):
+    call.send({"time_ns": 1, "type": "container", "action": "start", "id": "a", "name": "web",
+               "attributes": {"image": "x"}})  # fmt: skip
+    return {}
+
+
+def _missing(call):
+    return Failure("missing", f"none of that name: {call.params['names'][0]}")
+
+
+def _only(name):
+    def inspect(call):
+        return [{"Name": name}] if call.params["names"] == [name] else _missing(call)
+
+    return inspect
+
+
+@pytest.fixture
+def agent(agent_of):
+    pruned = {"Deleted": ["x"], "SpaceReclaimed": 1000}
+    return agent_of(
+        {
+            "image.ls": [IMAGE_ROW],
+            "image.pull": _pull,
+            "image.load": _load,
+            "image.import": _import,
+            "image.tag": {},
+            "image.rm": {"Untagged": ["busybox:latest"], "Deleted": ["sha256:1"]},
+            "image.history": [{"ID": "sha256:0123456789abcdef", "CreatedAt": "",
+                               "CreatedSince": "now",
+                               "CreatedBy": "x" * 60, "Size": "0B", "SizeBytes": 0, "Comment": ""}],
+            "container.inspect": _missing,
+            "image.inspect": _missing,
+            "network.inspect": _only("demo"),
+            "volume.inspect": _only("data"),
+            "network.create": {"id": "n1", "name": "demo", "warnings": []},
+            "network.ls": [{"ID": "0123456789abcdef", "Name": "demo", "Driver": "bridge",
+                            "Scope": "local", "Internal": False, "CreatedAt": "", "Labels": ""}],
+            "network.connect": {},
+            "network.disconnect": {},
+            "network.rm": {},
+            "network.plan": {"ops": []},
+            "network.repair": {"ops": ["add link br-1"]},
+            "volume.create": {"Name": "data"},
+            "volume.rm": {},
+            "volume.ls": [{"Name": "data", "Driver": "local", "Mountpoint": "/m", "Scope": "local",
+                           "Labels": "", "Links": 0}],
+            "container.prune": pruned, "network.prune": pruned, "image.prune": pruned,
+            "volume.prune": pruned,
+            "container.top": {"titles": ["PID", "CMD"], "processes": [["1", "sh"]]},
+            "container.stats": _stats,
+            "container.logs": _logs,
+            "system.info": {"ID": "i", "ServerVersion": "1", "NCPU": 2, "MemTotal": 1 << 30,
+                            "MetricsAddress": "127.0.0.1:9323", "Warnings": ["no swap"]},
+            "system.version": {"Version": "1", "ApiVersion": "1"},
+            "system.df": [{"Type": "Images", "TotalCount": 2, "Active": 1, "Size": 4000,
+                           "Reclaimable": 1000}],
+            "system.events": _events,
+            "system.ping": {},
+            "rpc.describe": {"protocol": "msgpack-rpc", "version": "1",
+                             "methods": [{"name": "system.ping", "doc": "Answer.",
+                                          "changes": False}]},
+        }
+    )  # fmt: skip
+
+
+READING = {
+    "ID": "0123456789abcdef", "Name": "web", "Read": "", "CpuPercent": 1.5, "CpuNs": 1,
+    "MemoryBytes": 1 << 20, "MemoryLimitBytes": 1 << 30, "MemoryPercent": 0.1, "Pids": 3,
+    "NetworkRxBytes": 1000, "NetworkTxBytes": 0, "BlockReadBytes": -1, "BlockWriteBytes": -1,
+}  # fmt: skip
+
+
+def _stats(call):
+    call.send(READING)
+    return {}
+
+
+def _logs(call):
+    call.send({"stream": "stdout", "time_ns": 1_000_000_001, "data": b"one\n"})
+    call.send({"stream": "stderr", "time_ns": 2_000_000_000, "data": b"two\n"})
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("argv", "out"),
+    [
+        (["images"], "REPOSITORY   TAG       IMAGE ID       CREATED      SIZE\n"
+                     "busybox      latest    0123456789ab   2 days ago   4MB\n"),
+        (["image", "ls", "-q"], "0123456789ab\n"),
+        (["images", "--format", "{{.Repository}}:{{.Tag}}"], "busybox:latest\n"),
+        (["pull", "busybox"], "a: Downloading\na: Pull complete\nDigest: sha256:3\n"
+                              "Status: Downloaded newer image for busybox\nbusybox\n"),
+        (["pull", "-q", "busybox"], "busybox\n"),
+        (["rmi", "busybox"], "Untagged: busybox:latest\nDeleted: sha256:1\n"),
+        (["tag", "a", "b"], ""),
+        (["history", "-q", "busybox"], "0123456789ab\n"),
+        (["network", "create", "demo"], "n1\n"),
+        (["network", "ls"], "NETWORK ID     NAME      DRIVER    SCOPE\n"
+                            "0123456789ab   demo      bridge    local\n"),
+        (["network", "rm", "demo", "b"], "demo\nb\n"),
+        (["network", "connect", "demo", "web"], ""),
+        (["network", "disconnect", "-f", "demo", "web"], ""),
+        (["network", "plan"], "nothing to change\n"),
+        (["network", "repair"], "add link br-1\n"),
+        (["volume", "create", "data"], "data\n"),
+        (["volume", "rm", "data"], "data\n"),
+        (["volume", "ls"], "DRIVER    VOLUME NAME\nlocal     data\n"),
+        (["volume", "ls", "-q"], "data\n"),
+        (["volume", "prune", "-f"], "Deleted Volumes:\nx\n\nTotal reclaimed space: 1kB\n"),
+        (["image", "prune", "-af"], "Deleted Images:\nx\n\nTotal reclaimed space: 1kB\n"),
+        (["top", "web"], "PID       CMD\n1         sh\n"),
+        (["logs", "web"], "one\n"),
+        (["system", "ping"], "OK\n"),
+        (["info"], "ID: i\nServer Version: 1\nNCPU: 2\nMem Total: 1GiB\n"
+                   "Metrics Address: 127.0.0.1:9323\nWARNING: no swap\n"),
+        (["system", "df"], "TYPE      TOTAL     ACTIVE    SIZE      RECLAIMABLE\n"
+                           "Images    2         1         4kB       1kB (25%)\n"),
+        (["events"], "1970-01-01T00:00:00.000000001Z container start a (image=x, name=web)\n"),
+        (["rpc", "describe"], "METHOD        CHANGES   WHAT IT DOES\n"
+                              "system.ping   false     Answer.\n"),
+        (["stats", "--no-stream", "--format", "{{.ID}} {{.CPUPerc}} {{.MemUsage}} {{.BlockIO}}"],
+         "0123456789ab 1.50% 1MiB / 1GiB -- / --\n"),
+        (["inspect", "-f", "{{.Name}}", "demo", "data"], "demo\ndata\n"),
+    ],
+)  # fmt: skip
+def test_what_is_printed(agent, cli, argv, out):
+    said = cli(agent, *argv)
+    assert (said.code, said.out) == (0, out)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["system", "info"], ["version"], ["system", "df"], ["events"], ["images"], ["history", "x"],
+     ["network", "ls"], ["volume", "ls"], ["rpc", "describe"], ["top", "web"],
+     ["stats", "--no-stream"],
+     ["network", "inspect", "demo"], ["inspect", "data"]],
+)  # fmt: skip
+def test_json_everywhere(agent, cli, argv):
+    said = cli(agent, *argv, "--format", "json")
+    assert said.code == 0
+    parsed = json.loads(said.out)
+    assert isinstance(parsed, list if "inspect" in argv else dict)
+
+
+def test_inspect_prints_what_it_found_and_fails(agent, cli):
+    said = cli(agent, "inspect", "demo", "nope")
+    assert (said.code, json.loads(said.out)) == (1, [{"Name": "demo"}])
+    assert said.err == "nodeagent: no container, image, network or volume is called 'nope'\n"
+    asked = [name for name, params in agent.calls if params == {"names": ["nope"]}]
+    assert asked == ["container.inspect", "image.inspect", "network.inspect", "volume.inspect"]
+
+
+def test_inspect_of_nothing_is_an_empty_array(agent, cli):
+    said = cli(agent, "container", "inspect", "nope")
+    assert (said.code, json.loads(said.out)) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("argv", "out"),
+    [
+        (["load", "-q", "-i", "FILE"], "Loaded image: busybox:latest\nLoaded image ID: sha256:9\n"),
+        (["import", "-c", 'CMD ["sh"]', "FILE", "mine:v1"], "sha256:1\n"),
+    ],
+)
+def test_archives(agent, cli, tmp_path, argv, out):
+    path = tmp_path / "archive.tar"
+    path.write_bytes(b"archive")
+    said = cli(agent, *[str(path) if word == "FILE" else word for word in argv])
+    assert (said.code, said.out) == (0, out)
+
+
+def test_import_says_what_was_asked(agent, cli, tmp_path):
+    (tmp_path / "a").write_bytes(b"archive")
+    cli(agent, "import", "-c", 'CMD ["sh"]', "-m", "why", str(tmp_path / "a"), "mine:v1")
+    wanted = {"cmd": ["sh"], "ref": "mine:v1", "message": "why", "window": 64}
+    assert agent.params_of("image.import") == [wanted]
+
+
+def test_an_archive_that_is_not_there(agent, cli):
+    said = cli(agent, "load", "-i", "/nowhere.tar")
+    assert (said.code, said.err) == (
+        1,
+        "nodeagent: cannot read /nowhere.tar: No such file or directory\n",
+    )
+
+
+def test_connect_asks(agent, cli):
+    cli(agent, "network", "connect", "--alias", "db", "--ip", "10.0.0.5", "demo", "web")
+    assert agent.params_of("network.connect") == [
+        {"network": "demo", "container": "web", "endpoint": {"ip": "10.0.0.5", "aliases": ["db"]}}
+    ]
+
+
+def test_prune_asks_first(agent, cli, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("no\n"))
+    said = cli(agent, "system", "prune")
+    assert (said.code, said.out, agent.calls) == (0, "", [])
+    assert "Are you sure? [y/N]" in said.err
+
+
+def test_system_prune_adds_up(agent, cli):
+    said = cli(agent, "system", "prune", "-f", "--volumes")
+    assert said.out.endswith("Total reclaimed space: 4kB\n")
+
+
+def test_subnets_take_what_lies_in_them():
+    made = build_subnets(
+        ["172.30.0.0/16", "fd00::/64"],
+        ["fd00::1", "172.30.0.1"],
+        ["172.30.5.0/24"],
+        {"nas": "172.30.9.9"},
+    )
+    assert made == [
+        {"subnet": "172.30.0.0/16", "gateway": "172.30.0.1", "ip_range": "172.30.5.0/24",
+         "aux_addresses": {"nas": "172.30.9.9"}},
+        {"subnet": "fd00::/64", "gateway": "fd00::1"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("subnets", "gateways", "named"),
+    [
+        (["x"], [], "--subnet"),
+        (["10.0.0.1/8"], [], "--subnet"),
+        (["10.0.0.0/8"], ["11.0.0.1"], "--gateway"),
+        (["10.0.0.0/8"], ["10.0.0.1", "10.0.0.2"], "--gateway"),
+        ([], ["10.0.0.1"], "--gateway"),
+    ],
+)
+def test_bad_subnets(subnets, gateways, named):
+    with pytest.raises(UsageError, match=rf"^{named}"):
+        build_subnets(subnets, gateways, [], {})
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def flush(self) -> None: ...
+
+
+def test_times_stand_before_lines_not_before_pieces():
+    out = Sink()
+    writer = LogWriter({"stdout": out}, has_times=True)
+    for data in (b"one\ntw", b"o\n", b"three\n"):
+        writer.write({"stream": "stdout", "time_ns": 10**9, "data": data})
+    stamp = b"1970-01-01T00:00:01.000000000Z "
+    assert out.data == stamp + b"one\n" + stamp + b"two\n" + stamp + b"three\n"
+
+
+@pytest.mark.parametrize(("words", "wanted"), [("all", -1), ("0", 0), ("10", 10)])
+def test_tail(words, wanted):
+    assert parse_tail(words) == wanted
+
+
+@pytest.mark.parametrize("words", ["", "-1", "few"])
+def test_bad_tail(words):
+    with pytest.raises(UsageError, match=r"^--tail"):
+        parse_tail(words)
+
+
+PORTS = {
+    "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
+    "9/udp": [{"HostIp": "127.0.0.1", "HostPort": "9"}],
+    "443/tcp": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ([], ["9/udp -> 127.0.0.1:9", "80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"]),
+        (["80"], ["0.0.0.0:8080", "[::]:8080"]),
+        (["9/udp"], ["127.0.0.1:9"]),
+        (["443"], []),
+    ],
+)
+def test_ports(asked, wanted):
+    assert port_lines(PORTS, asked) == wanted
+
+
+def test_unknown_counts_are_dashes():
+    assert shape_stats(READING | {"Pids": -1, "MemoryPercent": -1})["PIDs"] == "--"
+
+
+def test_df_of_nothing_has_no_share():
+    assert shape_df({"Size": 0, "Reclaimable": 0})["Reclaimable"] == "0B"
+
+
+def test_event_without_attributes():
+    event = {
+        "time_ns": 0,
+        "type": "agent",
+        "action": "start",
+        "id": "x",
+        "name": "",
+        "attributes": {},
+    }
+    assert event_line(event) == "1970-01-01T00:00:00.000000000Z agent start x\n"
