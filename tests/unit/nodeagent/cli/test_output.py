@@ -62,7 +62,8 @@ def test_pretty_json_is_indented_as_dockers():
 
 @pytest.mark.parametrize(
     ("count", "decimal", "binary"),
-    [(0, "0B", "0B"), (999, "999B", "999B"), (1000, "1kB", "1000B"), (1_234_567, "1.235MB", "1.177MiB"),
+    [(0, "0B", "0B"), (999, "999B", "999B"), (1000, "1kB", "1000B"),
+     (1_234_567, "1.235MB", "1.177MiB"),
      (5 * 10**9, "5GB", "4.657GiB"), (10**18, "1000PB", "888.2PiB")],
 )  # fmt: skip
 def test_sizes(count, decimal, binary):

@@ -8,7 +8,8 @@ from nodeagent.cli.quantities import parse_cpus, parse_port_range, parse_size
 
 @pytest.mark.parametrize(
     ("words", "wanted"),
-    [("64m", 64 << 20), ("64M", 64 << 20), ("64mb", 64 << 20), ("64MiB", 64 << 20), ("1.5g", 3 << 29),
+    [("64m", 64 << 20), ("64M", 64 << 20), ("64mb", 64 << 20), ("64MiB", 64 << 20),
+     ("1.5g", 3 << 29),
      ("1024", 1024), ("10b", 10), ("2k", 2048), ("1t", 1 << 40), ("0", 0), ("1 g", 1 << 30)],
 )  # fmt: skip
 def test_sizes(words, wanted):
@@ -23,7 +24,8 @@ def test_bad_sizes_name_the_flag(words):
 
 @pytest.mark.parametrize(
     ("words", "wanted"),
-    [("1.5", 1_500_000_000), ("2", 2 * 10**9), (".5", 500_000_000), ("0.000000001", 1), ("1.", 10**9)],
+    [("1.5", 1_500_000_000), ("2", 2 * 10**9), (".5", 500_000_000), ("0.000000001", 1),
+     ("1.", 10**9)],
 )  # fmt: skip
 def test_cpus(words, wanted):
     assert parse_cpus(words) == wanted
