@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from nodeagent.cli.call import Call, Row, go_on, parse_filters
-from nodeagent.cli.grammar import (
+from nodeagent.cli.grammar import Flag, (
     UsageError,
     Verb,
     Words,
@@ -204,7 +204,14 @@ VERBS: Final = (
         name="wait",
         help="Wait until containers ended, and print their exit codes",
         run=_wait,
-        flags=(text("condition", "not-running, next-exit or removed", default="not-running"),),
+        flags=(
+            Flag(
+                name="condition",
+                help="What to wait for",
+                default="not-running",
+                choices=("not-running", "next-exit", "removed"),
+            ),
+        ),
         words=_CONTAINERS,
         examples=("nodeagent wait job",),
     ),

@@ -1,0 +1,72 @@
+import pytest
+
+from nodeagent.cli.grammar import UsageError
+from nodeagent.cli.watch import LogWriter, parse_tail, port_lines, shape_stats
+
+READING = {
+    "ID": "0123456789abcdef",
+    "CpuPercent": 0,
+    "MemoryBytes": -1,
+    "MemoryLimitBytes": -1,
+    "MemoryPercent": -1,
+    "Pids": -1,
+    "NetworkRxBytes": -1,
+    "NetworkTxBytes": 5,
+    "BlockReadBytes": -1,
+    "BlockWriteBytes": -1,
+}
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def flush(self) -> None: ...
+
+
+def test_times_stand_before_lines_not_before_pieces():
+    out = Sink()
+    writer = LogWriter({"stdout": out}, has_times=True)
+    for data in (b"one\ntw", b"o\n", b"three\n"):
+        writer.write({"stream": "stdout", "time_ns": 10**9, "data": data})
+    stamp = b"1970-01-01T00:00:01.000000000Z "
+    assert out.data == stamp + b"one\n" + stamp + b"two\n" + stamp + b"three\n"
+
+
+@pytest.mark.parametrize(("words", "wanted"), [("all", -1), ("0", 0), ("10", 10)])
+def test_tail(words, wanted):
+    assert parse_tail(words) == wanted
+
+
+@pytest.mark.parametrize("words", ["", "-1", "few"])
+def test_bad_tail(words):
+    with pytest.raises(UsageError, match=r"^--tail"):
+        parse_tail(words)
+
+
+PORTS = {
+    "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
+    "9/udp": [{"HostIp": "127.0.0.1", "HostPort": "9"}],
+    "443/tcp": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ([], ["9/udp -> 127.0.0.1:9", "80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"]),
+        (["80"], ["0.0.0.0:8080", "[::]:8080"]),
+        (["9/udp"], ["127.0.0.1:9"]),
+        (["443"], []),
+    ],
+)
+def test_ports(asked, wanted):
+    assert port_lines(PORTS, asked) == wanted
+
+
+def test_unknown_counts_are_dashes():
+    assert shape_stats(READING)["PIDs"] == "--"
+    assert shape_stats(READING)["NetIO"] == "-- / 5B"
