@@ -20,7 +20,7 @@ from netdrivers.kernel.snapshot import (
     dump_elements,
     list_table,
 )
-from netdrivers.kernel.sysctl import read_sysctl, set_sysctl
+from netdrivers.kernel.sysctl import read_sysctl, set_link_sysctl, set_sysctl
 from netdrivers.plan.objects import (
     Address,
     Bridge,
@@ -59,6 +59,7 @@ class Changer:
         if isinstance(ops[0].obj, Element):
             self._elements(ops)
             done += ops
+            self._forget(ops)
             return
         if isinstance(ops[0].obj, Address | Route):
             self._addressing(ops, done)
@@ -109,9 +110,21 @@ class Changer:
             elif read_sysctl(FORWARD_SYSCTL[obj.family]) != "1":
                 # the guard first: foreign traffic that was not forwarded must not begin to be
                 self._elements([Op(verb="add", obj=guard)])
+                if obj.family == "ipv6":
+                    self._keep_routers()
                 set_sysctl(FORWARD_SYSCTL[obj.family], "1")
         if op.verb == "delete":
             self._elements([Op(verb="delete", obj=guard)])
+
+    def _keep_routers(self) -> None:
+        """A host that forwards stops hearing routers: links that have a route by one go on."""
+        netlink = self.access.host.route
+        routes = [codec.parse_route(body) for _, body in netlink.dump(codec.dump_routes(6))]
+        heard = {route.index for route in routes if route.protocol == codec.ROUTER_PROTOCOL}
+        for _, body in netlink.dump(codec.dump_links()) if heard else ():
+            link = codec.parse_link(body)
+            if link.index in heard:
+                set_link_sysctl(link.name, "accept_ra", "2")
 
     def _elements(self, ops: Sequence[Op]) -> None:
         requests = [request for op in ops for request in self._element(op)]
@@ -121,6 +134,12 @@ class Changer:
             self._remaining(ops)
         elif failed:
             raise Refused(f"change elements: {failed[0].text}", op=render_op(ops[0]))
+
+    def _forget(self, ops: Sequence[Op]) -> None:
+        """End flows of ports that lead elsewhere now; on old kernels they end by themselves."""
+        stale = (op.obj if op.verb == "delete" else op.was for op in ops)
+        published = (each for each in stale if isinstance(each, Element) and each.value)
+        self.access.host.filter.ask([nfcodec.forget_flows(each) for each in published])
 
     def _remaining(self, ops: Sequence[Op]) -> None:
         left = {element.key for element in dump_elements(self.access)}

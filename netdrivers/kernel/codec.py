@@ -39,6 +39,7 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 IFF_UP: Final = 1
 NESTED: Final = 0x8000
 OUR_PROTOCOL: Final = 173  # of addresses and routes; not in any rt_protos file known
+ROUTER_PROTOCOL: Final = 9  # RTPROT_RA
 NLA_TYPE: Final = 0x3FFF
 
 (IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO) = 1, 3, 4, 5, 10, 18

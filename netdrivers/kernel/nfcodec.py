@@ -18,6 +18,7 @@ from netdrivers.kernel.codec import (
     DUMP,
     NESTED,
     REQUEST,
+    U32,
     Request,
     attr,
     parse_attrs,
@@ -30,6 +31,8 @@ SUBSYSTEM: Final = 10
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, NEWRULE = 0, 1, 2, 3, 4, 6
 NEWSETELEM, GETSETELEM, DELSETELEM = 12, 13, 14
 INET: Final = 1
+CT_DELETE: Final = 1 << 8 | 2
+FILTER_IP_SRC, FILTER_PROTO, FILTER_SRC_PORT = 1 << 0, 1 << 3, 1 << 4
 PROTOCOLS: Final[Mapping[str, int]] = {"tcp": 6, "udp": 17, "sctp": 132}
 PROTOCOL_NAMES: Final = {number: name for name, number in PROTOCOLS.items()}
 FAMILIES: Final[Mapping[str, int]] = {"ipv4": 2, "ipv6": 10}
@@ -82,6 +85,24 @@ def dump_elements(table: str, name: str) -> Request:
     """Ask for all elements of one set."""
     body = attr(1, _z(table)) + attr(2, _z(name))
     return _message(GETSETELEM, REQUEST | DUMP, INET, body)
+
+
+def forget_flows(element: Element) -> Request:
+    """End the tracked flows that came in by an element of a publish map.
+
+    A client that goes on sending datagrams would else be led to the former container for ever.
+    Kernels before 6.8 do not know the filter and refuse.
+    """
+    ip, port = element.value
+    protocol = element.match[-2]
+    v6 = isinstance(ip, IPv6Address)
+    source = attr(1 | NESTED, attr(3 if v6 else 1, _field("6" if v6 else "4", ip)))
+    number = attr(1, _field("p", protocol))
+    tuple_ = source + attr(2 | NESTED, number + attr(2, _field("s", port)))
+    flags = attr(1, U32.pack(0)) + attr(2, U32.pack(FILTER_IP_SRC | FILTER_PROTO | FILTER_SRC_PORT))
+    family = socket.AF_INET6 if v6 else socket.AF_INET
+    body = struct.pack(">BBH", family, 1, 0) + attr(2 | NESTED, tuple_)
+    return Request(CT_DELETE, REQUEST | ACK, body + attr(25 | NESTED, flags))
 
 
 def parse_elements(body: bytes) -> Iterator[Element]:

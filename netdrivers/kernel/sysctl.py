@@ -26,6 +26,14 @@ def set_sysctl(name: str, value: str) -> None:
         raise Refused("set a sysctl", sysctl=name, value=value, reason=exc.strerror) from exc
 
 
+def set_link_sysctl(link: str, name: str, value: str) -> None:
+    """Write an IPv6 setting of one link, whose name may hold dots."""
+    try:
+        (ROOT / "net/ipv6/conf" / link / name).write_text(value, encoding="ascii")
+    except OSError as exc:
+        raise Refused("set a sysctl", link=link, sysctl=name, reason=exc.strerror) from exc
+
+
 def _path(name: str) -> Path:
     # only the network's: the rest of /proc/sys does not belong to a namespace of ours
     if not name.startswith("net.") or "/" in name or ".." in name:

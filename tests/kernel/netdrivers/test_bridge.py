@@ -1,5 +1,7 @@
 """Who reaches whom over bridge networks, on a real kernel with an outside."""
 
+import socket
+
 import pytest
 
 from netdrivers.contract import Desired
@@ -123,3 +125,27 @@ async def test_operator_chains_decide_first_and_are_kept(two, host, engine, worl
     assert 'iifname "up0" tcp dport 80 drop' in host.nft()
     assert (await engine.apply(Desired(), None)).ops
     assert 'iifname "up0" tcp dport 80 drop' in host.nft()
+
+
+async def test_a_client_that_goes_on_sending_finds_the_new_container(two, host, engine, world):
+    with host.inside(host.outside):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with client, host.listen(two["b"], 80, kind="udp") as old:
+        client.connect(("198.51.100.1", 8080))
+        client.send(b"one")
+        assert old.recv(10) == b"one"
+        world.remove("b")
+        await engine.apply(world.desired, None)
+        world.container("d", world.networks["a" * 64], 9, "udp:0.0.0.0:8080:80")
+        await engine.apply(world.desired, None)
+        with host.listen(two["a"].parent / "d", 80, kind="udp") as new:
+            client.send(b"two")
+            assert new.recv(10) == b"two"
+
+
+async def test_a_host_that_begins_to_forward_goes_on_hearing_its_router(host, engine, world):
+    host.sh("ip -6 route add default via 2001:db8::2 dev up0 proto ra")
+    world.network("a", "10.1.0.0/24", "fd00:a::/64")
+    await engine.apply(world.desired, None)
+    assert host.sh("cat /proc/sys/net/ipv6/conf/up0/accept_ra").strip() == "2"
+    assert host.sh("cat /proc/sys/net/ipv6/conf/br-aaaaaaaaaaaa/accept_ra").strip() == "0"
