@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Final
 
 from nodeagent.cli.call import Call, Row, go_on, parse_filters
-from nodeagent.cli.grammar import Flag, (
+from nodeagent.cli.grammar import (
+    Flag,
     UsageError,
     Verb,
     Words,
