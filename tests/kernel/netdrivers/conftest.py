@@ -148,10 +148,9 @@ def world() -> World:
 def run_dir(tmp_path: Path) -> Iterator[Path]:
     libc = Libc()
     yield tmp_path
-    pins = tmp_path / "netns"
-    for pin in pins.iterdir() if pins.exists() else ():
-        while libc.unmount(pin):
-            pass
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        if line.split()[4].startswith(f"{tmp_path}/"):
+            libc.unmount(Path(line.split()[4]))
 
 
 @pytest.fixture
