@@ -103,17 +103,13 @@ class Container(_Section, frozen=True):
 
     runtime: Literal["auto", "crun", "runc"] = "auto"
     cgroup_parent: str = ""  # load_config fills it in
-    log_max_bytes: _Bytes = 0
-    stop_timeout_s: Annotated[int, Meta(ge=0)] = 10
+    log_max_bytes: _Bytes = 20 << 20
 
 
 class Image(_Section, frozen=True):
     """``[image]``."""
 
-    max_layers: _Count = 127
-    max_layer_bytes: _Count = 64 << 30
     max_unpacked_bytes: _Count = 256 << 30
-    parallel_layers: Annotated[int, Meta(ge=1, le=64)] = 3
     ca_file: str = ""
 
 

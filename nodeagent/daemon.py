@@ -25,6 +25,7 @@ from nodeagent.control.events import Events
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.inventory import Inventory
 from nodeagent.control.lifecycle import Lifecycle
+from nodeagent.control.logs import LogKeeper
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts, Settings
 from nodeagent.control.reconcile import Reconciler
@@ -185,6 +186,7 @@ def _settings(config: Config) -> Settings:
         pools=tuple((pool.base, pool.size) for pool in config.network.pools),
         publish_addresses=tuple(config.network.default_publish_address),
         dns_upstreams=tuple(config.network.dns_upstreams),
+        log_max_bytes=config.container.log_max_bytes,
         mtu_bytes=config.network.mtu_bytes,
     )
 
@@ -217,6 +219,7 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
     startup = Startup(parts, sandboxes, lifecycle, networks, volumes)
     await startup.run()
     nursery.start_soon(Reconciler(parts, sandboxes).run)
+    nursery.start_soon(LogKeeper(parts).run)
     await nursery.start(_serve_rpc, config, use, observed)
     observed.is_ready = True
     notifier.tell("READY=1", "STATUS=serving")

@@ -376,7 +376,12 @@ class Containers(Protocol):
         """Read the log; ``tail`` -1 is all; with ``follow`` until the container ends."""
         ...
 
-    def log_path(self, container_id: str) -> Path: ...
+    def log_path(self, container_id: str) -> Path:
+        """The file that grows; older ones, if any, are beside it."""
+        ...
+
+    async def rotate_logs(self, container_id: str, *, keep: int) -> None:
+        """Begin a new log file and keep so many older ones; readers lose nothing."""
 
     async def top(self, container_id: str) -> list[int]:
         """Host pids of all processes in the container."""

@@ -7,7 +7,7 @@ import trio
 
 from nodeagent.control.containers import Containers
 from nodeagent.control.desired import has_sandbox
-from nodeagent.control.etcfiles import rewrite
+from nodeagent.control.etcdir import rewrite
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes

@@ -1,14 +1,11 @@
-"""/etc/hosts, /etc/hostname and /etc/resolv.conf of a container. Pure but for the writer."""
+"""/etc/hosts, /etc/hostname and /etc/resolv.conf of a container. Pure; etcdir.py writes them."""
 
 from ipaddress import ip_interface
-from pathlib import Path
 
 from nodeagent.control.desired import endpoint_names, has_sandbox
-from nodeagent.control.parts import Settings
 from nodeagent.model.container import ContainerRecord
 
 DNS_ADDRESS = "127.0.0.11"
-FILES = ("resolv.conf", "hostname", "hosts")
 
 
 def build_hosts(record: ContainerRecord, host_gateway: str) -> str:
@@ -59,37 +56,3 @@ def parse_nameservers(text: str) -> tuple[str, ...]:
     rows = [line.split() for line in text.splitlines()]
     found = [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]
     return tuple(dict.fromkeys(each for each in found if each != DNS_ADDRESS))
-
-
-def write_files(directory: Path, files: dict[str, str]) -> None:
-    """Write the files in place: the container has them bind-mounted, so the inode must stay."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-    for name, text in files.items():
-        (directory / name).write_text(text, encoding="utf-8")
-
-
-def etc_directory(settings: Settings, container_id: str) -> Path:
-    """Where a container's files are."""
-    return settings.root / "containers" / container_id / "etc"
-
-
-def rewrite(settings: Settings, record: ContainerRecord) -> None:
-    """Write all three files as the record says; some kilobytes, so on the loop."""
-    host = settings.resolv_conf
-    text = host.read_text(encoding="utf-8") if host.exists() else ""
-    gateway = next((g for each in record.endpoints.values() for g in each.gateways), "")
-    files = {
-        "hosts": build_hosts(record, gateway),
-        "hostname": build_hostname(record) + "\n",
-        "resolv.conf": build_resolv_conf(record, text),
-    }
-    write_files(etc_directory(settings, record.id), files)
-
-
-def remove(settings: Settings, container_id: str) -> None:
-    """Delete the three files and their directory. Idempotent."""
-    directory = etc_directory(settings, container_id)
-    for name in FILES:
-        (directory / name).unlink(missing_ok=True)
-    if directory.is_dir():
-        directory.rmdir()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from nodeagent.control import etcfiles
+from nodeagent.control import etcdir
 from nodeagent.control.containers import Containers
 from nodeagent.control.parts import Parts
 from nodeagent.control.restart import next_delay_s, wants_restart
@@ -319,7 +319,7 @@ class Lifecycle:
     async def finish_rm(self, record: ContainerRecord) -> None:
         """Removal from the intent on; also used at start."""
         await self._starter.clean(record)
-        etcfiles.remove(self._parts.settings, record.id)
+        etcdir.remove(self._parts.settings, record.id)
         await self._parts.runtime.remove_logs(record.id)
         await self._parts.roots.remove(record.id)
         await self._parts.inventory.delete(record)

@@ -22,6 +22,7 @@ class Settings:
     pools: tuple[tuple[str, int], ...]  # (base network, prefix length of a slice)
     publish_addresses: tuple[str, ...]  # ("private",) or addresses
     dns_upstreams: tuple[str, ...]  # empty: the host's
+    log_max_bytes: int  # 0: logs grow without limit
     mtu_bytes: int  # 0: of the host's default route
     resolv_conf: Path = Path("/etc/resolv.conf")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import trio
 
 from nodeagent.control.desired import has_sandbox
-from nodeagent.control.etcfiles import FILES, build_hostname, etc_directory, rewrite
+from nodeagent.control.etcdir import FILES, etc_directory, rewrite
+from nodeagent.control.etcfiles import build_hostname
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.volumes import Volumes

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from nodeagent.control import etcfiles
+from nodeagent.control import etcdir
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts
@@ -115,7 +115,7 @@ class Startup:
         for id_ in await self._parts.roots.ls():
             with _one_at_a_time("remove stray root", id_):
                 if id_ not in known:
-                    etcfiles.remove(self._parts.settings, id_)
+                    etcdir.remove(self._parts.settings, id_)
                     await self._parts.roots.remove(id_)
                 elif known[id_].phase != "running":
                     await self._parts.roots.unmount(id_)

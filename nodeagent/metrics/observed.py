@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import chain
 
+import trio
+
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
@@ -72,7 +74,7 @@ class Observed:
             version=VERSION,
             runtime=self._parts.runtime.runtime_name(),
             containers_by_state=Counter(_state(record) for record in records),
-            containers=[self._container(each) for each in records if each.phase == "running"],
+            containers=await self._containers(records),
             networks=[self._network(each) for each in inventory.networks.values()],
             volumes=await self._volume_samples(),
             images=len(self._parts.images.ls()),
@@ -83,6 +85,15 @@ class Observed:
                 runs=repairs.runs, failures=repairs.failures, repairs=repairs.ops
             ),
         )
+
+    async def _containers(self, records: list[ContainerRecord]) -> list[ContainerSample]:
+        """0.2 ms of small files each (2026-11): between two of them others have their turn."""
+        samples = []
+        for record in records:
+            if record.phase == "running":
+                samples.append(self._container(record))
+                await trio.lowlevel.checkpoint()
+        return samples
 
     def _container(self, record: ContainerRecord) -> ContainerSample:
         has_links = self._sandboxes.is_live(record.id) and record.endpoints

@@ -81,7 +81,7 @@ class Bare:
 
     def _write_config(self, place: Path, name: str) -> None:
         run(["crun", "spec", "--bundle", str(place)])
-        config = json.loads((place / "config.json").read_text())
+        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
         config["process"] |= {"args": ["sleep", "1000"], "terminal": False}
         config["process"].pop("rlimits", None)
         config["linux"]["cgroupsPath"] = f"/{name}"
@@ -133,7 +133,7 @@ def bench_calls(client: SyncClient) -> None:
 
 
 def resident_mb(agent: Agent) -> float:
-    text = Path(f"/proc/{agent.pid}/smaps_rollup").read_text()
+    text = Path(f"/proc/{agent.pid}/smaps_rollup").read_text(encoding="utf-8")
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     return int(fields["Rss"].split()[0]) / 1024
 

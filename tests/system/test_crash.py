@@ -33,7 +33,7 @@ class Scene:
     calls: dict[str, int] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """Start the bystander and remember what the kernel looks like with it alone."""
+        """Start the bystander."""
         self.agent.cli("network", "create", "demo")
         self.agent.cli("network", "create", "other")
         self.agent.cli("volume", "create", "page")
@@ -43,6 +43,13 @@ class Scene:
         options = ("--name", "bystander", "--network", "demo", "-v", "page:/www")
         self.agent.cli("run", "-d", *options, "-p", f"{PORT}:80", *serve)
         self.bystander = self.agent.pid_of("bystander")
+
+    def settle(self) -> None:
+        """Begin a test: the agent runs, and what an earlier, failed test left is not ours."""
+        if not self.agent.is_alive():
+            self.agent.end_child()
+            self.agent.start()
+        self.agent.cli("rm", "-f", "-v", "victim", check=False)
         self.empty = self.agent.snapshot()
 
     def check_bystander(self) -> None:
@@ -172,6 +179,7 @@ def crash(scene: Scene, name: str, moment: int) -> str:
 @pytest.mark.parametrize("moment", range(MOMENTS))
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_the_agent_may_die_at_any_moment(scene: Scene, name: str, moment: int) -> None:
+    scene.settle()
     place = crash(scene, name, moment)
     print(name, moment, place)
     scene.agent.start()
@@ -184,6 +192,7 @@ def test_the_agent_may_die_at_any_moment(scene: Scene, name: str, moment: int) -
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("part", range(6))
 def test_the_agent_may_die_again_while_it_recovers(scene: Scene, part: int) -> None:
+    scene.settle()
     crash(scene, "run", MOMENTS // 2)
     scene.agent.start(crash_at=NEVER)
     total = scene.agent.count()

@@ -98,11 +98,15 @@ class Agent:
 
     def end(self) -> None:
         """However things stand: no process of it is left."""
+        self.end_child()
+        self._notify.close()
+        self._notes.close()
+
+    def end_child(self) -> None:
+        """Make sure its process is gone; it may be started again."""
         if self._child is not None:
             self._child.end()
             self._child = None
-        self._notify.close()
-        self._notes.close()
 
     # --- its crashes --------------------------------------------------------------------------
 

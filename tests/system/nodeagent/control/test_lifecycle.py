@@ -160,8 +160,8 @@ def test_on_failure_counts_its_tries(agent: Agent) -> None:
 
 def test_limits_reach_the_kernel(agent: Agent) -> None:
     agent.cli("run", "-d", "--name", "tight", "--memory", "64m", "--pids-limit", "32", *SLEEP)
-    (stats,) = [json.loads(line) for line in
-                agent.say("stats", "--no-stream", "--format", "json", "tight").splitlines()]  # fmt: skip
+    lines = agent.say("stats", "--no-stream", "--format", "json", "tight").splitlines()
+    (stats,) = map(json.loads, lines)
     assert stats["MemoryLimitBytes"] == 64 << 20
     assert stats["Pids"] == 1
 

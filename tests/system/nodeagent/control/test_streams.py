@@ -27,11 +27,15 @@ def test_output_before_anybody_reads_is_whole(agent: Agent) -> None:
 
 def test_a_slow_reader_of_logs_holds_up_nobody(agent: Agent) -> None:
     agent.cli("run", "-d", "--name", "talk", "busybox", "sh", "-c", "yes | head -n 200000")
-    with open_sync_client(agent.host) as slow, open_sync_client(agent.host) as quick:
-        with slow.stream("container.logs", {"name": "talk", "follow": True, "window": 4}) as logs:
-            next(iter(logs))
-            assert quick.call("container.wait", {"name": "talk"})["exit_code"] == 0
-            assert sum(1 for _ in logs) == 200000 - 1
+    params = {"name": "talk", "follow": True, "window": 4}
+    with (
+        open_sync_client(agent.host) as slow,
+        open_sync_client(agent.host) as quick,
+        slow.stream("container.logs", params) as logs,
+    ):
+        next(iter(logs))
+        assert quick.call("container.wait", {"name": "talk"})["exit_code"] == 0
+        assert sum(1 for _ in logs) == 200000 - 1
 
 
 def test_follow_ends_with_the_container(agent: Agent) -> None:

@@ -4,7 +4,6 @@ from nodeagent.control.etcfiles import (
     build_hosts,
     build_resolv_conf,
     parse_nameservers,
-    write_files,
 )
 from tests.fakes.records import container, endpoint
 
@@ -39,11 +38,3 @@ def test_host_mode_has_the_hosts_file():
 
 def test_upstreams_are_the_hosts_but_never_ourselves():
     assert parse_nameservers(HOST + "nameserver 127.0.0.11\n") == ("127.0.0.53", "9.9.9.9")
-
-
-def test_files_keep_their_inode(tmp_path):
-    write_files(tmp_path / "etc", {"hosts": "one"})
-    inode = (tmp_path / "etc" / "hosts").stat().st_ino
-    write_files(tmp_path / "etc", {"hosts": "two"})
-    assert (tmp_path / "etc" / "hosts").stat().st_ino == inode
-    assert (tmp_path / "etc" / "hosts").read_text() == "two"

@@ -1,0 +1,43 @@
+"""Where a container's /etc files are on the host, and how they get there."""
+
+from pathlib import Path
+
+from nodeagent.control.etcfiles import build_hostname, build_hosts, build_resolv_conf
+from nodeagent.control.parts import Settings
+from nodeagent.model.container import ContainerRecord
+
+FILES = ("resolv.conf", "hostname", "hosts")
+
+
+def write_files(directory: Path, files: dict[str, str]) -> None:
+    """Write the files in place: the container has them bind-mounted, so the inode must stay."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    for name, text in files.items():
+        (directory / name).write_text(text, encoding="utf-8")
+
+
+def etc_directory(settings: Settings, container_id: str) -> Path:
+    """Where a container's files are."""
+    return settings.root / "containers" / container_id / "etc"
+
+
+def rewrite(settings: Settings, record: ContainerRecord) -> None:
+    """Write all three files as the record says; some kilobytes, so on the loop."""
+    host = settings.resolv_conf
+    text = host.read_text(encoding="utf-8") if host.exists() else ""
+    gateway = next((g for each in record.endpoints.values() for g in each.gateways), "")
+    files = {
+        "hosts": build_hosts(record, gateway),
+        "hostname": build_hostname(record) + "\n",
+        "resolv.conf": build_resolv_conf(record, text),
+    }
+    write_files(etc_directory(settings, record.id), files)
+
+
+def remove(settings: Settings, container_id: str) -> None:
+    """Delete the three files and their directory. Idempotent."""
+    directory = etc_directory(settings, container_id)
+    for name in FILES:
+        (directory / name).unlink(missing_ok=True)
+    if directory.is_dir():
+        directory.rmdir()
