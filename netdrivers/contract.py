@@ -6,7 +6,14 @@ kernel; the engine makes the kernel agree. ``control`` sees this file and nothin
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
@@ -120,8 +127,11 @@ class NetworkDriver(Protocol):
 
 
 class NetworkEngine(Protocol):
-    """Makes the kernel agree with ``Desired``. One instance per agent, bound to the namespace it
-    was opened in; it serialises what must be serial and batches the rest."""
+    """Makes the kernel agree with ``Desired``.
+
+    One instance per agent, bound to the namespace it was opened in; it serialises what must be
+    serial and batches the rest.
+    """
 
     async def open(self) -> None:
         """Take the namespace and probe its features. Unavailable names what is missing."""
@@ -131,9 +141,10 @@ class NetworkEngine(Protocol):
         ...
 
     async def apply(self, desired: Desired, scope: Scope | None) -> Report:
-        """snapshot -> diff -> apply -> verify for ``scope`` (a sandbox in scope brings its
-        endpoints and its ports). What is marked, in scope and not in ``desired`` is removed,
-        sandboxes included. A second apply makes zero ops.
+        """Snapshot, diff, apply and verify what is in ``scope``.
+
+        A sandbox in scope brings its endpoints and its ports. What is marked, in scope and not in
+        ``desired`` is removed, sandboxes included. A second apply makes zero ops.
 
         Raises:
             Conflict: an unmarked object is in the way. Refused: the kernel said no.
@@ -164,7 +175,7 @@ class NetworkEngine(Protocol):
         ...
 
     def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:
-        """Per interface inside the sandbox: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_…"""
+        """Per interface inside the sandbox: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_… ."""
         ...
 
 
@@ -214,8 +225,10 @@ class NameServer(Protocol):
         """Swap the table; the next query sees it."""
 
     def statistics(self) -> Mapping[tuple[str, str], int]:
-        """(result, source) -> count: result noerror/nxdomain/servfail/nodata/refused/formerr,
-        source local/forwarded/cache."""
+        """Answers by (result, source).
+
+        Results: noerror, nodata, nxdomain, servfail, refused, formerr. Sources: local, forwarded.
+        """
         ...
 
     def latency(self) -> tuple[Sequence[float], Sequence[int], float]:

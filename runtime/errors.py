@@ -7,7 +7,7 @@ invalid, missing, conflict, exhausted, busy, refused, unavailable, internal.
 from typing import ClassVar
 
 
-class RuntimeError(Exception):
+class RunError(Exception):
     """What was being done, and with what. Never raised itself, only its leaves."""
 
     kind: ClassVar[str] = "internal"
@@ -21,49 +21,49 @@ class RuntimeError(Exception):
         return " ".join([self.doing, *(f"{key}={value}" for key, value in self.fields.items())])
 
 
-class Invalid(RuntimeError):
+class Invalid(RunError):
     """The caller asked for something that cannot be; the message names the field and the fix."""
 
     kind: ClassVar[str] = "invalid"
 
 
-class Missing(RuntimeError):
+class Missing(RunError):
     """No such object."""
 
     kind: ClassVar[str] = "missing"
 
 
-class Conflict(RuntimeError):
+class Conflict(RunError):
     """Something that is not ours to change is in the way, or the name is taken."""
 
     kind: ClassVar[str] = "conflict"
 
 
-class Exhausted(RuntimeError):
+class Exhausted(RunError):
     """No space, address, port or descriptor is left."""
 
     kind: ClassVar[str] = "exhausted"
 
 
-class Busy(RuntimeError):
+class Busy(RunError):
     """The object is in use; the message says by whom."""
 
     kind: ClassVar[str] = "busy"
 
 
-class Refused(RuntimeError):
+class Refused(RunError):
     """The kernel, a peer or a policy said no."""
 
     kind: ClassVar[str] = "refused"
 
 
-class Unavailable(RuntimeError):
+class Unavailable(RunError):
     """A part that is needed does not answer or is not installed; trying later may help."""
 
     kind: ClassVar[str] = "unavailable"
 
 
-class Internal(RuntimeError):
+class Internal(RunError):
     """A defect of ours."""
 
     kind: ClassVar[str] = "internal"

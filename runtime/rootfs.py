@@ -64,7 +64,7 @@ class OverlayRoots:
             raise _translated(doing, path, exc) from exc
 
 
-def _translated(doing: str, path: Path, exc: OSError) -> errors.RuntimeError:
+def _translated(doing: str, path: Path, exc: OSError) -> errors.RunError:
     kinds = {
         errno.ENOSPC: errors.Exhausted,
         errno.EDQUOT: errors.Exhausted,

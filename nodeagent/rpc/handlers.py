@@ -8,6 +8,7 @@ from typing import Final, Never, Protocol, cast, runtime_checkable
 
 import msgspec
 
+from nodeagent.errors import fields_of
 from nodeagent.rpc.call import Call
 from nodeagent.rpc.errors import KINDS, RpcError
 from nodeagent.rpc.schema import METHODS, Description, Method, MethodView, Nothing
@@ -19,6 +20,8 @@ DESCRIBE: Final = "rpc.describe"
 
 # A handler takes its method's own params type; Never admits them all in one mapping.
 Handler = Callable[[Never, Call], Awaitable[object]]
+_REASONS: Final = ("says", "why", "reason")  # fields that are sentences
+_UNSAID: Final = ("exit_code",)  # for programs
 _Handle = Callable[[object, Call], Awaitable[object]]
 
 
@@ -70,10 +73,25 @@ def to_error(exc: Exception, *, method: str) -> RpcError:
     if known is not None and isinstance(known, _Kinded):
         if known.kind == "internal":
             log.error("call failed", extra={"method": method}, exc_info=exc)
-        return RpcError(known.kind, str(known), known.fields)
+        return RpcError(known.kind, build_message(known), known.fields)
     log.error("call failed", extra={"method": method}, exc_info=exc)
     # What an unforeseen exception says may hold anything, so the client gets its class only.
     return RpcError("internal", f"{method} failed: {type(exc).__name__}; see the agent's log")
+
+
+def build_message(exc: Exception) -> str:
+    """The error in words: what was being done, why it failed, and with what in brackets."""
+    fields = dict(fields_of(exc))
+    words = str(getattr(exc, "doing", exc))
+    for key in _REASONS:
+        if reason := fields.pop(key, None):
+            words += f": {reason}"
+    rest = [
+        f"{key} {value}"
+        for key, value in fields.items()
+        if key not in _UNSAID and str(value) not in words and not isinstance(value, list)
+    ]
+    return f"{words} ({', '.join(rest)})" if rest else words
 
 
 def _find_kinded(exc: BaseException) -> Exception | None:

@@ -13,8 +13,7 @@ from runtime.container.filters import Filters
 from runtime.container.oci import Kind, Oci
 from runtime.container.spec import Host, Json
 from runtime.contract import ContainerSpec, Limits, ProcessSpec
-from runtime.errors import RuntimeError as OurError
-from runtime.errors import Unavailable
+from runtime.errors import RunError, Unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ async def choose(wanted: str, site: Site) -> Oci:
                 kind=kind, version=version, path=path, prefix=prefix, state=site.places.state
             )
             await _try(runtime, site)
-        except OurError as exc:
+        except RunError as exc:
             reasons.append(f"{kind}: {exc}")
         else:
             return runtime

@@ -110,7 +110,7 @@ def on_loop(source: Source) -> Iterator[bytes]:
         yield chunk
 
 
-def failure_of(doing: str, exc: OSError) -> errors.RuntimeError:
+def failure_of(doing: str, exc: OSError) -> errors.RunError:
     """The disk's answer as one of our errors."""
     if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}:
         return errors.Exhausted(doing, error=exc.strerror)

@@ -191,10 +191,10 @@ def _platform(found: PlatformJson | None) -> Platform:
     return Platform(os=found.os, architecture=found.architecture, variant=found.variant)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> errors.RuntimeError | None:
+def _first(group: BaseExceptionGroup[BaseException]) -> errors.RunError | None:
     """The first error of ours in a group."""
     for exc in group.exceptions:
         ours = _first(exc) if isinstance(exc, BaseExceptionGroup) else exc
-        if isinstance(ours, errors.RuntimeError):
+        if isinstance(ours, errors.RunError):
             return ours
     return None

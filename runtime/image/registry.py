@@ -300,7 +300,7 @@ def _verified(body: bytes, name: str, said: str, content_type: str) -> Document:
     return Document(body=body, digest=digest, content_type=content_type)
 
 
-async def _failure(response: Response, path: str) -> errors.RuntimeError:
+async def _failure(response: Response, path: str) -> errors.RunError:
     """The answer as an error, with the registry's own words; closes it."""
     host = response.connection.origin.netloc
     try:

@@ -167,7 +167,7 @@ class ImageStore:
         """An image of index.json, None if it is not whole: then it is no image."""
         try:
             return await read_entry(self._depot, digest, names)
-        except errors.RuntimeError as exc:
+        except errors.RunError as exc:
             log.warning("image dropped", extra={"digest": digest, "error": str(exc)})
             return None
 

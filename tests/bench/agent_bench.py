@@ -196,16 +196,20 @@ def main() -> None:
     cpus, kernel = os.cpu_count(), platform.release()
     print(f"{cpus} CPUs, kernel {kernel}, Python {platform.python_version()}")
     busybox = build_busybox()
-    with _workplace() as top, open_namespace() as space, open_agent(space) as agent:
-        with open_sync_client(agent.host) as client:
-            with client.stream("image.import", {"ref": "busybox"}) as stream:
-                stream.send_input(busybox)
-                stream.send_input(None)
-                stream.result()
-            client.call("network.create", {"name": "demo"})
-            bench_start(client, Bare(top, busybox))
-            bench_calls(client)
-            bench_crowd(agent, client)
+    with (
+        _workplace() as top,
+        open_namespace() as space,
+        open_agent(space) as agent,
+        open_sync_client(agent.host) as client,
+    ):
+        with client.stream("image.import", {"ref": "busybox"}) as stream:
+            stream.send_input(busybox)
+            stream.send_input(None)
+            stream.result()
+        client.call("network.create", {"name": "demo"})
+        bench_start(client, Bare(top, busybox))
+        bench_calls(client)
+        bench_crowd(agent, client)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The agent as a process: its flags, its lock, its end."""
+"""The agent as a process: its flags, its lock, its metrics, its end.
+
+Covers nodeagent/__main__.py, nodeagent/metrics/observed.py.
+"""
 
 import subprocess
 import sys

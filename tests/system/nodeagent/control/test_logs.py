@@ -12,14 +12,17 @@ def test_logs_are_rotated_and_read_as_one(make_agent) -> None:
     flood = f"i=0; while [ $i -lt {LINES} ]; do echo this is line number $i; i=$((i+1)); done"
     wait = f"sleep {PERIOD_S + 2}; echo end; sleep 1000"
     agent.cli("run", "-d", "--name", "talk", "busybox", "sh", "-c", f"{flood}; {wait}")
-    with open_sync_client(agent.host) as client:
-        with client.stream("container.logs", {"name": "talk", "follow": True}) as logs:
-            followed = 0
-            for item in logs:
-                if item["data"] == b"end\n":
-                    break
-                assert item["data"] == b"this is line number %d\n" % followed
-                followed += 1
+    followed = 0
+    params = {"name": "talk", "follow": True}
+    with (
+        open_sync_client(agent.host) as client,
+        client.stream("container.logs", params) as logs,
+    ):
+        for item in logs:
+            if item["data"] == b"end\n":
+                break
+            assert item["data"] == b"this is line number %d\n" % followed
+            followed += 1
     assert followed == LINES
     path = agent.root / "containers" / agent.inspect("container", "talk")["Id"] / "log"
     assert 1 < len(list(path.iterdir())) <= KEEP + 1

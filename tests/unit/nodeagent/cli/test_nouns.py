@@ -1,4 +1,8 @@
-"""Images, networks, volumes, system, inspect: what is asked and what is printed."""
+"""What the verbs of the nouns ask for and print.
+
+Covers nodeagent/cli/image.py, nodeagent/cli/volume.py, nodeagent/cli/objects.py,
+nodeagent/cli/prune.py, nodeagent/cli/rpc.py.
+"""
 
 import io
 import json

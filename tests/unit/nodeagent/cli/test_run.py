@@ -1,3 +1,8 @@
+"""Run, exec and attach, with pipes and with a terminal.
+
+Covers nodeagent/cli/session.py.
+"""
+
 import json
 import os
 import pty

@@ -10,7 +10,7 @@ import nodeagent.errors
 import runtime.errors
 import voldrivers.errors
 from nodeagent.rpc.errors import KINDS, RpcError
-from nodeagent.rpc.handlers import DESCRIBE, bind, to_error
+from nodeagent.rpc.handlers import DESCRIBE, bind, build_message, to_error
 from nodeagent.rpc.schema import METHODS, Description, Nothing
 
 PACKAGES = (netdrivers.errors, nodeagent.errors, runtime.errors, voldrivers.errors)
@@ -25,7 +25,7 @@ def test_errors_of_every_package_keep_their_kind_and_fields(package):
     error = to_error(package.Conflict("make x", name="web"), method="m")
     assert (error.kind, error.message, error.fields) == (
         "conflict",
-        "make x name=web",
+        "make x (name web)",
         {"name": "web"},
     )
 
@@ -50,7 +50,7 @@ def test_a_defect_does_not_hide_behind_a_known_error(caplog):
 
 def test_a_known_internal_error_is_told_and_logged(caplog):
     error = to_error(nodeagent.errors.Internal("read state", table="x"), method="m")
-    assert (error.kind, error.message) == ("internal", "read state table=x")
+    assert (error.kind, error.message) == ("internal", "read state (table x)")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
@@ -94,3 +94,10 @@ def test_kinds_are_those_of_the_packages():
     used = {leaf.kind for package in PACKAGES for leaf in vars(package).values()
             if isinstance(leaf, type) and issubclass(leaf, Exception)}  # fmt: skip
     assert used | {"cancelled"} == KINDS
+
+
+def test_an_error_in_words_says_why_and_repeats_nothing():
+    error = nodeagent.errors.Missing(
+        "web was not found", name="web", says="no such file", exit_code=127, by=["x"], field="cmd"
+    )
+    assert build_message(error) == "web was not found: no such file (field cmd)"
