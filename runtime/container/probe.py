@@ -4,8 +4,10 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
+import trio
 
 from runtime.container import bundle, ending, oci
 from runtime.container.cgroups import Cgroup, Layout
@@ -38,6 +40,9 @@ def _candidates(wanted: str, layout: Layout) -> Iterator[tuple[Kind, tuple[str, 
             yield "crun", ()
     if wanted in {"auto", "runc"}:
         yield "runc", ()
+
+
+CLEAN_S: Final = 5.0  # guess: killing one process and removing its cgroup takes some ms
 
 
 async def choose(wanted: str, site: Site) -> Oci:
@@ -76,7 +81,8 @@ async def _try(runtime: Oci, site: Site) -> None:
             raise Unavailable("create a container", runtime=runtime.name, says=done.tail)
         site.filters.learn(config, site.places.state / name)
     finally:
-        await ending.clear(cgroup)
+        with trio.move_on_after(CLEAN_S, shield=True):
+            await ending.clear(cgroup)
         bundle.remove_tree(site.places.state / name)
         bundle.remove_tree(directory)
 
