@@ -131,11 +131,17 @@ class Containers:
         options = {each.source: each.volume_options for each in request.mounts if each.source}
         found: dict[str, VolumeRecord] = {}
         for mount in record.mounts:
-            if mount.type == "volume" and mount.name not in self._parts.inventory.volumes:
-                wanted = VolumeCreate(
-                    name=mount.name, driver=mount.driver, options=options.get(mount.name, {})
-                )
-                found[mount.name] = self._volumes.record(wanted, anonymous=mount.anonymous)
+            if mount.type != "volume":
+                continue
+            known = self._parts.inventory.volumes.get(mount.name)
+            wanted = VolumeCreate(
+                name=mount.name,
+                driver=known.driver if known else mount.driver,
+                options=options.get(mount.name, {}),
+            )
+            volume = self._volumes.record(wanted, anonymous=mount.anonymous)
+            if known is None:
+                found[mount.name] = volume
         return list(found.values())
 
     # --- networks at creation -----------------------------------------------------------------

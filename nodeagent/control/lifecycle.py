@@ -18,7 +18,7 @@ from nodeagent.control.times import build_time, parse_time
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Busy, Conflict, fields_of, kind_of
 from nodeagent.model.container import ContainerRecord
-from nodeagent.model.volume import Pruned
+from nodeagent.model.volume import Pruned, VolumeRecord
 from runtime.contract import Exit
 
 log = logging.getLogger(__name__)
@@ -310,11 +310,24 @@ class Lifecycle:
 
     async def _remove(self, record: ContainerRecord, *, volumes: bool) -> None:
         """Intent, then all remains, then the record. Shielded: half a removal helps nobody."""
+        anonymous = self._own_anonymous(record) if volumes else []
+        leaving = [msgspec.structs.replace(each, phase="removing") for each in anonymous]
         with trio.move_on_after(CLEAN_S, shield=True):
-            record = await self._put(record, phase="removing")
+            record = msgspec.structs.replace(record, phase="removing")
+            await self._parts.inventory.put(record, *leaving)
             await self.finish_rm(record)
-            if volumes:
-                await self._remove_anonymous(record)
+            for volume in leaving:
+                await self._volumes.finish_rm(volume)
+
+    def _own_anonymous(self, record: ContainerRecord) -> list[VolumeRecord]:
+        """Anonymous volumes that nobody else uses."""
+        inventory = self._parts.inventory
+        names = [mount.name for mount in record.mounts if mount.anonymous]
+        return [
+            inventory.volumes[name]
+            for name in names
+            if name in inventory.volumes and inventory.volume_users(name) == [record.name]
+        ]
 
     async def finish_rm(self, record: ContainerRecord) -> None:
         """Removal from the intent on; also used at start."""
@@ -327,12 +340,6 @@ class Lifecycle:
         if life is not None:
             life.removed.set()
         self._tell(record, "destroy")
-
-    async def _remove_anonymous(self, record: ContainerRecord) -> None:
-        for mount in record.mounts:
-            unused = mount.name and not self._parts.inventory.volume_users(mount.name)
-            if mount.anonymous and unused and mount.name in self._parts.inventory.volumes:
-                await self._volumes.finish_rm(self._parts.inventory.volumes[mount.name])
 
     async def prune(self) -> Pruned:
         """Remove all containers that do not run."""

@@ -45,6 +45,8 @@ class Volumes:
         name = request.name or self._parts.new_id()
         check_name(name)
         known = self._parts.inventory.volumes.get(name)
+        if known and known.phase == "removing":
+            raise Conflict("the volume is being removed; try again", field="name", name=name)
         if known:
             if known.driver != request.driver:
                 raise Conflict(
@@ -109,7 +111,9 @@ class Volumes:
 
     async def finish_rm(self, record: VolumeRecord) -> None:
         """Remove, from the intent on; also used at start."""
-        await self._parts.inventory.put(msgspec.structs.replace(record, phase="removing"))
+        if record.phase != "removing":
+            record = msgspec.structs.replace(record, phase="removing")
+            await self._parts.inventory.put(record)
         await self.driver(record).remove(spec(record))
         await self._parts.inventory.delete(record)
         self._parts.events.publish("volume", "destroy", record.name, record.name)
