@@ -27,6 +27,8 @@ class Host:
         self.libc.setns(self._before)
         self.libc.unshare()
         self.home = open_fd(HERE)
+        # a new namespace takes these over from the machine, where an agent may have set them
+        self.sh("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")
         quiet = "sysctl -qw net.ipv6.conf.default.accept_dad=0"
         with self.inside(self.outside):
             self.sh(quiet)

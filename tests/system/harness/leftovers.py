@@ -41,6 +41,9 @@ def read_snapshot(space: Namespace, base: Path, cgroup: str) -> Snapshot:
         "address": _lines(space, "ip", "-o", "address", "show"),
         "route": _routes(space),
         "nft": _lines(space, "nft", "-s", "list", "ruleset"),
+        "forwarding": _lines(
+            space, "sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"
+        ),
         "port": _lines(space, "ss", "-Hlntu"),
         "mount": mounts_below(base),
         "cgroup": [str(path) for path in cgroup_directories(cgroup)],

@@ -60,6 +60,8 @@ def open_namespace() -> Iterator[Namespace]:
     run(["ip", "netns", "add", space.name])
     try:
         space.run("ip", "link", "set", "lo", "up")
+        # taken over from the machine, where an agent may have turned it on
+        space.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
         yield space
     finally:
         run(["ip", "netns", "delete", space.name])
