@@ -1,4 +1,4 @@
-"""What the agent costs: container start, RPC, memory, scrape; printed, never asserted.
+"""What the agent costs: container start, RPC, names, memory, scrape; printed, never asserted.
 
 Run as root: ``python -m tests.bench.agent_bench``. Everything happens in namespaces of its own.
 The bare runtime is measured in the same run, in turns with the agent: an overlay mount, then
@@ -26,6 +26,7 @@ from tests.system.harness.namespace import open_namespace, run
 ROUNDS = 30
 CROWD = 100
 CALLS = 2000
+DNS_S = 4
 SCRAPES = 20
 CGROUP2 = "/sys/fs/cgroup/unified"
 
@@ -182,6 +183,40 @@ def bench_crowd(agent: Agent, client: SyncClient) -> None:
         print(f"{f'rm -f {CROWD} at once':<52} {timed_ms(remove_all) / 1e3:9.2f} s")
 
 
+def bench_names(agent: Agent, client: SyncClient, top: Path) -> None:
+    """dnsperf in a container's namespace on core 0, the agent alone on core 1."""
+    start_one(client, "asker", "demo")
+    view = client.call("container.inspect", {"names": ["asker"]})[0]
+    queries = top / "queries"
+    queries.write_text("asker A\n", encoding="utf-8")
+    cores = os.sched_getaffinity(agent.pid)
+    os.sched_setaffinity(agent.pid, {max(cores)})
+    before = cpu_s(agent.pid)
+    try:
+        done = run([
+            "nsenter", f"--net={view['NetworkSettings']['SandboxKey']}", "taskset", "-c",
+            str(min(cores)), "dnsperf", "-s", "127.0.0.11", "-d", str(queries), "-c", "8", "-q",
+            "100", "-l", str(DNS_S),
+        ])  # fmt: skip
+    finally:
+        os.sched_setaffinity(agent.pid, cores)
+    used_s = cpu_s(agent.pid) - before
+    pairs = [line.split(":") for line in done.stdout.splitlines() if line.count(":") == 1]
+    words = {key.strip(): value.split()[0] for key, value in pairs if value.strip()}
+    rate = float(words["Queries per second"])
+    count = int(words["Queries completed"])
+    print(f"{'DNS answers/s in a container (127.0.0.11:53)':<52} {rate:9.0f} /s  (aim: 50,000)")
+    print(f"{'agent CPU per answer':<52} {used_s / count * 1e6:9.1f} us")
+    print(f"{'queries lost':<52} {words['Queries lost']:>9}")
+    client.call("container.rm", {"name": "asker", "force": True})
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def _workplace() -> Iterator[Path]:
     top = Path(tempfile.mkdtemp(prefix="nb-", dir="/tmp"))
@@ -209,6 +244,7 @@ def main() -> None:
         client.call("network.create", {"name": "demo"})
         bench_start(client, Bare(top, busybox))
         bench_calls(client)
+        bench_names(agent, client, top)
         bench_crowd(agent, client)
 
 
