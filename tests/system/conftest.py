@@ -75,13 +75,13 @@ def registry(agent: Agent) -> Iterator[Registry]:
 
 @pytest.fixture
 def make_small(agent: Agent, tmp_path: Path) -> Iterator[Callable[[], Agent]]:
-    """An agent beside ``agent``, in its namespace, whose data is on a filesystem of 16 MiB."""
+    """An agent beside ``agent``, in its namespace, whose data is on a loop device of 24 MiB."""
     with ExitStack() as stack:
 
         def make() -> Agent:
             settings = '[metrics]\nlisten = ""\n'
             return stack.enter_context(
-                open_agent(agent.space, settings=settings, small_disk_bytes=16 << 20)
+                open_agent(agent.space, settings=settings, small_disk_bytes=24 << 20)
             )
 
         yield make

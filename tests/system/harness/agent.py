@@ -218,14 +218,21 @@ def open_agent(
     agent = Agent(space, base, settings=settings, crashing=crashing)
     try:
         if small_disk_bytes:
-            agent.root.mkdir()
-            size = f"size={small_disk_bytes}"
-            run(["mount", "-t", "tmpfs", "-o", size, "nt-small", str(agent.root)])
+            _mount_small(base / "disk", agent.root, small_disk_bytes)
         agent.start()
         yield agent
     finally:
         agent.end()
         _clear(base, agent.cgroup)
+
+
+def _mount_small(disk: Path, root: Path, size_bytes: int) -> None:
+    """A filesystem of its own for the agent's data: a file on a loop device."""
+    root.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(size_bytes)
+    run(["mke2fs", "-q", "-t", "ext4", "-m", "0", str(disk)])
+    run(["mount", "-o", "loop", str(disk), str(root)])
 
 
 def _clear(base: Path, cgroup: str) -> None:
