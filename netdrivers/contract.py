@@ -156,6 +156,9 @@ class NetworkEngine(Protocol):
         """What ``apply`` would do, without doing it."""
         ...
 
+    async def wait_change(self) -> None:
+        """Return once something changed in this namespace, whoever did it. One waiter only."""
+
     def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
         """Bind the host ports (all or none) so that conflicts show now and nobody takes them.
 

@@ -22,6 +22,7 @@ from netdrivers.contract import (
 from netdrivers.errors import Conflict, Invalid, Missing, Refused
 from netdrivers.kernel.access import DEFAULT_AGENT
 from netdrivers.kernel.linux import LinuxKernel
+from netdrivers.kernel.monitor import Monitor
 from netdrivers.kernel.snapshot import Found, View, read_counters
 from netdrivers.plan.diff import build_state, diff
 from netdrivers.plan.objects import (
@@ -103,6 +104,7 @@ class Engine:
         self._turns = Turns()
         self._elements: dict[Key, Element] = {}
         self._ports = HostPorts(self._home)
+        self._monitor: Monitor | None = None
 
     async def open(self) -> None:
         """Take the namespace of the calling thread and probe what is needed."""
@@ -110,6 +112,8 @@ class Engine:
 
     async def close(self) -> None:
         """Let sockets and host ports go; the kernel stays as it is."""
+        if self._monitor is not None:
+            self._monitor.close()
         self._ports.close()
         await self._linux.close()
 
@@ -139,6 +143,13 @@ class Engine:
     async def plan(self, desired: Desired, scope: Scope | None) -> Sequence[Op]:
         """What ``apply`` would do."""
         return await self._steps(self._want(desired, scope), scope)
+
+    async def wait_change(self) -> None:
+        """Return once something changed in this namespace."""
+        if self._monitor is None:
+            with self._home():
+                self._monitor = Monitor()
+        await self._monitor.wait()
 
     def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
         """Bind the host ports, all or none."""

@@ -11,7 +11,8 @@ from nodeagent.errors import kind_of
 
 log = logging.getLogger(__name__)
 
-PERIOD_S = 30.0  # a look at everything; between them each step applies its own objects
+PERIOD_S = 30.0  # a look at everything even if nobody told of a change
+GAP_S = 1.0  # between two looks: our own steps are heard, too (55 ms with 130 containers, 2026-11)
 
 
 class Reconciler:
@@ -30,16 +31,29 @@ class Reconciler:
             return
 
     async def run(self) -> NoReturn:
-        """Repair for ever; a failed pass is logged and tried again."""
+        """Repair for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen)
+            while True:
+                with trio.move_on_after(PERIOD_S):
+                    await self._wakes.receive()
+                await self._try()
+                await trio.sleep(GAP_S)
+
+    async def _listen(self) -> NoReturn:
         while True:
-            with trio.move_on_after(PERIOD_S):
-                await self._wakes.receive()
-            try:
-                await self._pass()
-            except Exception as exc:
-                if not kind_of(exc):
-                    raise
-                log.warning("reconcile failed, trying again", extra={"error": str(exc)})
+            await self._parts.engine.wait_change()
+            self.wake()
+            await trio.sleep(GAP_S)  # what is said meanwhile is heard after it, as one change
+
+    async def _try(self) -> None:
+        """One pass; a failed one is logged, and tried again at the next."""
+        try:
+            await self._pass()
+        except Exception as exc:
+            if not kind_of(exc):
+                raise
+            log.warning("reconcile failed, trying again", extra={"error": str(exc)})
 
     async def _pass(self) -> None:
         ops, conflicts = await self._sandboxes.repair_all()

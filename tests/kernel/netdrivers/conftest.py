@@ -13,6 +13,7 @@ from netdrivers.engine import Engine
 from netdrivers.kernel.netns import HERE, Libc, open_fd
 from tests.fakes.world import World, scope
 
+TRIES = 12
 WAIT_S = 0.25  # until a packet counts as dropped; a round trip takes 0.05 ms
 
 
@@ -113,6 +114,10 @@ class Host:
             except OSError:
                 return False
         return True
+
+    def reaches(self, ns: int | Path, address: str, port: int, source: str = "") -> bool:
+        """Whether a TCP handshake comes to succeed: a new link may lose a first packet."""
+        return any(self.connect(ns, address, port, source) for _ in range(TRIES))
 
     def datagram(self, ns: int | Path, address: str, port: int, server: socket.socket) -> bool:
         """Whether a datagram gets to the server and its answer comes back."""

@@ -9,8 +9,8 @@ from netdrivers.contract import Desired
 
 async def test_containers_of_one_network_talk_and_others_do_not(two, host):
     with host.listen(two["b"], 80), host.listen(two["c"], 80), host.listen(two["b"], 80, "::"):
-        assert host.connect(two["a"], "10.1.0.3", 80)
-        assert host.connect(two["a"], "fd00:a::3", 80)
+        assert host.reaches(two["a"], "10.1.0.3", 80)
+        assert host.reaches(two["a"], "fd00:a::3", 80)
         assert not host.connect(two["c"], "10.1.0.3", 80)
         assert not host.connect(two["a"], "10.2.0.2", 80)
         assert not host.connect(two["i"], "10.1.0.3", 80)
@@ -18,10 +18,10 @@ async def test_containers_of_one_network_talk_and_others_do_not(two, host):
 
 async def test_the_host_reaches_containers_and_they_reach_their_gateway(two, host):
     with host.listen(two["b"], 80), host.listen(host.home, 99), host.listen(two["i"], 80):
-        assert host.connect(host.home, "10.1.0.3", 80)
-        assert host.connect(host.home, "10.3.0.2", 80)
-        assert host.connect(two["a"], "10.1.0.1", 99)
-        assert host.connect(two["i"], "10.3.0.1", 99)
+        assert host.reaches(host.home, "10.1.0.3", 80)
+        assert host.reaches(host.home, "10.3.0.2", 80)
+        assert host.reaches(two["a"], "10.1.0.1", 99)
+        assert host.reaches(two["i"], "10.3.0.1", 99)
 
 
 async def test_internal_networks_stay_inside(two, host):
@@ -31,7 +31,7 @@ async def test_internal_networks_stay_inside(two, host):
         host.listen(host.home, 99),
         host.listen(two["b"], 80),
     ):
-        assert host.connect(two["i"], "10.3.0.3", 80)
+        assert host.reaches(two["i"], "10.3.0.3", 80)
         with host.inside(two["i"]):
             host.sh("ip route add default via 10.3.0.1")  # as a container with NET_ADMIN may
         assert not host.connect(two["i"], "198.51.100.2", 80)
@@ -43,32 +43,32 @@ async def test_internal_networks_stay_inside(two, host):
 
 async def test_containers_go_out_under_the_hosts_address(two, host):
     with host.listen(host.outside, 80) as server, host.listen(host.outside, 80, "::") as server6:
-        assert host.connect(two["a"], "198.51.100.2", 80)
+        assert host.reaches(two["a"], "198.51.100.2", 80)
         assert host.client_of(server) == "198.51.100.1"
-        assert host.connect(two["a"], "2001:db8::2", 80)
+        assert host.reaches(two["a"], "2001:db8::2", 80)
         assert host.client_of(server6) == "2001:db8::1"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "198.51.100.1", "10.1.0.1", "2001:db8::1"])
 async def test_a_published_port_from_the_host(two, host, address):
     with host.listen(two["b"], 80), host.listen(two["b"], 80, "::"):
-        assert host.connect(host.home, address, 8080)
+        assert host.reaches(host.home, address, 8080)
 
 
 @pytest.mark.parametrize("where", ["a", "b", "c"])
 async def test_a_published_port_from_containers_hairpin_included(two, host, where):
     with host.listen(two["b"], 80), host.listen(two["b"], 80, "::"):
-        assert host.connect(two[where], "198.51.100.1", 8080)
-        assert host.connect(two[where], "198.51.100.1", 8082)
+        assert host.reaches(two[where], "198.51.100.1", 8080)
+        assert host.reaches(two[where], "198.51.100.1", 8082)
         if where != "c":
-            assert host.connect(two[where], "2001:db8::1", 8080)
+            assert host.reaches(two[where], "2001:db8::1", 8080)
 
 
 async def test_a_published_port_from_outside_keeps_the_clients_address(two, host):
     with host.listen(two["b"], 80) as server, host.listen(two["b"], 80, "::") as server6:
-        assert host.connect(host.outside, "198.51.100.1", 8080)
+        assert host.reaches(host.outside, "198.51.100.1", 8080)
         assert host.client_of(server) == "198.51.100.2"
-        assert host.connect(host.outside, "2001:db8::1", 8080)
+        assert host.reaches(host.outside, "2001:db8::1", 8080)
         assert host.client_of(server6) == "2001:db8::2"
 
 
@@ -81,9 +81,9 @@ async def test_published_udp(two, host):
 
 async def test_a_port_on_one_address_is_on_no_other(two, host):
     with host.listen(two["b"], 80):
-        assert host.connect(host.home, "127.0.0.1", 8081)
+        assert host.reaches(host.home, "127.0.0.1", 8081)
         assert not host.connect(host.home, "198.51.100.1", 8081)
-        assert host.connect(host.outside, "198.51.100.1", 8082)
+        assert host.reaches(host.outside, "198.51.100.1", 8082)
         assert not host.connect(host.home, "10.1.0.1", 8082)
 
 
@@ -118,7 +118,7 @@ async def test_operator_chains_decide_first_and_are_kept(two, host, engine, worl
     with host.listen(two["b"], 80), host.listen(host.outside, 81), host.listen(host.outside, 80):
         assert not host.connect(host.outside, "198.51.100.1", 8080)
         assert not host.connect(two["a"], "198.51.100.2", 81)
-        assert host.connect(two["a"], "198.51.100.2", 80)
+        assert host.reaches(two["a"], "198.51.100.2", 80)
     assert (await engine.apply(world.desired, None)).ops == ()
     host.sh("nft flush chain inet nodeagent-test decide")
     assert len((await engine.apply(world.desired, None)).ops) == 1

@@ -57,9 +57,9 @@ async def test_damage_is_repaired(two, host, engine, world, damage):
     assert (await engine.apply(world.desired, None)).ops
     assert (await engine.apply(world.desired, None)).ops == ()
     with host.listen(two["b"], 80):
-        assert host.connect(two["a"], "10.1.0.3", 80)
-        assert host.connect(host.outside, "198.51.100.1", 8080)
-        assert host.connect(host.home, "127.0.0.1", 8081)
+        assert host.reaches(two["a"], "10.1.0.3", 80)
+        assert host.reaches(host.outside, "198.51.100.1", 8080)
+        assert host.reaches(host.home, "127.0.0.1", 8081)
 
 
 async def test_nothing_is_left_after_removal(host, engine, world, run_dir):
@@ -98,12 +98,12 @@ async def test_connect_and_disconnect_of_a_running_container(two, host, engine, 
     joined = world.join("a", net_b, 9)
     await engine.apply(world.desired, scoped("a"))
     with host.listen(two["c"], 80):
-        assert host.connect(two["a"], "10.2.0.2", 80)
+        assert host.reaches(two["a"], "10.2.0.2", 80)
         del world.endpoints[joined]
         await engine.apply(world.desired, scoped("a"))
         assert not host.connect(two["a"], "10.2.0.2", 80)
     with host.listen(two["b"], 80):
-        assert host.connect(two["a"], "10.1.0.3", 80)
+        assert host.reaches(two["a"], "10.1.0.3", 80)
     assert set(engine.counters("a")) == {"eth0"}
 
 
@@ -179,7 +179,7 @@ async def test_dns_redirect_and_a_server_of_ones_own_on_53(host, engine, world, 
         host.listen(pin, 53, "10.1.0.2", "udp") as own,
     ):
         assert host.datagram(pin, "127.0.0.11", 53, server)
-        assert host.connect(pin, "127.0.0.11", 53)
+        assert host.reaches(pin, "127.0.0.11", 53)
         assert host.datagram(pin, "10.1.0.2", 53, own)
     world.sandboxes["a"] = type(world.sandboxes["a"])(id="a", dns_port=5400)
     assert len((await engine.apply(world.desired, None)).ops) == 1
@@ -233,7 +233,7 @@ async def test_many_at_once(host, engine, world, scoped, run_dir):
             nursery.start_soon(engine.apply, world.desired, scoped(name))
     assert (await engine.apply(world.desired, None)).ops == ()
     with host.listen(run_dir / "netns" / "s7", 80):
-        assert host.connect(run_dir / "netns" / "s41", "10.1.0.7", 80)
+        assert host.reaches(run_dir / "netns" / "s41", "10.1.0.7", 80)
     left = Desired(networks=world.desired.networks)
     async with trio.open_nursery() as nursery:
         for name in names:
@@ -271,10 +271,10 @@ async def test_the_same_port_on_two_loopback_addresses(host, engine, world, run_
     engine.hold_ports([port for ep in world.endpoints.values() for port in ep.ports])
     await engine.apply(world.desired, None)
     with host.listen(run_dir / "netns" / "a", 80) as one, host.listen(run_dir / "netns" / "b", 80):
-        assert host.connect(host.home, "127.0.0.2", 5000)
+        assert host.reaches(host.home, "127.0.0.2", 5000)
         with pytest.raises(TimeoutError):
             one.accept()
-        assert host.connect(host.home, "127.0.0.1", 5000)
+        assert host.reaches(host.home, "127.0.0.1", 5000)
         one.accept()[0].close()
 
 

@@ -1,0 +1,328 @@
+"""Parts for the use cases, all in memory: what is up, and doors that a test shuts or breaks."""
+
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from netdrivers.contract import Report
+from nodeagent.control.addresses import Addresses
+from nodeagent.control.containers import Containers
+from nodeagent.control.events import Events
+from nodeagent.control.inventory import Inventory
+from nodeagent.control.lifecycle import Lifecycle
+from nodeagent.control.parts import Parts, Settings
+from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.volumes import Volumes
+from nodeagent.errors import Conflict, Missing
+from runtime.contract import Exit, Image, ImageConfig, Process
+from voldrivers.contract import VolumeHealth, VolumeUsage
+
+IMAGE = Image(
+    id="sha256:" + "1" * 64, manifest_digest="", index_digest="", repo_tags=("busybox:latest",),
+    repo_digests=(), created="", os="linux", architecture="amd64", variant="",
+    config=ImageConfig(cmd=("sh",)), diff_ids=(), layer_digests=(), history=(), size_bytes=0,
+)  # fmt: skip
+
+
+class Faults:
+    """Errors to raise, and doors to wait at, by name of the step."""
+
+    def __init__(self):
+        self.errors = {}
+        self.doors = {}
+        self.calls = []
+
+    async def pass_(self, step):
+        await trio.lowlevel.checkpoint()
+        self.calls.append(step)
+        if step in self.doors:
+            await self.doors[step].wait()
+        if step in self.errors:
+            raise self.errors[step]
+
+    def shut(self, step):
+        """Nobody passes until the event is set."""
+        self.doors[step] = trio.Event()
+        return self.doors[step]
+
+
+class FakeStore:
+    def __init__(self, faults):
+        self.rows = {}
+        self._faults = faults
+
+    async def commit(self, *ops):
+        await self._faults.pass_("commit")
+        for op in ops:
+            if hasattr(op, "value"):
+                self.rows[op.key] = op.value
+            else:
+                self.rows.pop(op.key, None)
+
+
+class FakeRuntime:
+    """Containers end when ``end`` says so, or are killed."""
+
+    def __init__(self, faults):
+        self._faults = faults
+        self.up = {}
+        self.signals = []
+        self.found = []
+
+    async def create(self, spec):
+        await self._faults.pass_("create")
+        self.up[spec.id] = (trio.Event(), [])
+        return Process(pid=7, conmon_pid=8, started_ticks=9)
+
+    async def start(self, container_id):
+        await self._faults.pass_("start")
+
+    def end(self, container_id, code=0):
+        ended, codes = self.up[container_id]
+        codes.append(code)
+        ended.set()
+
+    async def kill(self, container_id, signal):
+        await self._faults.pass_("kill")
+        self.signals.append(signal)
+        if container_id not in self.up:
+            raise Missing("it has ended")
+        if signal in {9, 15}:
+            self.end(container_id, 128 + signal)
+
+    async def wait_exit(self, container_id):
+        await self._faults.pass_("wait_exit")
+        if container_id not in self.up:
+            raise Missing("no such container")
+        ended, codes = self.up[container_id]
+        await ended.wait()
+        if container_id not in self.up:
+            raise Missing("it was deleted")
+        return Exit(code=codes[-1], finished_at=1000.0)
+
+    async def delete(self, container_id):
+        await self._faults.pass_("delete")
+        if container_id in self.up:
+            self.up.pop(container_id)[0].set()
+
+    async def pause(self, container_id):
+        await self._faults.pass_("pause")
+
+    async def unpause(self, container_id):
+        await self._faults.pass_("unpause")
+
+    async def remove_logs(self, container_id):
+        await self._faults.pass_("remove_logs")
+
+    async def scan(self):
+        return self.found
+
+    def runtime_name(self):
+        return "crun 1"
+
+    def log_path(self, container_id):
+        return Path("/nowhere") / container_id
+
+
+class FakeEngine:
+    def __init__(self, faults):
+        self._faults = faults
+        self.held = set()
+        self.desired = None
+
+    async def make_sandbox(self, sandbox_id):
+        await self._faults.pass_("make_sandbox")
+        return Path("/run/netns") / sandbox_id
+
+    async def apply(self, desired, scope):
+        await self._faults.pass_("apply" if scope else "repair")
+        self.desired = desired
+        return Report(ops=())
+
+    def hold_ports(self, ports):
+        if "hold" in self._faults.errors:
+            raise self._faults.errors["hold"]
+        for port in ports:
+            if (port.host_ip, port.host_port) in self.held:
+                raise Conflict("address already in use")
+            self.held.add((port.host_ip, port.host_port))
+
+    def pick_port(self, protocol, host_ip):
+        self.held.add((host_ip, 40000))
+        return 40000
+
+    def release_ports(self, ports):
+        self.held -= {(port.host_ip, port.host_port) for port in ports}
+
+    async def host_routes(self):
+        return []
+
+    def counters(self, sandbox_id):
+        if "counters" in self._faults.errors:
+            raise self._faults.errors["counters"]
+        return {}
+
+
+class FakeNames:
+    def __init__(self):
+        self.opened = {}
+        self.table = None
+
+    def open(self, sandbox_id, netns, port):
+        self.opened[sandbox_id] = port or 5353
+        return self.opened[sandbox_id]
+
+    def close(self, sandbox_id):
+        self.opened.pop(sandbox_id, None)
+
+    def set_table(self, table):
+        self.table = table
+
+    def statistics(self):
+        return {}
+
+    def latency(self):
+        return (), (), 0.0
+
+
+class FakeRoots:
+    def __init__(self, faults):
+        self._faults = faults
+        self.there = set()
+
+    async def mount(self, container_id, layers, *, image_id):
+        await self._faults.pass_("mount")
+        self.there.add(container_id)
+        return Path("/merged")
+
+    async def unmount(self, container_id):
+        await self._faults.pass_("unmount")
+
+    async def remove(self, container_id):
+        await self._faults.pass_("remove")
+        self.there.discard(container_id)
+
+    async def ls(self):
+        return list(self.there)
+
+
+class FakeImages:
+    def __init__(self):
+        self.images = [IMAGE]
+
+    async def open(self):
+        await trio.lowlevel.checkpoint()
+
+    def get(self, name):
+        return self.images[0]
+
+    def ls(self):
+        return list(self.images)
+
+    def layer_paths(self, image):
+        return []
+
+    def used_bytes(self):
+        return 0
+
+
+class FakeVolumeDriver:
+    name, scope = "local", "local"
+
+    def __init__(self, faults):
+        self._faults = faults
+        self.there = set()
+
+    def check(self, volume):
+        pass
+
+    async def create(self, volume):
+        await self._faults.pass_("volume create")
+        self.there.add(volume.name)
+
+    async def remove(self, volume):
+        await self._faults.pass_("volume remove")
+        self.there.discard(volume.name)
+
+    async def mount(self, volume, user):
+        return Path("/volumes") / volume.name
+
+    async def unmount(self, volume, user):
+        await self._faults.pass_("volume unmount")
+
+    def mountpoint(self, volume):
+        return Path("/volumes") / volume.name
+
+    async def usage(self, volume):
+        await self._faults.pass_("volume usage")
+        return VolumeUsage(used_bytes=1, inodes=1)
+
+    async def health(self, volume):
+        return VolumeHealth(state="healthy")
+
+    async def clean(self):
+        await self._faults.pass_("volume clean")
+
+
+class FakeCopyUp:
+    async def copy_up(self, rootfs, target, volume):
+        return False
+
+
+class Control:
+    """The use cases over fakes; ``nursery`` is the daemon's."""
+
+    def __init__(self, root, nursery):
+        self.faults = Faults()
+        self.store = FakeStore(self.faults)
+        self.inventory = Inventory(self.store)
+        self.runtime = FakeRuntime(self.faults)
+        self.engine = FakeEngine(self.faults)
+        self.roots = FakeRoots(self.faults)
+        self.names = FakeNames()
+        self.images = FakeImages()
+        self.volume_driver = FakeVolumeDriver(self.faults)
+        self._ids = 0
+        self.parts = Parts(
+            settings=Settings(
+                root=root, run=root, agent_id="test", metrics_address="", log_max_bytes=0,
+                pools=(("10.0.0.0/8", 24),), publish_addresses=("127.0.0.1",),
+                dns_upstreams=("9.9.9.9",), mtu_bytes=1500,
+            ),
+            inventory=self.inventory, events=Events(lambda: 1000.0), images=self.images,
+            roots=self.roots, runtime=self.runtime, engine=self.engine, names=self.names,
+            volume_drivers={"local": self.volume_driver}, copy_up=FakeCopyUp(),
+            now=lambda: 1000.0, new_id=self._new_id,
+        )  # fmt: skip
+        self.sandboxes = Sandboxes(self.parts)
+        self.addresses = Addresses(self.inventory)
+        self.volumes = Volumes(self.parts)
+        self.containers = Containers(self.parts, self.sandboxes, self.addresses, self.volumes)
+        self.lifecycle = Lifecycle(
+            self.parts, self.sandboxes, self.containers, self.volumes, nursery, _nobody
+        )
+
+    def _new_id(self):
+        self._ids += 1
+        return f"{self._ids:064x}"
+
+    def phase(self, id_="a" * 64):
+        record = self.inventory.containers.get(id_)
+        return record.phase if record else "gone"
+
+    def actions(self):
+        """Events so far."""
+        return [each.action for each in self.parts.events.history(0)]
+
+
+async def _nobody(_id):
+    pass
+
+
+@asynccontextmanager
+async def open_control(root):
+    """Use cases that live until the block ends."""
+    async with trio.open_nursery() as nursery:
+        yield Control(root, nursery)
+        nursery.cancel_scope.cancel()
