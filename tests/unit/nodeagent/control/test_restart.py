@@ -1,35 +1,15 @@
 """When a container that ended runs again."""
 
-import msgspec
 import pytest
 
 from nodeagent.control.restart import next_delay_s, wants_restart, wants_start
-from nodeagent.model.container import ContainerCreate, ContainerRecord, RestartPolicy
+from nodeagent.model.container import RestartPolicy
+from tests.fakes.records import container
 
 
 def record(policy, *, max_retries=0, **fields):
-    basis = ContainerRecord(
-        id="a" * 64,
-        name="web",
-        created="",
-        image_id="",
-        image_name="busybox",
-        request=ContainerCreate(
-            image="busybox", restart_policy=RestartPolicy(name=policy, max_retries=max_retries)
-        ),
-        args=["x"],
-        env=[],
-        working_dir="/",
-        user="",
-        stop_signal="SIGTERM",
-        labels={},
-        mounts=[],
-        expose=[],
-        phase="exited",
-        network_mode="none",
-        started_at="2026-01-01T00:00:00Z",
-    )
-    return msgspec.structs.replace(basis, **fields)
+    request = {"restart_policy": RestartPolicy(name=policy, max_retries=max_retries)}
+    return container(request=request, **({"started_at": "2026-01-01T00:00:00Z"} | fields))
 
 
 def test_back_off_doubles_up_to_a_minute_and_resets():
