@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from nodeagent.control.creation import matches_labels
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_ago, build_size, build_time, parse_time
-from nodeagent.errors import Busy, Invalid
+from nodeagent.errors import Invalid, kind_of
 from nodeagent.model.image import (
     HistoryView,
     ImageConfigView,
@@ -60,8 +60,7 @@ class Imaging:
 
     def users(self, image_id: str) -> list[str]:
         """Names of the containers made of the image."""
-        containers = self._parts.inventory.containers.values()
-        return sorted(record.name for record in containers if record.image_id == image_id)
+        return self._parts.inventory.image_users(image_id)
 
     def ls(self, *, everything: bool, filters: dict[str, list[str]]) -> list[ImageRow]:
         """Images, newest first, a line per tag."""
@@ -151,8 +150,9 @@ class Imaging:
             if not self.users(image.id) and (everything or not image.repo_tags):
                 try:
                     deleted += (await self.rm(image.id, force=True)).deleted
-                except Busy:
-                    continue  # a container was made of it just now: it is in use after all
+                except Exception as exc:
+                    if kind_of(exc) not in {"busy", "missing"}:
+                        raise  # else a container was made of it just now, or it is gone already
         return Pruned(
             deleted=deleted, space_reclaimed=max(0, before - self._parts.images.used_bytes())
         )

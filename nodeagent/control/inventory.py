@@ -1,10 +1,11 @@
 """The agent's objects in memory, written through to the store before anybody sees a change."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import msgspec
+import trio
 from msgspec import Struct
 
 from nodeagent.errors import Conflict, Invalid, Missing
@@ -34,6 +35,7 @@ class Inventory:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._reserved: set[tuple[str, str]] = set()
+        self._coming: dict[str, ContainerRecord | NetworkRecord | VolumeRecord] = {}  # by key
         self.containers: dict[str, ContainerRecord] = {}
         self.networks: dict[str, NetworkRecord] = {}
         self.volumes: dict[str, VolumeRecord] = {}
@@ -52,22 +54,46 @@ class Inventory:
         }
 
     async def put(self, *records: ContainerRecord | NetworkRecord | VolumeRecord) -> None:
-        """Make the records durable together, then visible."""
-        await self._store.commit(
-            *(Put(key=_key(record), value=msgspec.msgpack.encode(record)) for record in records)
-        )
-        for record in records:
-            match record:
-                case ContainerRecord():
-                    self.containers[record.id] = record
-                case NetworkRecord():
-                    self.networks[record.id] = record
-                case VolumeRecord():
-                    self.volumes[record.name] = record
+        """Make the records durable together, then visible.
+
+        Cancel: before the commit, or not at all: what is durable is always seen too.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with self._announced(records), trio.CancelScope(shield=True):
+            await self._store.commit(
+                *(Put(key=_key(record), value=msgspec.msgpack.encode(record)) for record in records)
+            )
+            for record in records:
+                self._show(record)
+
+    def _show(self, record: ContainerRecord | NetworkRecord | VolumeRecord) -> None:
+        match record:
+            case ContainerRecord():
+                self.containers[record.id] = record
+            case NetworkRecord():
+                self.networks[record.id] = record
+            case VolumeRecord():
+                self.volumes[record.name] = record
+
+    @contextmanager
+    def _announced(
+        self, records: Iterable[ContainerRecord | NetworkRecord | VolumeRecord]
+    ) -> Iterator[None]:
+        """Let those who ask about use know of what is being committed just now."""
+        coming = {_key(record): record for record in records}
+        self._coming |= coming
+        try:
+            yield
+        finally:
+            for key, record in coming.items():
+                if self._coming.get(key) is record:
+                    del self._coming[key]
 
     async def delete(self, record: ContainerRecord | NetworkRecord | VolumeRecord) -> None:
-        """Forget the record durably, then in memory."""
-        await self._store.commit(Delete(key=_key(record)))
+        """Forget the record durably, then in memory. Cancel: as in ``put``."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with trio.CancelScope(shield=True):
+            await self._store.commit(Delete(key=_key(record)))
         match record:
             case ContainerRecord():
                 self.containers.pop(record.id, None)
@@ -75,6 +101,35 @@ class Inventory:
                 self.networks.pop(record.id, None)
             case VolumeRecord():
                 self.volumes.pop(record.name, None)
+
+    # --- who uses what: also those who are about to ----------------------------------------------
+
+    def is_leaving(self, record: NetworkRecord | VolumeRecord) -> bool:
+        """Whether it is being removed, or that is being decided."""
+        coming = self._coming.get(_key(record), record)
+        return "removing" in {record.phase, coming.phase}
+
+    def _all_containers(self) -> Iterable[ContainerRecord]:
+        coming = {
+            each.id: each for each in self._coming.values() if isinstance(each, ContainerRecord)
+        }
+        return ({**self.containers, **coming}).values()
+
+    def volume_users(self, name: str) -> list[str]:
+        """Names of the containers that refer to the volume."""
+        return sorted(
+            record.name
+            for record in self._all_containers()
+            if any(mount.name == name for mount in record.mounts)
+        )
+
+    def image_users(self, image_id: str) -> list[str]:
+        """Names of the containers made of the image."""
+        return sorted(each.name for each in self._all_containers() if each.image_id == image_id)
+
+    def members(self, network_id: str) -> list[ContainerRecord]:
+        """Containers with an endpoint on the network, running or not."""
+        return [each for each in self._all_containers() if network_id in each.endpoints]
 
     @contextmanager
     def reserve(self, kind: str, name: str) -> Iterator[None]:
@@ -111,18 +166,6 @@ class Inventory:
         if name not in self.volumes:
             raise Missing("no such volume", name=name)
         return self.volumes[name]
-
-    def volume_users(self, name: str) -> list[str]:
-        """Names of the containers that refer to the volume."""
-        return sorted(
-            record.name
-            for record in self.containers.values()
-            if any(mount.name == name for mount in record.mounts)
-        )
-
-    def members(self, network_id: str) -> list[ContainerRecord]:
-        """Containers with an endpoint on the network, running or not."""
-        return [each for each in self.containers.values() if network_id in each.endpoints]
 
 
 def _key(record: ContainerRecord | NetworkRecord | VolumeRecord) -> str:

@@ -4,6 +4,7 @@ import msgspec
 
 from nodeagent.model.container import ContainerCreate, ContainerRecord, EndpointRecord
 from nodeagent.model.network import NetworkRecord, SubnetRequest
+from nodeagent.model.volume import VolumeRecord
 
 
 def container(id_="a" * 64, *, request=None, **fields):
@@ -58,4 +59,13 @@ def endpoint(network_id="n" * 64, address="172.20.0.2/24", interface="eth0", **f
         gateways=["172.20.0.1"],
         aliases=[],
     )
+    return msgspec.structs.replace(basis, **fields)
+
+
+def volume(name="data", **fields):
+    """A local volume."""
+    basis = VolumeRecord(
+        name=name, driver="local", options={}, labels={}, created="2026-01-01T00:00:00Z",
+        phase="ready", anonymous=False,
+    )  # fmt: skip
     return msgspec.structs.replace(basis, **fields)

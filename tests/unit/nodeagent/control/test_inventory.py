@@ -2,11 +2,14 @@
 
 import msgspec
 import pytest
+import trio
+import trio.testing
 
 from nodeagent.control.inventory import Inventory
 from nodeagent.errors import Conflict, Invalid, Missing
+from nodeagent.model.container import MountRecord
 from nodeagent.state.sqlite import open_store
-from tests.fakes.records import container, network
+from tests.fakes.records import container, endpoint, network, volume
 
 
 async def test_what_was_put_is_there_after_a_restart(tmp_path):
@@ -54,3 +57,56 @@ async def test_a_name_is_held_while_its_object_is_made(inventory):
         pass
     with pytest.raises(Conflict), inventory.reserve("container", "one"):
         pass
+
+
+class SlowStore:
+    """A commit takes until the door opens; a cancelled caller does not undo it."""
+
+    def __init__(self):
+        self.door = trio.Event()
+        self.ops = []
+
+    async def commit(self, *ops):
+        self.ops += ops
+        await self.door.wait()
+
+
+async def test_what_is_durable_is_seen_though_the_caller_went_away(autojump_clock):
+    inventory = Inventory(SlowStore())
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(_open_later, inventory._store.door)
+            scope.cancel()
+            with pytest.raises(trio.Cancelled):
+                await inventory.put(container())
+            assert not inventory._store.ops, "a caller that was gone before wants nothing"
+        with trio.move_on_after(1):
+            await inventory.put(container())
+    assert "a" * 64 in inventory.containers
+
+
+async def _open_later(door):
+    await trio.sleep(5)
+    door.set()
+
+
+async def test_use_counts_from_the_moment_it_is_decided(autojump_clock):
+    inventory = Inventory(SlowStore())
+    inventory.networks["n" * 64] = network()
+    inventory.volumes["data"] = volume()
+    mounts = [MountRecord(type="volume", source="", target="/x", name="data")]
+    user = container(mounts=mounts, endpoints={"n" * 64: endpoint()})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(inventory.put, user)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not inventory.containers
+        assert inventory.volume_users("data") == ["web"]
+        assert inventory.image_users(user.image_id) == ["web"]
+        assert inventory.members("n" * 64) == [user]
+        leaving = msgspec.structs.replace(volume(), phase="removing")
+        nursery.start_soon(inventory.put, leaving)
+        await trio.testing.wait_all_tasks_blocked()
+        assert inventory.is_leaving(inventory.volumes["data"])
+        assert not inventory.is_leaving(inventory.networks["n" * 64])
+        inventory._store.door.set()
+    assert not inventory._coming
