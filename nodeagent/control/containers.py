@@ -42,6 +42,7 @@ from runtime.contract import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
 FILTERS = (
     "ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume",
@@ -62,6 +63,7 @@ class Containers:
         self.is_paused: Callable[[str], bool] = lambda _id: False
         self.is_restarting: Callable[[str], bool] = lambda _id: False
         self.pid_of: Callable[[str], int] = lambda _id: 0
+        self.step: Callable[[str], AbstractAsyncContextManager[ContainerRecord]]  # lifecycle's
 
     # --- create -----------------------------------------------------------------------------
 
@@ -182,7 +184,7 @@ class Containers:
         self, network: NetworkRecord, asked: EndpointRequest, interface: str, held: ExitStack
     ) -> EndpointRecord:
         """A new endpoint with leased addresses; ``held`` keeps them until the record does."""
-        if network.phase != "ready":
+        if self._parts.inventory.is_leaving(network):
             raise Conflict("the network is being removed", field="network", name=network.name)
         if network.predefined and asked.aliases:
             raise Invalid(
@@ -218,11 +220,10 @@ class Containers:
 
     async def rename(self, name: str, new_name: str) -> None:
         """Give another name; DNS follows at once."""
-        record = self._parts.inventory.container(name)
         check_name(new_name, field="new_name")
-        with self._parts.inventory.reserve("container", new_name):
-            current = self._parts.inventory.containers[record.id]
-            await self._parts.inventory.put(msgspec.structs.replace(current, name=new_name))
+        async with self.step(name) as record:
+            with self._parts.inventory.reserve("container", new_name):
+                await self._parts.inventory.put(msgspec.structs.replace(record, name=new_name))
         self._sandboxes.publish_names()
         self._parts.events.publish("container", "rename", record.id, new_name, oldName=record.name)
 
@@ -247,7 +248,8 @@ class Containers:
     def _passes(self, record: ContainerRecord, filters: dict[str, list[str]]) -> bool:
         state = status(record, **self._flags(record.id))
         networks = self._parts.inventory.networks
-        joined = {networks[id_].name for id_ in record.endpoints} | set(record.endpoints)
+        known = [networks[id_] for id_ in record.endpoints if id_ in networks]
+        joined = {each.name for each in known} | set(record.endpoints)
         mounted = {word for each in record.mounts for word in (each.name, each.target)}
         exited = str(record.exit_code) if record.phase == "exited" else ""
         one_of: dict[str, set[str]] = {

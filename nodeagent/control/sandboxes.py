@@ -87,6 +87,7 @@ class Sandboxes:
         self._gate = _Gate()
         self._live: set[str] = set()
         self._named: set[str] = set()
+        self._ports: dict[str, list[PortBinding]] = {}  # held, by container
         self.repairs = Repairs()
 
     def is_live(self, container_id: str) -> bool:
@@ -105,14 +106,15 @@ class Sandboxes:
         Raises:
             Conflict: a port is taken (fields host_ip, host_port, protocol). Nothing is held then.
         """
-        bound: list[PortBinding] = []
+        self._release_ports(record.id)
+        bound = self._ports[record.id] = []
         try:
             for port in wanted_ports(record):
                 bound += self._bind(port)
         except BaseException:
-            self.release_ports(bound)
+            self._release_ports(record.id)
             raise
-        return bound
+        return list(bound)
 
     def _bind(self, port: PortBinding) -> list[PortBinding]:
         addresses = self._publish_addresses(port)
@@ -126,9 +128,10 @@ class Sandboxes:
             try:
                 self._parts.engine.hold_ports(_held(rest))
             except Exception as exc:
+                if not port.host_port:
+                    self._parts.engine.release_ports(_held(bindings[:1]))
                 if port.host_port or kind_of(exc) != "conflict":
                     raise
-                self.release_ports(bindings[:1])
             else:
                 return bindings
         raise Conflict("no port is free on all publish addresses", field="ports")
@@ -145,9 +148,9 @@ class Sandboxes:
             self._parts.settings.publish_addresses, hostinfo.read_addresses(), gateways
         )
 
-    def release_ports(self, ports: Sequence[PortBinding]) -> None:
-        """Let host ports go."""
-        self._parts.engine.release_ports(_held(ports))
+    def _release_ports(self, container_id: str) -> None:
+        """Let go what this container holds, and nothing that went to another one since."""
+        self._parts.engine.release_ports(_held(self._ports.pop(container_id, [])))
 
     # --- one sandbox ------------------------------------------------------------------------
 
@@ -191,7 +194,7 @@ class Sandboxes:
             self._parts.names.close(record.id)
             async with self._gate.step():
                 await self._apply(record.id)
-        self.release_ports(record.ports)
+        self._release_ports(record.id)
 
     async def refresh(self, record: ContainerRecord) -> None:
         """Make a live sandbox agree with its changed endpoints, then tell the names."""
@@ -238,20 +241,27 @@ class Sandboxes:
         self._live.add(record.id)
         if not has_sandbox(record):
             return
-        try:
-            self._parts.engine.hold_ports(_held(record.ports))
-        except Exception as exc:
-            if kind_of(exc) != "conflict":
-                raise
-            log.warning(
-                "a published port cannot be held", extra={"id": record.id[:12], "error": str(exc)}
-            )
+        self._named.add(record.id)
+        self._hold_again(record)
         if record.endpoints:
             async with self._gate.step():
                 path = await self._parts.engine.make_sandbox(record.id)
             port = self._parts.names.open(record.id, path, record.dns_port)
             self._set_dns_port(record.id, port)
-        self._named.add(record.id)
+
+    def _hold_again(self, record: ContainerRecord) -> None:
+        held = self._ports[record.id] = []
+        for port in record.ports:
+            try:
+                self._parts.engine.hold_ports(_held([port]))
+                held.append(port)
+            except Exception as exc:
+                if not kind_of(exc):
+                    raise
+                log.warning(
+                    "a published port cannot be held",
+                    extra={"id": record.id[:12], "error": str(exc)},
+                )
 
     async def plan_all(self) -> list[str]:
         """What a repair would change, as text."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import msgspec
 
 from nodeagent.control import etcdir
-from nodeagent.control.lifecycle import Lifecycle
+from nodeagent.control.lifecycle import UNKNOWN_EXIT, Lifecycle
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts
 from nodeagent.control.restart import wants_start
@@ -18,8 +18,6 @@ from nodeagent.model.container import ContainerRecord
 from runtime.contract import Exit, Found
 
 log = logging.getLogger(__name__)
-
-UNKNOWN_EXIT = 255  # the exit status is lost: the host restarted, or conmon was killed
 
 
 class Startup:

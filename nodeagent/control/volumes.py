@@ -45,7 +45,7 @@ class Volumes:
         name = request.name or self._parts.new_id()
         check_name(name)
         known = self._parts.inventory.volumes.get(name)
-        if known and known.phase == "removing":
+        if known and self._parts.inventory.is_leaving(known):
             raise Conflict("the volume is being removed; try again", field="name", name=name)
         if known:
             if known.driver != request.driver:
@@ -93,6 +93,16 @@ class Volumes:
             record = self._parts.inventory.volumes.get(mount.name)
             if record:
                 await self.driver(record).unmount(spec(record), container.id)
+
+    def own_anonymous(self, container: ContainerRecord) -> list[VolumeRecord]:
+        """Anonymous volumes that nobody but the container uses."""
+        inventory = self._parts.inventory
+        names = [mount.name for mount in container.mounts if mount.anonymous]
+        return [
+            inventory.volumes[name]
+            for name in names
+            if name in inventory.volumes and inventory.volume_users(name) == [container.name]
+        ]
 
     async def rm(self, name: str, *, force: bool) -> None:
         """Remove a volume nobody uses; with ``force`` an unknown one is no error."""

@@ -1,6 +1,5 @@
 """Parts for the use cases, all in memory: what is up, and doors that a test shuts or breaks."""
 
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -318,11 +317,3 @@ class Control:
 
 async def _nobody(_id):
     pass
-
-
-@asynccontextmanager
-async def open_control(root):
-    """Use cases that live until the block ends."""
-    async with trio.open_nursery() as nursery:
-        yield Control(root, nursery)
-        nursery.cancel_scope.cancel()

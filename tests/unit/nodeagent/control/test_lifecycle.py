@@ -141,7 +141,7 @@ async def test_stop_wins_over_a_restart_that_is_about_to_happen(control, autojum
     assert control.inventory.container(ID).stopped_by_hand
 
 
-async def stop_later(control, autojump_clock):
+async def stop_later(control):
     await control.lifecycle.stop(ID, timeout_s=0, signal="")
 
 
