@@ -5,6 +5,7 @@ Parsing is pure; the rest reads and writes a few small kernel files.
 Source: Linux Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ UNKNOWN: Final = -1
 NO_LIMIT_BYTES: Final = 1 << 62  # v1 says "no limit" as LONG_MAX rounded to a page
 NS_PER_US: Final = 1000
 NS_PER_S: Final = 1_000_000_000
+CONMONS: Final = "conmon"  # no container's: those have 64 hex digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,3 +245,17 @@ def children(layout: Layout, parent: str) -> set[str]:
         if top.is_dir():
             found |= {entry.name for entry in os.scandir(top) if entry.is_dir()}
     return found
+
+
+def set_conmon_apart(layout: Layout, parent: str, pid: int) -> None:
+    """Move a conmon from the agent's cgroup to one beside the containers; v2 only.
+
+    systemd signals all of a unit's cgroup (``systemctl kill``), and stops the unit when the kernel
+    kills one of it for memory: neither may reach what has to outlive the agent.
+    """
+    if not layout.is_v2 or pid <= 0:  # to the kernel 0 is the writer: the agent itself
+        return
+    with contextlib.suppress(OSError):  # it has ended, or may not be moved: it stays where it is
+        top = Path(f"{layout.unified}/{parent}/{CONMONS}")
+        top.mkdir(parents=True, exist_ok=True)
+        (top / "cgroup.procs").write_text(str(pid), encoding="ascii")

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import trio
 
 from runtime.container import attach, bundle, ending, execs, oci, probe, supervisor
-from runtime.container.cgroups import Cgroup, Layout, children
+from runtime.container.cgroups import CONMONS, Cgroup, Layout, children, set_conmon_apart
 from runtime.container.conmon import Command
 from runtime.container.filters import Filters
 from runtime.container.gate import Gate
@@ -99,10 +99,11 @@ class ContainerRuntime:
         return self._oci
 
     def close(self) -> None:
-        """Remove the cgroup that held the containers', if it is empty: for a clean stop."""
+        """Remove the cgroups that held containers and conmons, if empty: for a clean stop."""
         for root in self._layout.roots():
-            with contextlib.suppress(OSError):
-                Path(f"{root}/{self._cgroup_parent}").rmdir()
+            for path in (f"{self._cgroup_parent}/{CONMONS}", self._cgroup_parent):
+                with contextlib.suppress(OSError):
+                    (root / path).rmdir()
 
     def runtime_name(self) -> str:
         """``crun 1.8.1``; Unavailable if none works, naming what was tried."""
@@ -159,6 +160,7 @@ class ContainerRuntime:
                 "create container", id=spec.id, says=word.message
             )
         conmon = supervisor.read_pid(command.conmon_pid_file)
+        set_conmon_apart(self._layout, self._cgroup_parent, conmon)
         record = Record(
             pid=word.data,
             ticks=supervisor.read_ticks(word.data),
@@ -250,6 +252,8 @@ class ContainerRuntime:
             exec_process=directory / execs.PROCESS,
         )
         async with execs.open_exec(command, directory) as session:
+            conmon = supervisor.read_pid(command.conmon_pid_file)
+            set_conmon_apart(self._layout, self._cgroup_parent, conmon)
             yield session
 
     def _write_exec(

@@ -13,6 +13,7 @@ from runtime.container.cgroups import (
     parse_io_v2,
     parse_mountinfo,
     parse_value,
+    set_conmon_apart,
 )
 
 HYBRID = """\
@@ -112,3 +113,27 @@ def test_nothing_there_is_unknown_not_an_error(tmp_path):
     assert not cgroup.is_frozen()
     cgroup.remove()
     assert children(cgroup.layout, "/a") == set()
+
+
+def test_a_conmon_is_put_beside_the_containers(tmp_path):
+    layout = Layout(v1={}, unified=tmp_path)
+    (tmp_path / "agent").mkdir()
+    set_conmon_apart(layout, "agent", 17)
+    assert (tmp_path / "agent/conmon/cgroup.procs").read_text(encoding="ascii") == "17"
+
+
+def test_a_conmon_that_cannot_be_moved_stays_where_it_is(tmp_path):
+    (tmp_path / "agent").write_text("not a directory", encoding="ascii")
+    set_conmon_apart(Layout(v1={}, unified=tmp_path), "agent", 17)
+    assert [path.name for path in tmp_path.iterdir()] == ["agent"]
+
+
+def test_beside_v1_a_conmon_is_not_moved(tmp_path):
+    layout = Layout(v1={"pids": tmp_path / "pids"}, unified=tmp_path / "unified")
+    set_conmon_apart(layout, "agent", 17)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_pid_of_a_conmon_does_not_move_the_agent(tmp_path):
+    set_conmon_apart(Layout(v1={}, unified=tmp_path), "agent", 0)
+    assert list(tmp_path.iterdir()) == []
