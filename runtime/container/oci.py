@@ -128,7 +128,8 @@ async def _wait(process: trio.Process) -> None:
         raise
 
 
-async def read_version(path: str) -> str:
+async def read_version(path: str, state: Path) -> str:
     """Ask a runtime binary for its version."""
-    done = await run([path, "--version"])
+    # even for this crun makes its state directory: by default one in /run that nobody removes
+    done = await run([path, "--root", str(state), "--version"])
     return parse_version(done.output.decode(errors="replace"))

@@ -58,7 +58,7 @@ async def choose(wanted: str, site: Site) -> Oci:
     for kind, prefix in _candidates(wanted, site.layout):
         try:
             path = oci.find_binary(kind, package=kind)
-            version = await oci.read_version(path)
+            version = await oci.read_version(path, site.places.state)
             runtime = Oci(
                 kind=kind, version=version, path=path, prefix=prefix, state=site.places.state
             )

@@ -47,3 +47,10 @@ async def test_child_has_closed_stdin_clean_environment_and_bounded_output():
 async def test_what_a_program_leaves_behind_does_not_hold_us_up():
     done = await oci.run(["/bin/sh", "-c", "echo x; sleep 1 & exit 0"])
     assert done.output == b"x\n"
+
+
+async def test_asking_for_the_version_names_our_state_directory(tmp_path):
+    program = tmp_path / "crun"
+    program.write_text('#!/bin/sh\n[ "$3" = --version ] && echo "crun version $2"\n', "ascii")
+    program.chmod(0o755)
+    assert await oci.read_version(str(program), Path("/state")) == "/state"
