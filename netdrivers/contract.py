@@ -27,10 +27,15 @@ IPNetwork = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubnetSpec:
-    """One subnet of a network and the gateway address in it."""
+    """One subnet of a network and the gateway address in it.
+
+    ``host``: the host's own address in it, where the gateway is somebody else (the auxiliary
+    address of that name).
+    """
 
     subnet: IPNetwork
     gateway: IPAddress
+    host: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +235,8 @@ class NameServer(Protocol):
     def statistics(self) -> Mapping[tuple[str, str], int]:
         """Answers by (result, source).
 
-        Results: noerror, nodata, nxdomain, servfail, refused, formerr. Sources: local, forwarded.
+        Results: noerror, nodata, nxdomain, servfail, refused, formerr. Sources: local, forwarded,
+        cache (heard from an upstream before), stale (the same, past its time; upstreams failed).
         """
         ...
 

@@ -1,84 +1,163 @@
 """Asking upstreams: all at once, first good answer wins, under a deadline and a bound.
 
 Each query goes out of a fresh socket that is bound to a random port by the kernel, connected to
-its upstream, and bears a random id, so a stranger must guess both.
+its upstream, and bears a random id, so a stranger must guess both. Who asks what is being asked
+already waits for that answer; what was answered lately is not asked at all; and when upstreams
+fail, or take long, what they said before is better than nothing (RFC 8767).
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
+from math import inf
 from pathlib import Path
 from secrets import randbits
 from typing import Final
 
 import trio
 
-from netdrivers.contract import DnsView
 from netdrivers.dns import message, namespace
+from netdrivers.dns.cache import Asked, Cache, Found, asked_of
 from netdrivers.dns.message import Query, Rcode
+from netdrivers.dns.route import Route
 
 DEADLINE_S: Final = 4.0  # below the 5 s after which libc asks again
 RESEND_S: Final = 1.3  # a lost datagram is sent again twice within the deadline
-MAX_UPSTREAMS: Final = 3  # what resolv.conf may hold
+PATIENCE_S: Final = 1.8  # RFC 8767 section 5
 MAX_FLIGHTS: Final = 512  # questions under way, all sandboxes together
-MAX_FLIGHTS_PER_SANDBOX: Final = 128
-OWN_ADDRESS: Final = "127.0.0.11"
+MAX_WAITING_PER_SANDBOX: Final = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Where to ask for one sandbox; ``netns`` None = from where the agent is."""
+class Told:
+    """A reply and where it is from: forwarded, cache or stale."""
 
-    upstreams: tuple[str, ...]
-    netns: Path | None
+    reply: bytes
+    source: str
 
 
-def route_of(view: DnsView, netns: Path) -> Route:
-    """The way out of a view. From inside, our own address would be a loop, so it is left out."""
-    inside = view.upstreams_in_sandbox
-    usable = [each for each in view.upstreams if not (inside and each == OWN_ADDRESS)]
-    return Route(upstreams=tuple(usable[:MAX_UPSTREAMS]), netns=netns if inside else None)
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One question under way, whoever waits for it."""
+
+    started: float
+    done: trio.Event = field(default_factory=trio.Event)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    reply: bytes | None = None
 
 
 class Forwarder:
-    """Asks upstreams. Over its bounds it refuses at once instead of queueing."""
+    """Asks upstreams. Over its bounds it refuses at once instead of queueing.
 
-    def __init__(self, *, port: int = 53, deadline_s: float = DEADLINE_S) -> None:
+    Args:
+        patience_s: how long to wait before a stale answer is given, if there is one.
+        now: the clock by which answers age, in seconds; never goes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 53,
+        deadline_s: float = DEADLINE_S,
+        patience_s: float = PATIENCE_S,
+        now: Callable[[], float] = trio.current_time,
+    ) -> None:
         self._port = port
         self._deadline_s = deadline_s
-        self._flights: dict[str, int] = {}
-        self._total = 0
+        self._patience_s = patience_s
+        self._now = now
+        self._cache = Cache()
+        self._flights: dict[tuple[Route, Asked], Flight] = {}
+        self._waiting: dict[str, int] = {}
+        self._nursery: trio.Nursery | None = None
 
-    async def ask(self, sandbox_id: str, query: Query, route: Route, *, max_bytes: int) -> bytes:
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry the questions under way until cancelled. They outlive those who asked."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
+    def recall(self, query: Query, route: Route) -> Found | None:
+        """What may be answered without asking anybody."""
+        found = self._cache.find(route, asked_of(query), self._now())
+        return found if found and not found.must_ask else None
+
+    async def ask(self, sandbox_id: str, query: Query, route: Route, *, max_bytes: int) -> Told:
         """The reply for the asker: an upstream's, SERVFAIL, or REFUSED when too much is asked.
 
-        Cancel: sockets are closed, nothing else was held.
+        Cancel: the question goes on for the others who wait for it, up to its deadline.
         """
-        if not self._has_room(sandbox_id):
-            return message.build_error(query, Rcode.REFUSED)
-        with self._flight(sandbox_id):
-            reply = await self._race(query, route)
-        if reply is None:
-            return message.build_error(query, Rcode.SERVFAIL)
-        return message.adapt_reply(reply, query, max_bytes)
+        asked = asked_of(query)
+        found = self._cache.find(route, asked, self._now())
+        if found and not found.must_ask:
+            return _told_again(found, query, max_bytes)
+        flight = self._join(sandbox_id, query, (route, asked))
+        if flight is not None:
+            await self._wait(sandbox_id, flight, until_s=self._patience_s if found else inf)
+            if flight.reply is not None:
+                reply = message.adapt_reply(flight.reply, query, max_bytes)
+                return Told(reply=reply, source="forwarded")
+        if found:
+            return _told_again(found, query, max_bytes)
+        rcode = Rcode.REFUSED if flight is None else Rcode.SERVFAIL
+        return Told(reply=message.build_error(query, rcode), source="forwarded")
 
-    def _has_room(self, sandbox_id: str) -> bool:
-        mine = self._flights.get(sandbox_id, 0)
-        return self._total < MAX_FLIGHTS and mine < MAX_FLIGHTS_PER_SANDBOX
+    def keep_only(self, routes: Collection[Route]) -> None:
+        """Forget what was heard on other routes than these."""
+        self._cache.keep_only(routes)
+
+    def forget(self, route: Route) -> None:
+        """End what is under way on a route and forget what was heard there."""
+        for (its_route, _), flight in self._flights.items():
+            if its_route == route:
+                flight.scope.cancel()
+        self._cache.forget(route)
+
+    def _join(self, sandbox_id: str, query: Query, key: tuple[Route, Asked]) -> Flight | None:
+        """The flight of this question, a new one if there is none; None = over the bounds."""
+        if self._waiting.get(sandbox_id, 0) >= MAX_WAITING_PER_SANDBOX:
+            return None
+        flight = self._flights.get(key)
+        if flight is None and len(self._flights) < MAX_FLIGHTS and self._nursery:
+            flight = self._flights[key] = Flight(trio.current_time())
+            self._nursery.start_soon(self._fly, flight, query, key)
+        return flight
+
+    async def _wait(self, sandbox_id: str, flight: Flight, *, until_s: float) -> None:
+        """Wait for the flight's end, or until it has lasted ``until_s``."""
+        with self._counted(sandbox_id), trio.move_on_at(flight.started + until_s):
+            await flight.done.wait()
 
     @contextmanager
-    def _flight(self, sandbox_id: str) -> Iterator[None]:
-        self._total += 1
-        self._flights[sandbox_id] = self._flights.get(sandbox_id, 0) + 1
+    def _counted(self, sandbox_id: str) -> Iterator[None]:
+        self._waiting[sandbox_id] = self._waiting.get(sandbox_id, 0) + 1
         try:
             yield
         finally:
-            self._total -= 1
-            self._flights[sandbox_id] -= 1
-            if not self._flights[sandbox_id]:
-                del self._flights[sandbox_id]
+            self._waiting[sandbox_id] -= 1
+            if not self._waiting[sandbox_id]:
+                del self._waiting[sandbox_id]
+
+    async def _fly(self, flight: Flight, query: Query, key: tuple[Route, Asked]) -> None:
+        """Ask, and remember what came of it."""
+        try:
+            with flight.scope:
+                flight.reply = await self._race(query, key[0])
+                if flight.scope.cancel_called:
+                    return  # what is being forgotten is not to come back
+                if flight.reply is None:
+                    self._cache.note_failure(*key, self._now())
+                else:
+                    self._cache.put(*key, flight.reply, self._now())
+        finally:
+            del self._flights[key]
+            flight.done.set()
 
     async def _race(self, query: Query, route: Route) -> bytes | None:
         """First reply that knows; None if there is none before the deadline."""
@@ -100,7 +179,7 @@ class Forwarder:
         """One upstream: UDP, then TCP if the reply was cut. None if it fails in any way."""
         sent = message.build_upstream(query, randbits(16))
         try:
-            family, address = _address(upstream, self._port)
+            family, address = _address(upstream, self._port, netns)
             reply = await _ask_udp(family, address, sent, query, netns)
             if message.is_truncated(reply):
                 reply = await _ask_tcp(family, address, sent, query, netns) or reply
@@ -109,16 +188,26 @@ class Forwarder:
         return reply
 
 
+def _told_again(found: Found, query: Query, max_bytes: int) -> Told:
+    reply = message.adapt_reply(found.reply, query, max_bytes)
+    return Told(reply=reply, source="stale" if found.is_stale else "cache")
+
+
 Address = tuple[str, int] | tuple[str, int, int, int]
 
 
-def _address(upstream: str, port: int) -> tuple[int, Address]:
+def _address(upstream: str, port: int, netns: Path | None) -> tuple[int, Address]:
     """Socket family and address of ``9.9.9.9``, ``::1`` or ``fe80::1%eth0``."""
     bare, _, zone = upstream.partition("%")
     if ip_address(bare).version == 4:
         return socket.AF_INET, (bare, port)
-    scope = int(zone) if zone.isdigit() else socket.if_nametoindex(zone) if zone else 0
-    return socket.AF_INET6, (bare, port, 0, scope)
+    return socket.AF_INET6, (bare, port, 0, _scope(zone, netns))
+
+
+def _scope(zone: str, netns: Path | None) -> int:
+    if not zone or zone.isdigit():
+        return int(zone or 0)
+    return namespace.index_of(netns, zone)
 
 
 async def _ask_udp(

@@ -18,6 +18,7 @@ from dnslib.label import DNSLabelError
 
 QR: Final = 0x8000
 OPCODE: Final = 0x7800
+AA: Final = 0x0400
 TC: Final = 0x0200
 RD: Final = 0x0100
 RA: Final = 0x0080
@@ -57,6 +58,7 @@ class Qtype(IntEnum):
     """Record types with a meaning here."""
 
     A = 1
+    SOA = 6
     PTR = 12
     AAAA = 28
     OPT = 41
@@ -161,7 +163,8 @@ def _parse_name(packet: bytes, at: int) -> tuple[list[bytes], int]:
     raise BadMessage
 
 
-def _skip_name(packet: bytes, at: int) -> int:
+def skip_name(packet: bytes, at: int) -> int:
+    """The offset after the name at ``at``, its end or a pointer."""
     while at < len(packet):
         length = packet[at]
         if length >= 0xC0:
@@ -176,7 +179,7 @@ def _parse_edns(packet: bytes, at: int, extras: int) -> Edns | None:
     found: Edns | None = None
     for _ in range(extras):
         is_root = at < len(packet) and packet[at] == 0
-        at = _skip_name(packet, at)
+        at = skip_name(packet, at)
         rtype, size, ttl, length = _RECORD.unpack_from(packet, at)
         at += _RECORD.size + length
         if at > len(packet):
@@ -262,12 +265,14 @@ def build_upstream(query: Query, ident: int) -> bytes:
 
 def is_reply_to(reply: bytes, sent: bytes, question: bytes) -> bool:
     """Whether ``reply`` answers the very query ``sent``: same id, same question."""
+    echoed = reply[HEADER_BYTES : HEADER_BYTES + len(question)]
     return (
         len(reply) >= HEADER_BYTES
         and reply[:2] == sent[:2]
         and bool(reply[2] & 0x80)
         and reply[4:6] == b"\0\1"
-        and reply[HEADER_BYTES : HEADER_BYTES + len(question)].lower() == question.lower()
+        and echoed[:-4].lower() == question[:-4].lower()
+        and echoed[-4:] == question[-4:]  # type 65 in lower case would be 97
     )
 
 

@@ -57,3 +57,15 @@ def make_socket(netns: Path | None, family: int, kind: int) -> socket.socket:
             made = socket.socket(family, kind)
     made.setblocking(False)
     return made
+
+
+def index_of(netns: Path | None, link: str) -> int:
+    """The number ``netns`` (None = here) knows a link by.
+
+    Raises:
+        OSError: there is no such link.
+    """
+    if netns is None:
+        return socket.if_nametoindex(link)
+    with _visit(netns):
+        return socket.if_nametoindex(link)

@@ -1,7 +1,8 @@
 """Answers per second and CPU per query of the name server, as a container would see it.
 
 Makes its own network namespace, serves 1,000 names there and lets dnsperf ask, at the real port and
-at 127.0.0.11:53 through the redirect each sandbox has. Server on core 1, dnsperf on core 0.
+at 127.0.0.11:53 through the redirect each sandbox has; then 1,000 names of an upstream, which are
+kept after the first time. Server and upstream on core 1, dnsperf on core 0.
 
     sudo python tests/bench/dns_bench.py [--seconds 5]
 """
@@ -10,6 +11,7 @@ import argparse
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from netdrivers.contract import DnsTable, DnsView, DnsZone
 from netdrivers.dns.server import DnsServer
 
 NAMES = 1000
+UPSTREAM = "127.0.53.7"
 REDIRECT = """
 table ip bench {{
   chain out {{ type nat hook output priority -100; policy accept;
@@ -38,7 +41,24 @@ table ip bench {{
 def table(sandbox: str) -> DnsTable:
     names = {f"web{n}": (IPv4Address(f"10.0.{n // 250}.{n % 250 + 1}"),) for n in range(NAMES)}
     zone = DnsZone(name="demo", names=names, reverse={})
-    return DnsTable(zones={"n": zone}, views={sandbox: DnsView(zones=("n",))})
+    view = DnsView(zones=("n",), upstreams=(UPSTREAM,))
+    return DnsTable(zones={"n": zone}, views={sandbox: view})
+
+
+async def upstream(sock: socket.socket) -> None:
+    """Any name has one address, for a minute."""
+    listener = trio.socket.from_stdlib_socket(sock)
+    while True:
+        packet, peer = await listener.recvfrom(512)
+        record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1"
+        head = packet[:2] + b"\x81\x80\0\1\0\1\0\0\0\0"
+        await listener.sendto(head + packet[12 : packet.index(b"\0", 12) + 5] + record, peer)
+
+
+async def run(dns: DnsServer, sock: socket.socket) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(upstream, sock)
+        nursery.start_soon(dns.run)
 
 
 @contextmanager
@@ -59,11 +79,14 @@ def server(netns: Path):
     pid = os.fork()
     if pid == 0:
         os.sched_setaffinity(0, {1 % os.cpu_count()})
-        dns = DnsServer()
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind((UPSTREAM, 0))
+        dns = DnsServer(upstream_port=sock.getsockname()[1])
         dns.set_table(table("s"))
         os.write(write, str(dns.open("s", netns, 0)).encode())
         os.close(write)
-        trio.run(dns.run)
+        trio.run(run, dns, sock)
     os.close(write)
     try:
         yield pid, int(os.read(read, 16))
@@ -78,9 +101,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(label: str, pid: int, netns: Path, port: int, args, *extra: str) -> None:
+def measure(
+    label: str, pid: int, netns: Path, port: int, args, *extra: str, domain: str = ""
+) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="ascii") as queries:
-        queries.writelines(f"web{n} A\n" for n in range(NAMES))
+        queries.writelines(f"web{n}{domain} A\n" for n in range(NAMES))
         queries.flush()
         before = cpu_s(pid)
         command = [
@@ -130,6 +155,8 @@ def main() -> None:
         measure("127.0.0.11:53, redirected", pid, netns, 53, args)
         measure("redirected, EDNS", pid, netns, 53, args, "-e")
         measure("redirected, TCP", pid, netns, 53, args, "-m", "tcp")
+        measure("kept from upstream", pid, netns, 53, args, domain=".example.com")
+        measure("kept, TCP", pid, netns, 53, args, "-m", "tcp", domain=".example.com")
 
 
 if __name__ == "__main__":

@@ -1,41 +1,32 @@
-"""The server on real sockets: asked from inside a namespace, its upstreams outside or inside."""
+"""The server on real sockets, asked from inside a namespace for what it knows itself."""
 
 import os
 import resource
 import socket
 import struct
-import subprocess
-import sys
-import uuid
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import trio
-from dnslib import EDNS0, QTYPE, RCODE, DNSRecord
+from dnslib import RCODE, DNSRecord
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
-from fakes.upstream_dns import Upstream, reply_to, truncated
-
-from netdrivers.contract import DnsTable, DnsView, DnsZone
+from netdrivers.contract import DnsTable
 from netdrivers.dns import namespace
 from netdrivers.dns.server import DnsServer
 from netdrivers.errors import Missing
-
-SERVER = "127.0.0.11"
-WEB = (ip_address("10.7.0.1"), ip_address("10.7.0.2"), ip_address("fd00::7"))
-
-
-@pytest.fixture
-def netns():
-    name = f"dnst{uuid.uuid4().hex[:8]}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield Path("/run/netns") / name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
+from tests.fakes.dns_client import (
+    SERVER,
+    ask,
+    ask_raw,
+    connect,
+    data,
+    frame,
+    question,
+    read_frames,
+    sock,
+    table,
+)
 
 
 @pytest.fixture
@@ -46,76 +37,8 @@ async def dns(nursery):
     return server
 
 
-def table(*upstreams, inside=False, web=WEB):
-    zone = DnsZone(name="demo", names={"web": web}, reverse=dict.fromkeys(web, "web"))
-    view = DnsView(zones=("n",), upstreams=upstreams, upstreams_in_sandbox=inside)
-    return DnsTable(zones={"n": zone}, views={"s": view})
-
-
-def question(name, qtype="A", edns=None):
-    record = DNSRecord.question(name, qtype)
-    if edns:
-        record.add_ar(EDNS0(udp_len=edns))
-    return record.pack()
-
-
-def sock(netns, kind=socket.SOCK_DGRAM):
-    return trio.socket.from_stdlib_socket(namespace.make_socket(netns, socket.AF_INET, kind))
-
-
 def descriptors():
     return sorted(each.name for each in Path("/proc/self/fd").iterdir())
-
-
-async def ask_raw(netns, port, raw):
-    with sock(netns) as client, trio.fail_after(5):
-        await client.connect((SERVER, port))
-        await client.send(raw)
-        return await client.recv(65535)
-
-
-async def ask(netns, port, name, qtype="A", edns=None):
-    return DNSRecord.parse(await ask_raw(netns, port, question(name, qtype, edns)))
-
-
-async def connect(netns, port):
-    client = sock(netns, socket.SOCK_STREAM)
-    await client.connect((SERVER, port))
-    return trio.SocketStream(client)
-
-
-async def read_frames(stream, count):
-    buffer, found = b"", []
-    with trio.fail_after(5):
-        while len(found) < count:
-            buffer += await stream.receive_some()
-            while len(buffer) > 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2]):
-                end = 2 + int.from_bytes(buffer[:2])
-                found.append(DNSRecord.parse(buffer[2:end]))
-                buffer = buffer[end:]
-    return found
-
-
-def frame(raw):
-    return len(raw).to_bytes(2) + raw
-
-
-def data(reply):
-    return [str(each.rdata) for each in reply.rr]
-
-
-async def upstream(nursery, address="127.0.53.1", port=0, **script):
-    made = Upstream(address, port, **script)
-    await nursery.start(made.run)
-    return made
-
-
-async def with_upstreams(nursery, netns, port, *addresses):
-    """A server whose upstreams listen on ``port``, already open."""
-    server = DnsServer(upstream_port=port, deadline_s=1.0)
-    server.set_table(table(*addresses))
-    nursery.start_soon(server.run)
-    return server, server.open("s", netns, 0)
 
 
 # --- local names ----------------------------------------------------------------------------
@@ -279,118 +202,3 @@ async def test_no_such_namespace_is_said_and_leaves_no_socket(dns):
     with pytest.raises(Missing, match="no-such-one"):
         dns.open("s", Path("/run/netns/no-such-one"), 0)
     assert descriptors() == fds
-
-
-# --- upstreams ------------------------------------------------------------------------------
-
-
-async def test_the_rest_is_forwarded(netns, nursery):
-    up = await upstream(nursery, udp=lambda raw: [reply_to(raw, addresses=("192.0.2.1",))])
-    server, port = await with_upstreams(nursery, netns, up.port, up.address)
-    replies = [await ask(netns, port, "Example.COM") for _ in range(8)]
-    assert {tuple(data(each)) for each in replies} == {("192.0.2.1",)}
-    assert server.statistics() == {("noerror", "forwarded"): 8}
-    ids, ports = {raw[:2] for _, raw, _ in up.asked}, {peer for _, _, peer in up.asked}
-    assert len(ids) > 6
-    assert len(ports) > 4
-
-
-async def test_nxdomain_comes_with_its_soa(netns, nursery):
-    up = await upstream(nursery, udp=lambda raw: [reply_to(raw, rcode="NXDOMAIN")])
-    _, port = await with_upstreams(nursery, netns, up.port, up.address)
-    reply = await ask(netns, port, "nope.example")
-    assert reply.header.rcode == RCODE.NXDOMAIN
-    assert [each.rtype for each in reply.auth] == [QTYPE.SOA]
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        lambda raw: [],
-        lambda raw: [reply_to(raw, rcode="SERVFAIL")],
-        lambda raw: [b"\0", os.urandom(40)],
-        lambda raw: [bytes((raw[0] ^ 1,)) + reply_to(raw, addresses=("6.6.6.6",))[1:]],
-    ],
-    ids=["silent", "servfail", "noise", "wrong id"],
-)
-async def test_a_good_upstream_wins_over_a_bad_one(netns, nursery, bad):
-    good = await upstream(nursery, udp=lambda raw: [reply_to(raw, addresses=("192.0.2.1",))])
-    first = await upstream(nursery, "127.0.53.2", good.port, udp=bad)
-    _, port = await with_upstreams(nursery, netns, good.port, first.address, good.address)
-    with trio.fail_after(0.8):
-        assert data(await ask(netns, port, "example.com")) == ["192.0.2.1"]
-    assert len(first.asked) == len(good.asked) == 1
-
-
-async def test_silence_ends_in_servfail_while_local_names_answer(netns, nursery):
-    up = await upstream(nursery)
-    _, port = await with_upstreams(nursery, netns, up.port, up.address)
-    with sock(netns) as client, trio.fail_after(3):
-        await client.connect((SERVER, port))
-        await client.send(question("example.com"))
-        await client.send(question("web"))
-        assert len(data(DNSRecord.parse(await client.recv(512)))) == 2
-        assert DNSRecord.parse(await client.recv(512)).header.rcode == RCODE.SERVFAIL
-
-
-async def test_too_many_under_way_are_refused(netns, nursery):
-    up = await upstream(nursery)
-    _, port = await with_upstreams(nursery, netns, up.port, up.address)
-    with sock(netns) as client, trio.fail_after(5):
-        await client.connect((SERVER, port))
-        for n in range(140):
-            await client.send(question(f"x{n}.example"))
-        codes = [DNSRecord.parse(await client.recv(512)).header.rcode for _ in range(140)]
-    assert codes.count(RCODE.REFUSED) == 12
-    assert codes.count(RCODE.SERVFAIL) == 128
-
-
-async def test_a_cut_reply_is_fetched_over_tcp(netns, nursery):
-    many = tuple(f"192.0.2.{n}" for n in range(1, 101))
-    up = await upstream(
-        nursery, udp=lambda raw: [truncated(raw)], tcp=lambda raw: [reply_to(raw, addresses=many)]
-    )
-    _, port = await with_upstreams(nursery, netns, up.port, up.address)
-    cut = await ask(netns, port, "big.example")
-    assert [protocol for protocol, _, _ in up.asked] == ["udp", "tcp"]
-    assert cut.header.tc == 1
-    assert 20 < len(cut.rr) < 100
-    async with await connect(netns, port) as stream:
-        await stream.send_all(frame(question("big.example")))
-        [whole] = await read_frames(stream, 1)
-    assert (len(whole.rr), whole.header.tc) == (100, 0)
-
-
-async def test_without_upstreams_no_packet_leaves(netns, nursery):
-    up = await upstream(nursery, udp=lambda raw: [reply_to(raw, addresses=("192.0.2.1",))])
-    server, port = await with_upstreams(nursery, netns, up.port)
-    assert (await ask(netns, port, "example.com")).header.rcode == RCODE.SERVFAIL
-    server.set_table(table(up.address))
-    assert data(await ask(netns, port, "example.com")) == ["192.0.2.1"]
-    assert len(up.asked) == 1
-
-
-async def test_an_upstream_of_the_container_is_asked_inside(netns, nursery):
-    """Outside, nothing listens at this address: only the sandbox's own loopback has it."""
-    inside = await upstream(nursery, udp=lambda raw: [reply_to(raw, addresses=("192.0.2.1",))])
-    server, port = await with_upstreams(nursery, netns, inside.port, inside.address)
-    assert data(await ask(netns, port, "example.com")) == ["192.0.2.1"]
-    server.set_table(table(inside.address, inside=True))
-    assert (await ask(netns, port, "example.com")).header.rcode == RCODE.SERVFAIL
-    with namespace.make_socket(netns, socket.AF_INET, socket.SOCK_DGRAM) as listener:
-        listener.bind((inside.address, inside.port))
-        asked = trio.socket.from_stdlib_socket(listener)
-
-        async def answer():
-            raw, peer = await asked.recvfrom(512)
-            await asked.sendto(reply_to(raw, addresses=("192.0.2.2",)), peer)
-
-        nursery.start_soon(answer)
-        assert data(await ask(netns, port, "example.com")) == ["192.0.2.2"]
-
-
-async def test_our_own_address_as_upstream_is_no_loop(netns, nursery):
-    server, port = await with_upstreams(nursery, netns, 53)
-    server.set_table(table(SERVER, inside=True))
-    with trio.fail_after(0.5):
-        assert (await ask(netns, port, "example.com")).header.rcode == RCODE.SERVFAIL

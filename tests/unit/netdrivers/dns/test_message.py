@@ -171,6 +171,8 @@ def test_only_the_reply_to_the_very_query_counts():
     other = parsed(packet("other.demo"))
     assert not message.is_reply_to(upstream_reply(other, 1), sent, query.question)
     assert not message.is_reply_to(b"", sent, query.question)
+    https, in_lower_case = query.question[:-4] + b"\0A\0\1", query.question[:-4] + b"\0a\0\1"
+    assert not message.is_reply_to(reply[:12] + in_lower_case, sent, https)
 
 
 @pytest.mark.parametrize("text", ["a" * 64, "", "a..b", ".".join(["a" * 60] * 5)])
