@@ -21,15 +21,21 @@ def etc_directory(settings: Settings, container_id: str) -> Path:
     return settings.root / "containers" / container_id / "etc"
 
 
+def read_resolv_conf(settings: Settings) -> str:
+    """The host's file, whatever it holds; "" if there is none."""
+    try:
+        return settings.resolv_conf.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def rewrite(settings: Settings, record: ContainerRecord) -> None:
     """Write all three files as the record says; some kilobytes, so on the loop."""
-    host = settings.resolv_conf
-    text = host.read_text(encoding="utf-8") if host.exists() else ""
     gateway = next((g for each in record.endpoints.values() for g in each.gateways), "")
     files = {
         "hosts": build_hosts(record, gateway),
         "hostname": build_hostname(record) + "\n",
-        "resolv.conf": build_resolv_conf(record, text),
+        "resolv.conf": build_resolv_conf(record, read_resolv_conf(settings)),
     }
     write_files(etc_directory(settings, record.id), files)
 

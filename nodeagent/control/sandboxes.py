@@ -16,6 +16,7 @@ from netdrivers.contract import Desired, IPAddress, PublishedPort, Report, Scope
 from netdrivers.plan.render import render_op
 from nodeagent.control import hostinfo
 from nodeagent.control.desired import build_desired, build_table, has_sandbox
+from nodeagent.control.etcdir import read_resolv_conf
 from nodeagent.control.etcfiles import parse_nameservers
 from nodeagent.control.parts import Parts
 from nodeagent.errors import Conflict, kind_of
@@ -161,13 +162,14 @@ class Sandboxes:
         """
         if not has_sandbox(record):
             return ""
-        self._live.add(record.id)
         try:
             async with self._gate.step():
+                self._live.add(record.id)  # not before: a repair would take it for drift
                 path = await self._parts.engine.make_sandbox(record.id)
+                dns_port = 0
                 if record.endpoints:
                     dns_port = self._parts.names.open(record.id, path, record.dns_port)
-                    self._set_dns_port(record.id, dns_port)
+                self._set_dns_port(record.id, dns_port)
                 await self._apply(record.id)
         except BaseException:
             with trio.move_on_after(UNDO_S, shield=True):
@@ -228,8 +230,7 @@ class Sandboxes:
         )
 
     def _host_upstreams(self) -> tuple[str, ...]:
-        path = self._parts.settings.resolv_conf
-        return parse_nameservers(path.read_text(encoding="utf-8")) if path.exists() else ()
+        return parse_nameservers(read_resolv_conf(self._parts.settings))
 
     # --- everything -------------------------------------------------------------------------
 
@@ -275,13 +276,32 @@ class Sandboxes:
             self.repairs.runs += 1
             try:
                 report = await self._parts.engine.apply(self._desired(), None)
-            except Exception:
+            except Exception as exc:
                 self.repairs.failures += 1
-                raise
+                if not kind_of(exc):
+                    raise
+                report = await self._repair_each()
         for op in report.ops:
             kind = type(op.obj).__name__.lower()
             self.repairs.ops[kind] = self.repairs.ops.get(kind, 0) + 1
         return [render_op(op) for op in report.ops], list(report.conflicts)
+
+    async def _repair_each(self) -> Report:
+        """One by one: what cannot be as it should be keeps no other object from it."""
+        desired = self._desired()
+        scopes = [Scope(networks=frozenset({id_})) for id_ in desired.networks]
+        scopes += [Scope(sandboxes=frozenset({id_})) for id_ in desired.sandboxes]
+        reports: list[Report] = []
+        conflicts: list[str] = []
+        for scope in scopes:
+            try:
+                reports.append(await self._parts.engine.apply(desired, scope))
+            except Exception as exc:
+                if not kind_of(exc):
+                    raise
+                conflicts.append(str(exc))
+        ops = tuple(op for report in reports for op in report.ops)
+        return Report(ops=ops, conflicts=tuple(conflicts))
 
     def _desired(self) -> Desired:
         return build_desired(self._parts.inventory.networks, self._records(self._live))

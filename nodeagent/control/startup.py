@@ -41,7 +41,8 @@ class Startup:
         """Adopt what runs, finish or undo what was half-done, remove what is ours and unwanted."""
         await self._parts.images.open()
         for driver in self._parts.volume_drivers.values():
-            await driver.clean()
+            with _one_at_a_time("clean volumes", driver.name):
+                await driver.clean()
         found = {each.id: each for each in await self._parts.runtime.scan()}
         ended: list[tuple[ContainerRecord, Exit]] = []
         for record in list(self._parts.inventory.containers.values()):
@@ -50,14 +51,21 @@ class Startup:
                 if exit_ is not None:
                     ended.append((self._parts.inventory.containers[record.id], exit_))
         await self._remove_strays(found)
-        await self._sandboxes.repair_all()
+        with _one_at_a_time("repair networks", ""):
+            await self._repair()
         self._sandboxes.publish_names()
         for record, exit_ in ended:
             with _one_at_a_time("record exit", record.id):
                 await self._lifecycle.finish(record, exit_)
         await self._finish_removals()
         await self._networks.finish_half_done()
-        await self._networks.ensure_predefined()
+        with _one_at_a_time("make the default network", ""):
+            await self._networks.ensure_predefined()
+
+    async def _repair(self) -> None:
+        _ops, conflicts = await self._sandboxes.repair_all()
+        for conflict in conflicts:
+            log.warning("conflict", extra={"what": conflict})
 
     async def _settle(self, record: ContainerRecord, found: Found | None) -> Exit | None:
         """Bring one record in line with what was found; an exit that is still to be recorded."""
@@ -80,21 +88,24 @@ class Startup:
         return None
 
     async def _adopt(self, record: ContainerRecord, found: Found) -> None:
+        """Take over what runs. It is watched first: its end counts whatever its network is like."""
         if record.phase == "starting":
-            record = msgspec.structs.replace(
-                record, phase="running", started_at=build_time(self._parts.now())
-            )
+            record = msgspec.structs.replace(record, started_at=build_time(self._parts.now()))
+        # a stop that had not come to its end is none: the next end is not by hand
+        record = msgspec.structs.replace(record, phase="running", stopped_by_hand=False)
+        if record != self._parts.inventory.containers[record.id]:
             await self._parts.inventory.put(record)
-        await self._sandboxes.adopt(record)
         pid = found.process.pid if found.process else 0
         self._lifecycle.watch(record, pid)
         if found.state == "paused":
             self._lifecycle.note_paused(record.id)
+        await self._sandboxes.adopt(record)
         log.info("container adopted", extra={"id": record.id[:12], "pid": pid})
 
     async def _undo(self, record: ContainerRecord) -> None:
         """The start had not come to the program: back to what it was."""
-        before = "exited" if record.finished_at else "created"
+        is_over = record.finished_at or record.request.auto_remove
+        before = "exited" if is_over else "created"
         await self._parts.runtime.delete(record.id)
         await self._parts.inventory.put(
             msgspec.structs.replace(
@@ -123,6 +134,9 @@ class Startup:
             if record.phase == "removing":
                 with _one_at_a_time("finish removal", record.id):
                     await self._lifecycle.finish_rm(record)
+            elif record.phase == "exited" and record.request.auto_remove:
+                with _one_at_a_time("remove at its end", record.id):
+                    await self._lifecycle.rm(record.id, force=False, volumes=True)
         for volume in list(self._parts.inventory.volumes.values()):
             with _one_at_a_time("settle volume", volume.name):
                 if volume.phase == "removing":
@@ -131,8 +145,12 @@ class Startup:
                     await self._volumes.make(volume)
 
     async def start_by_policy(self) -> None:
-        """Start what its restart policy wants up; failures are logged, the others go on."""
-        for record in list(self._parts.inventory.containers.values()):
+        """Start what its restart policy wants up; failures are logged, the others go on.
+
+        Those that share another container's network come after it.
+        """
+        records = list(self._parts.inventory.containers.values())
+        for record in sorted(records, key=lambda each: each.network_mode.startswith("container:")):
             if record.phase == "exited" and wants_start(record):
                 with _one_at_a_time("start by policy", record.id):
                     await self._lifecycle.start(record.id)
