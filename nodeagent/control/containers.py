@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 import msgspec
+import trio
 
 from netdrivers import ipam
 from nodeagent.control.addresses import Addresses
@@ -26,7 +27,7 @@ from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes, wanted_ports
 from nodeagent.control.times import build_time, parse_time
 from nodeagent.control.views import Surroundings, container_row, container_view, state_view, status
-from nodeagent.control.volumes import Volumes, spec
+from nodeagent.control.volumes import UNDO_S, Volumes, spec
 from nodeagent.errors import Conflict, Invalid, Missing, kind_of
 from nodeagent.model.container import (
     ContainerCreate,
@@ -84,13 +85,23 @@ class Containers:
             self._check_ports(record)
             volumes = self._new_volumes(record, request)
             await self._parts.inventory.put(*volumes, record)
-        for volume in volumes:
-            await self._volumes.make(volume)
-            self._parts.events.publish("volume", "create", volume.name, volume.name)
+        await self._make_volumes(record, volumes)
         self._parts.events.publish(
             "container", "create", record.id, record.name, image=record.image_name
         )
         return record
+
+    async def _make_volumes(self, record: ContainerRecord, volumes: list[VolumeRecord]) -> None:
+        try:
+            for volume in volumes:
+                await self._volumes.make(volume)
+                self._parts.events.publish("volume", "create", volume.name, volume.name)
+        except BaseException:  # Cancelled too: who asked does not know its name
+            with trio.move_on_after(UNDO_S, shield=True):
+                await self._parts.inventory.delete(record)
+                for volume in volumes:
+                    await self._volumes.forget_unused(volume)
+            raise
 
     def _is_taken(self, name: str) -> bool:
         return any(each.name == name for each in self._parts.inventory.containers.values())

@@ -16,7 +16,7 @@ from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.times import build_time
 from nodeagent.control.views import network_row, network_view
-from nodeagent.errors import Busy, Invalid, Refused
+from nodeagent.errors import Busy, Invalid, Missing, Refused
 from nodeagent.model.network import (
     NetworkCreate,
     NetworkRecord,
@@ -29,6 +29,7 @@ from nodeagent.model.volume import Pruned
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 RESERVED = ("host", "none", "default", "container")
 FILTERS = ("driver", "id", "label", "name", "type")
+REMOVE_S = 30.0  # for the kernel's half of a removal; a guess
 MTU_OPTION = "com.docker.network.driver.mtu"
 
 
@@ -183,7 +184,10 @@ class Networks:
                 field="name",
                 name=name,
             )
-        await self._finish_rm(record)
+        with trio.move_on_after(REMOVE_S, shield=True) as scope:  # half a removal helps nobody
+            await self._finish_rm(record)
+        if scope.cancelled_caught:
+            raise Busy("the removal takes too long; try again", field="name", name=name)
         self._parts.events.publish("network", "destroy", record.id, record.name)
 
     async def _finish_rm(self, record: NetworkRecord) -> None:
@@ -202,7 +206,10 @@ class Networks:
         deleted = []
         for record in list(self._parts.inventory.networks.values()):
             if not record.predefined and not self._parts.inventory.members(record.id):
-                await self.rm(record.id)
+                try:
+                    await self.rm(record.id)
+                except (Busy, Missing):
+                    continue  # somebody uses or removed it meanwhile
                 deleted.append(record.name)
         return Pruned(deleted=deleted, space_reclaimed=0)
 

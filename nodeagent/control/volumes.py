@@ -1,11 +1,12 @@
 """Volumes: objects of their own, whose bytes a driver keeps."""
 
 import msgspec
+import trio
 
 from nodeagent.control.creation import check_name, matches_labels
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time
-from nodeagent.errors import Busy, Conflict, Invalid
+from nodeagent.errors import Busy, Conflict, Invalid, kind_of
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.volume import (
     Pruned,
@@ -17,6 +18,7 @@ from nodeagent.model.volume import (
 )
 from voldrivers.contract import VolumeDriver, VolumeSpec
 
+UNDO_S = 10.0  # to take back what could not be made; a guess
 FILTERS = ("dangling", "driver", "label", "name")
 
 
@@ -25,6 +27,7 @@ class Volumes:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._leaving: set[str] = set()  # whose bytes are being deleted just now
 
     def driver(self, record: VolumeRecord) -> VolumeDriver:
         """The driver that keeps the record's bytes."""
@@ -73,9 +76,19 @@ class Volumes:
         record = self.record(request)
         if record.name not in self._parts.inventory.volumes:
             await self._parts.inventory.put(record)
-            await self.make(record)
+            try:
+                await self.make(record)
+            except BaseException:
+                with trio.move_on_after(UNDO_S, shield=True):
+                    await self.forget_unused(record)
+                raise
             self._parts.events.publish("volume", "create", record.name, record.name)
         return await self._view(record)
+
+    async def forget_unused(self, record: VolumeRecord) -> None:
+        """Take back a volume that could not be made, unless somebody counts on it by now."""
+        if not self._parts.inventory.volume_users(record.name):
+            await self.finish_rm(record)
 
     async def make(self, record: VolumeRecord) -> None:
         """Have the driver make what the record wants; also used at start, to finish."""
@@ -120,24 +133,50 @@ class Volumes:
         await self.finish_rm(record)
 
     async def finish_rm(self, record: VolumeRecord) -> None:
-        """Remove, from the intent on; also used at start."""
-        if record.phase != "removing":
-            record = msgspec.structs.replace(record, phase="removing")
-            await self._parts.inventory.put(record)
-        await self.driver(record).remove(spec(record))
-        await self._parts.inventory.delete(record)
+        """Remove, from the intent on; also used at start.
+
+        One at a time: a second one that came late would remove a new volume of this name.
+        Cancel: it stays "removing"; the next removal or start goes on.
+        """
+        if record.name in self._leaving:
+            return
+        self._leaving.add(record.name)
+        try:
+            if record.phase != "removing":
+                record = msgspec.structs.replace(record, phase="removing")
+                await self._parts.inventory.put(record)
+            await self.driver(record).remove(spec(record))
+            with trio.CancelScope(shield=True):  # the bytes are gone: so is the record
+                await self._parts.inventory.delete(record)
+        finally:
+            self._leaving.discard(record.name)
         self._parts.events.publish("volume", "destroy", record.name, record.name)
 
     async def prune(self, *, everything: bool) -> Pruned:
         """Remove volumes without users: anonymous ones, or all."""
         deleted, freed = [], 0
         for record in list(self._parts.inventory.volumes.values()):
-            unused = not self._parts.inventory.volume_users(record.name)
-            if unused and (record.anonymous or everything):
-                freed += max(0, (await self.driver(record).usage(spec(record))).used_bytes)
+            if not (record.anonymous or everything) or not self._is_unused(record):
+                continue
+            used_bytes = await self.used_bytes(record)
+            if self._is_unused(record):  # still: a container may have come meanwhile
                 await self.finish_rm(record)
+                freed += used_bytes
                 deleted.append(record.name)
         return Pruned(deleted=deleted, space_reclaimed=freed)
+
+    def _is_unused(self, record: VolumeRecord) -> bool:
+        is_there = self._parts.inventory.volumes.get(record.name) is record
+        return is_there and not self._parts.inventory.volume_users(record.name)
+
+    async def used_bytes(self, record: VolumeRecord) -> int:
+        """Its size; 0 if that is not known."""
+        try:
+            return max(0, (await self.driver(record).usage(spec(record))).used_bytes)
+        except Exception as exc:
+            if not kind_of(exc):
+                raise
+            return 0
 
     def ls(self, filters: dict[str, list[str]]) -> list[VolumeRow]:
         """Volumes by name."""

@@ -1,0 +1,89 @@
+"""Volumes: no data is lost to a race, and nothing stays of what could not be made."""
+
+import pytest
+import trio
+import trio.testing
+
+from nodeagent.errors import Missing
+from nodeagent.model.container import ContainerCreate, MountRecord, MountRequest
+from nodeagent.model.volume import VolumeCreate
+from tests.fakes.control import Control
+from tests.fakes.records import container, volume
+from voldrivers.errors import Exhausted
+
+
+@pytest.fixture
+def control(tmp_path, nursery):
+    return Control(tmp_path, nursery)
+
+
+async def test_a_volume_that_cannot_be_made_is_not_there(control):
+    control.faults.errors["volume create"] = Exhausted("no space left")
+    with pytest.raises(Exhausted):
+        await control.volumes.create(VolumeCreate(name="data"))
+    assert not control.inventory.volumes
+
+
+async def test_a_container_whose_volume_cannot_be_made_is_not_there(control):
+    control.faults.errors["volume create"] = Exhausted("no space left")
+    mounts = [MountRequest(type="volume", source="data", target="/x")]
+    with pytest.raises(Exhausted):
+        await control.containers.create(
+            ContainerCreate(image="busybox", network_mode="none", mounts=mounts)
+        )
+    assert not control.inventory.containers
+    assert not control.inventory.volumes
+    assert not control.store.rows
+
+
+async def test_prune_spares_a_volume_that_came_into_use_while_it_was_measured(control):
+    await control.inventory.put(volume())
+    door = control.faults.shut("volume usage")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(prune, control)
+        await trio.testing.wait_all_tasks_blocked()
+        mounts = [MountRecord(type="volume", source="", target="/x", name="data")]
+        await control.inventory.put(container(mounts=mounts))
+        door.set()
+    assert "data" in control.inventory.volumes
+
+
+async def prune(control):
+    await control.volumes.prune(everything=True)
+
+
+async def test_a_late_second_removal_does_not_take_a_new_volume_of_the_name(control):
+    await control.inventory.put(volume())
+    door = control.faults.shut("volume remove")
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(remove, control)
+        await trio.testing.wait_all_tasks_blocked()
+        door.set()
+    await control.volumes.create(VolumeCreate(name="data"))
+    assert control.volume_driver.there == {"data"}
+    assert control.faults.calls.count("volume remove") == 1
+
+
+async def remove(control):
+    await control.volumes.rm("data", force=False)
+
+
+async def test_a_removal_whose_caller_left_ends_with_the_record_gone(control):
+    await control.inventory.put(volume())
+    with trio.CancelScope() as scope:
+        control.volume_driver.remove = cancelling(scope)
+        await control.volumes.rm("data", force=False)
+    assert not control.inventory.volumes
+
+
+def cancelling(scope):
+    async def remove(_volume):
+        scope.cancel()
+
+    return remove
+
+
+async def test_the_size_of_a_broken_volume_is_not_known(control):
+    control.faults.errors["volume usage"] = Missing("its data is not there")
+    assert await control.volumes.used_bytes(volume()) == 0
