@@ -1,8 +1,11 @@
 """The agent itself: information, disk use, events."""
 
+import os
 import platform
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 
 import trio
 
@@ -11,8 +14,8 @@ from nodeagent.control.events import Subscriber
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time, parse_since
-from nodeagent.control.volumes import Volumes, spec
-from nodeagent.errors import Invalid
+from nodeagent.control.volumes import Volumes
+from nodeagent.errors import Invalid, kind_of
 from nodeagent.model.system import DiskUsageRow, Event, InfoView, VersionView
 
 VERSION = "0.1.0"
@@ -44,7 +47,7 @@ class System:
         """The agent, its host and its counts."""
         inventory, settings = self._parts.inventory, self._parts.settings
         phases = Counter(record.phase for record in inventory.containers.values())
-        name, _, version = self._parts.runtime.runtime_name().partition(" ")
+        name, _, version = self.runtime_name().partition(" ")
         return InfoView(
             id=settings.agent_id,
             name=hostinfo.host_name(),
@@ -73,19 +76,28 @@ class System:
             warnings=[],
         )
 
+    def runtime_name(self) -> str:
+        """Name and version of the OCI runtime; "" if none works here."""
+        try:
+            return self._parts.runtime.runtime_name()
+        except Exception as exc:
+            if kind_of(exc) != "unavailable":
+                raise
+            return ""
+
     async def df(self) -> list[DiskUsageRow]:
         """Disk use of images, containers and volumes."""
         images = self._parts.images.ls()
         active = [image for image in images if self._imaging.users(image.id)]
         unused = sum(image.size_bytes for image in images) - sum(i.size_bytes for i in active)
         volumes, active_volumes, free_bytes = 0, 0, 0
-        for record in self._parts.inventory.volumes.values():
-            usage = await self._volumes.driver(record).usage(spec(record))
-            volumes += max(usage.used_bytes, 0)
+        for record in list(self._parts.inventory.volumes.values()):
+            used_bytes = await self._volumes.used_bytes(record)
+            volumes += used_bytes
             used = bool(self._parts.inventory.volume_users(record.name))
             active_volumes += used
-            free_bytes += 0 if used else max(usage.used_bytes, 0)
-        containers = self._parts.inventory.containers.values()
+            free_bytes += 0 if used else used_bytes
+        containers = list(self._parts.inventory.containers.values())
         writable = {record.id: await self._writable(record.id) for record in containers}
         down = sum(writable[r.id] for r in containers if r.phase != "running")
         return [
@@ -101,12 +113,7 @@ class System:
     async def _writable(self, id_: str) -> int:
         upper = self._parts.settings.root / "containers" / id_ / "upper"
 
-        def walk() -> int:
-            return sum(
-                path.lstat().st_blocks * 512 for path in upper.rglob("*") if not path.is_symlink()
-            )
-
-        return await trio.to_thread.run_sync(walk) if upper.is_dir() else 0
+        return await trio.to_thread.run_sync(_measure, upper) if upper.is_dir() else 0
 
     async def events(
         self,
@@ -133,6 +140,16 @@ class System:
             while (event := await _before(deadline, subscriber)) is not None:
                 if _passes(event, filters):
                     await send(event)
+
+
+def _measure(top: Path) -> int:
+    """Disk use of a tree that may change meanwhile."""
+    total = 0
+    for folder, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            with suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118
+    return total
 
 
 async def _before(deadline: float, subscriber: Subscriber) -> Event | None:
