@@ -13,6 +13,7 @@ from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION
 from nodeagent.control.volumes import Volumes, spec
+from nodeagent.errors import kind_of
 from nodeagent.metrics.collectors import (
     ContainerSample,
     NetworkSample,
@@ -29,6 +30,7 @@ from nodeagent.model.network import NetworkRecord
 from nodeagent.model.volume import VolumeRecord
 
 VOLUMES_TTL_S = 30.0  # sizes of volumes are measured at most that often: it is a walk on disk
+VOLUMES_S = 2.5  # of a scrape for measuring; who is not reached comes first at the next; a guess
 
 
 class Observed:
@@ -50,7 +52,8 @@ class Observed:
         self._addresses = addresses
         self._clock = clock
         self._own = OwnMetrics()
-        self._sizes: tuple[float, list[VolumeSample]] = (float("-inf"), [])
+        self._sizes: dict[str, tuple[float, VolumeSample]] = {}  # when taken, by name
+        self._measuring = trio.Lock()
         self.is_ready = False
 
     def observe_call(self, method: str, outcome: str, seconds: float) -> None:
@@ -72,7 +75,7 @@ class Observed:
         repairs = self._sandboxes.repairs
         return Snapshot(
             version=VERSION,
-            runtime=self._parts.runtime.runtime_name(),
+            runtime=self._runtime_name(),
             containers_by_state=Counter(_state(record) for record in records),
             containers=await self._containers(records),
             networks=[self._network(each) for each in inventory.networks.values()],
@@ -97,12 +100,22 @@ class Observed:
 
     def _container(self, record: ContainerRecord) -> ContainerSample:
         has_links = self._sandboxes.is_live(record.id) and record.endpoints
-        return ContainerSample(
-            id=record.id,
-            name=record.name,
-            usage=self._streams.usage(record),
-            interfaces=self._parts.engine.counters(record.id) if has_links else {},
-        )
+        try:
+            usage = self._streams.usage(record)
+            interfaces = self._parts.engine.counters(record.id) if has_links else {}
+        except Exception as exc:  # it is coming, or going
+            if not kind_of(exc) and not isinstance(exc, OSError):
+                raise
+            usage, interfaces = None, {}
+        return ContainerSample(id=record.id, name=record.name, usage=usage, interfaces=interfaces)
+
+    def _runtime_name(self) -> str:
+        try:
+            return self._parts.runtime.runtime_name()
+        except Exception as exc:
+            if not kind_of(exc):
+                raise
+            return ""
 
     def _network(self, record: NetworkRecord) -> NetworkSample:
         subnets = []
@@ -118,16 +131,34 @@ class Observed:
         )
 
     async def _volume_samples(self) -> list[VolumeSample]:
-        taken_at, samples = self._sizes
-        if self._clock() - taken_at > VOLUMES_TTL_S:
-            records = list(self._parts.inventory.volumes.values())
-            samples = [await self._volume(record) for record in records]
-            self._sizes = (self._clock(), samples)
-        return samples
+        records = self._parts.inventory.volumes
+        with trio.move_on_after(VOLUMES_S):
+            async with self._measuring:  # two scrapes do not measure the same twice
+                await self._measure(sorted(records.values(), key=self._taken_at))
+        self._sizes = {name: found for name, found in self._sizes.items() if name in records}
+        return [
+            self._sizes[record.name][1] if record.name in self._sizes else _unknown(record)
+            for record in records.values()
+        ]
+
+    def _taken_at(self, record: VolumeRecord) -> float:
+        return self._sizes[record.name][0] if record.name in self._sizes else float("-inf")
+
+    async def _measure(self, records: list[VolumeRecord]) -> None:
+        for record in records:
+            if self._clock() - self._taken_at(record) <= VOLUMES_TTL_S:
+                return
+            sample = await self._volume(record)
+            self._sizes[record.name] = (self._clock(), sample)
 
     async def _volume(self, record: VolumeRecord) -> VolumeSample:
-        driver = self._volumes.driver(record)
-        usage, health = await driver.usage(spec(record)), await driver.health(spec(record))
+        try:
+            driver = self._volumes.driver(record)
+            usage, health = await driver.usage(spec(record)), await driver.health(spec(record))
+        except Exception as exc:
+            if not kind_of(exc):
+                raise
+            return _unknown(record, healthy=False)
         return VolumeSample(
             name=record.name,
             driver=record.driver,
@@ -136,6 +167,10 @@ class Observed:
             limit_bytes=usage.limit_bytes,
             healthy=health.state == "healthy",
         )
+
+
+def _unknown(record: VolumeRecord, *, healthy: bool = True) -> VolumeSample:
+    return VolumeSample(name=record.name, driver=record.driver, used_bytes=-1, healthy=healthy)
 
 
 def _state(record: ContainerRecord) -> str:

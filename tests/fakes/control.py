@@ -5,6 +5,7 @@ from pathlib import Path
 import trio
 
 from netdrivers.contract import Report
+from netdrivers.dns.counts import Counts
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.containers import Containers
 from nodeagent.control.events import Events
@@ -182,7 +183,7 @@ class FakeNames:
         return {}
 
     def latency(self):
-        return (), (), 0.0
+        return Counts().latency()
 
 
 class FakeRoots:
