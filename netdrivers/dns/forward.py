@@ -22,6 +22,7 @@ from netdrivers.dns import message, namespace
 from netdrivers.dns.cache import Asked, Cache, Found, asked_of
 from netdrivers.dns.message import Query, Rcode
 from netdrivers.dns.route import Route
+from netdrivers.errors import Refused
 
 DEADLINE_S: Final = 4.0  # below the 5 s after which libc asks again
 RESEND_S: Final = 1.3  # a lost datagram is sent again twice within the deadline
@@ -183,7 +184,7 @@ class Forwarder:
             reply = await _ask_udp(family, address, sent, query, netns)
             if message.is_truncated(reply):
                 reply = await _ask_tcp(family, address, sent, query, netns) or reply
-        except (OSError, ValueError):
+        except (OSError, ValueError, Refused):
             return None  # unreachable, refused, no descriptor, no such address: not this one
         return reply
 

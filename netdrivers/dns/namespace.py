@@ -1,55 +1,46 @@
-"""Sockets that live in another network namespace. The name server's one door to ``setns``.
+"""Sockets that live in another network namespace.
 
-On the loop's thread, with no await between going and coming back, so no other task can see the
-wrong namespace; measured 6.5 us, a worker thread costs ten times that (2026-11).
+Made on the loop's thread, with no await between going and coming back, so no other task can see
+the wrong namespace; measured 6.5 us, a worker thread costs ten times that (2026-11).
 """
 
-import ctypes
+import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-CLONE_NEWNET: Final = 0x40000000
-EXIT_LOST_NETNS: Final = 70
+from netdrivers.dns.route import OWN_ADDRESS
+from netdrivers.errors import Exhausted, Missing, Unavailable
+from netdrivers.kernel.netns import Namespaces, open_fd
 
-
-def _setns(fd: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(fd, CLONE_NEWNET):
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno))
-
-
-def _open(path: str | Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+BACKLOG: Final = 64
+PORT_TRIES: Final = 16
 
 
 @contextmanager
 def _visit(netns: Path) -> Iterator[None]:
-    """Be in ``netns`` for a few synchronous calls, then come home or die."""
-    home = _open("/proc/thread-self/ns/net")
+    """Be in ``netns`` for a few synchronous calls."""
+    there = open_fd(netns)
     try:
-        there = _open(netns)
+        spaces = Namespaces()
         try:
-            _setns(there)
+            with spaces.inside(there):
+                yield
         finally:
-            os.close(there)
-        try:
-            yield
-        finally:
-            try:
-                _setns(home)
-            except OSError:
-                os._exit(EXIT_LOST_NETNS)  # every later socket of the agent would go astray
+            spaces.close()
     finally:
-        os.close(home)
+        os.close(there)
 
 
 def make_socket(netns: Path | None, family: int, kind: int) -> socket.socket:
-    """Make a non-blocking socket in ``netns`` (None = here); it stays there for life."""
+    """Make a non-blocking socket in ``netns`` (None = here); it stays there for life.
+
+    Raises:
+        OSError: no such file, or no socket left. Refused: it is no network namespace.
+    """
     if netns is None:
         made = socket.socket(family, kind)
     else:
@@ -63,9 +54,43 @@ def index_of(netns: Path | None, link: str) -> int:
     """The number ``netns`` (None = here) knows a link by.
 
     Raises:
-        OSError: there is no such link.
+        OSError: there is no such link or file. Refused: it is no network namespace.
     """
     if netns is None:
         return socket.if_nametoindex(link)
     with _visit(netns):
         return socket.if_nametoindex(link)
+
+
+def bind_pair(netns: Path, port: int) -> tuple[socket.socket, socket.socket]:
+    """Bind udp and tcp of our address to one port: the wanted one if both are free, else any.
+
+    Raises:
+        Missing: no such namespace. Refused: it is none of network.
+        Unavailable: the kernel said no.
+        Exhausted: no port was free for both protocols.
+    """
+    for wanted in (port, *[0] * PORT_TRIES):
+        pair = _try_pair(netns, wanted)
+        if pair is not None:
+            return pair
+    raise Exhausted("find a port for names", netns=netns, address=OWN_ADDRESS)
+
+
+def _try_pair(netns: Path, port: int) -> tuple[socket.socket, socket.socket] | None:
+    """Both sockets, or None if the port is taken for one of them."""
+    try:
+        with ExitStack() as undo:
+            udp = undo.enter_context(make_socket(netns, socket.AF_INET, socket.SOCK_DGRAM))
+            udp.bind((OWN_ADDRESS, port))
+            tcp = undo.enter_context(make_socket(netns, socket.AF_INET, socket.SOCK_STREAM))
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.bind((OWN_ADDRESS, udp.getsockname()[1]))
+            tcp.listen(BACKLOG)
+            undo.pop_all()
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            return None
+        kind = Missing if exc.errno == errno.ENOENT else Unavailable
+        raise kind("serve names", netns=netns, address=OWN_ADDRESS, reason=exc.strerror) from exc
+    return udp, tcp

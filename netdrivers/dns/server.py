@@ -6,9 +6,9 @@ An upstream's answer is kept so for one second, while its TTLs stay as they are.
 Datagrams are taken in small batches (64 at a time made RPC's p99 four times longer, 2026-11).
 """
 
-import errno
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from math import inf
@@ -25,8 +25,7 @@ from netdrivers.dns.forward import Forwarder
 from netdrivers.dns.message import Malformed, Query
 from netdrivers.dns.records import Records
 from netdrivers.dns.resolver import Answer, Failure, Forward, resolve
-from netdrivers.dns.route import OWN_ADDRESS, Route, route_of
-from netdrivers.errors import Exhausted, Missing, Unavailable
+from netdrivers.dns.route import Route, route_of
 
 TTL_S: Final = 2  # a container that is re-created is found at its new address by then
 BATCH: Final = 16
@@ -37,8 +36,6 @@ QUERY_BYTES: Final = 4096
 STREAM_BYTES: Final = 512  # about a batch of queries
 MAX_STREAMS: Final = 32  # TCP connections per sandbox
 STREAM_IDLE_S: Final = 10.0
-BACKLOG: Final = 64
-PORT_TRIES: Final = 16
 
 
 @dataclass(slots=True)
@@ -115,11 +112,12 @@ class DnsServer:
         A sandbox that is open already is opened anew.
 
         Raises:
-            Missing: no such namespace. Unavailable: its loopback is down, or the kernel said no.
+            Missing: no such namespace. Refused: it is none of network.
+            Unavailable: the kernel said no.
             Exhausted: no port was free for both protocols.
         """
         self.close(sandbox_id)
-        udp, tcp = _bind(netns, port)
+        udp, tcp = namespace.bind_pair(netns, port)
         records = Records(self._table, sandbox_id)
         box = Sandbox(sandbox_id, netns, udp, tcp, records, route_of(records.view, netns))
         self._sandboxes[sandbox_id] = box
@@ -163,6 +161,8 @@ class DnsServer:
 
     async def _serve_udp(self, box: Sandbox, nursery: trio.Nursery) -> None:
         while True:
+            # once closed, the socket cannot even be waited for
+            await trio.lowlevel.checkpoint_if_cancelled()
             await trio.lowlevel.wait_readable(box.udp)
             started = trio.current_time()
             answered = self._take_batch(box, nursery)
@@ -257,12 +257,15 @@ class DnsServer:
     # --- tcp --------------------------------------------------------------------------------
 
     async def _serve_tcp(self, box: Sandbox) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(box.tcp))
 
         async def handle(stream: trio.SocketStream) -> None:
             await self._serve_stream(box, stream)
 
-        await trio.serve_listeners(handle, [listener])
+        # it is closed under us by ``close``, maybe just when a connection came
+        with suppress(trio.ClosedResourceError):
+            await trio.serve_listeners(handle, [listener])
 
     async def _serve_stream(self, box: Sandbox, stream: trio.SocketStream) -> None:
         """Answer one connection's queries in turn; over the bound it is closed at once."""
@@ -346,40 +349,3 @@ def _build(query: Query | Malformed, verdict: Answer | Failure, limit: int) -> l
         rcode = verdict.rcode if isinstance(verdict, Failure) else message.Rcode.FORMERR
         return [message.build_error(query, rcode)]
     return message.build_answers(query, verdict.first, verdict.rest, ttl_s=TTL_S, max_bytes=limit)
-
-
-# --- sockets --------------------------------------------------------------------------------
-
-
-def _bind(netns: Path, port: int) -> tuple[socket.socket, socket.socket]:
-    """Bind udp and tcp to one port: the wanted one if both are free, else any."""
-    for wanted in (port, *[0] * PORT_TRIES):
-        pair = _try_pair(netns, wanted)
-        if pair is not None:
-            return pair
-    raise Exhausted("find a port for names", netns=netns, address=OWN_ADDRESS)
-
-
-def _try_pair(netns: Path, port: int) -> tuple[socket.socket, socket.socket] | None:
-    """Both sockets, or None if the port is taken for one of them."""
-    made: list[socket.socket] = []
-    try:
-        udp = _open(made, netns, socket.SOCK_DGRAM)
-        udp.bind((OWN_ADDRESS, port))
-        tcp = _open(made, netns, socket.SOCK_STREAM)
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.bind((OWN_ADDRESS, udp.getsockname()[1]))
-        tcp.listen(BACKLOG)
-    except OSError as exc:
-        for each in made:
-            each.close()
-        if exc.errno == errno.EADDRINUSE:
-            return None
-        kind = Missing if exc.errno == errno.ENOENT else Unavailable
-        raise kind("serve names", netns=netns, address=OWN_ADDRESS, reason=exc.strerror) from exc
-    return udp, tcp
-
-
-def _open(made: list[socket.socket], netns: Path, kind: int) -> socket.socket:
-    made.append(namespace.make_socket(netns, socket.AF_INET, kind))
-    return made[-1]

@@ -1,8 +1,6 @@
 """What upstreams are not asked again, on real sockets and by a clock that the test turns."""
 
 import socket
-import subprocess
-import uuid
 from pathlib import Path
 
 import pytest
@@ -40,17 +38,6 @@ class Clock:
 @pytest.fixture
 def clock():
     return Clock()
-
-
-@pytest.fixture
-def other_netns():
-    name = f"dnso{uuid.uuid4().hex[:8]}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield Path("/run/netns") / name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
 
 
 def known(*addresses):

@@ -1,5 +1,6 @@
 """The server on real sockets, asked from inside a namespace for what it knows itself."""
 
+import errno
 import os
 import resource
 import socket
@@ -195,6 +196,30 @@ async def test_a_closed_sandbox_refuses_and_closing_twice_is_fine(dns, netns):
         await ask(netns, port, "web")
     await trio.testing.wait_all_tasks_blocked()
     assert len(descriptors()) == fds - 2
+
+
+async def test_closing_at_once_is_fine(dns, netns):
+    dns.open("s", netns, 0)
+    dns.close("s")
+    dns.open("s", netns, 0)
+    dns.open("s", netns, 0)
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_closing_while_queries_come_is_fine(dns, netns):
+    """Whether the server or the closer runs first is by chance, hence the rounds."""
+    dns.set_table(table())
+    for _ in range(30):
+        port = dns.open("s", netns, 0)
+        await trio.testing.wait_all_tasks_blocked()
+        datagrams = namespace.make_socket(netns, socket.AF_INET, socket.SOCK_DGRAM)
+        stream = namespace.make_socket(netns, socket.AF_INET, socket.SOCK_STREAM)
+        with datagrams, stream:
+            datagrams.sendto(question("web"), (SERVER, port))
+            assert stream.connect_ex((SERVER, port)) in {0, errno.EINPROGRESS}
+            await trio.lowlevel.checkpoint()
+            dns.close("s")
+            await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_no_such_namespace_is_said_and_leaves_no_socket(dns):
