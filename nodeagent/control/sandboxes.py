@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 import msgspec
 import trio
@@ -19,7 +19,7 @@ from nodeagent.control.desired import build_desired, build_table, has_sandbox
 from nodeagent.control.etcdir import read_resolv_conf
 from nodeagent.control.etcfiles import parse_nameservers
 from nodeagent.control.parts import Parts
-from nodeagent.errors import Conflict, kind_of
+from nodeagent.errors import Conflict, Invalid, kind_of
 from nodeagent.model.container import ContainerRecord, PortBinding
 
 log = logging.getLogger(__name__)
@@ -111,14 +111,21 @@ class Sandboxes:
         bound = self._ports[record.id] = []
         try:
             for port in wanted_ports(record):
-                bound += self._bind(port)
+                bound += self._bind(port, _versions(record))
         except BaseException:
             self._release_ports(record.id)
             raise
         return list(bound)
 
-    def _bind(self, port: PortBinding) -> list[PortBinding]:
-        addresses = self._publish_addresses(port)
+    def _bind(self, port: PortBinding, versions: set[int]) -> list[PortBinding]:
+        addresses = [each for each in self._publish_addresses(port) if each.version in versions]
+        if not addresses:
+            raise Invalid(
+                "no address to publish the port on, of a family that the container has",
+                field="ports",
+                host_ip=port.host_ip,
+                container_port=port.container_port,
+            )
         for _ in range(PICK_TRIES if not port.host_port else 1):
             number = port.host_port or self._parts.engine.pick_port(port.protocol, addresses[0])
             bindings = [
@@ -329,6 +336,12 @@ def wanted_ports(record: ContainerRecord) -> list[PortBinding]:
                     )
                 )
     return asked
+
+
+def _versions(record: ContainerRecord) -> set[int]:
+    """Address families in which ports can lead to the container; all if it has no network yet."""
+    addresses = [text for each in record.endpoints.values() for text in each.addresses]
+    return {ip_interface(text).version for text in addresses} or {4, 6}
 
 
 def _held(ports: Sequence[PortBinding]) -> list[PublishedPort]:

@@ -1,0 +1,54 @@
+"""Host ports: held by one container, in families that lead to it."""
+
+import msgspec
+import pytest
+
+from nodeagent.errors import Conflict, Invalid
+from nodeagent.model.container import PortBinding
+from tests.fakes.control import Control
+from tests.fakes.records import container, endpoint, network
+
+OTHER = "b" * 64
+
+
+@pytest.fixture
+def control(tmp_path, nursery):
+    return Control(tmp_path, nursery)
+
+
+def publishing(*host_ips, id_="a" * 64, host_port=80):
+    ports = [PortBinding(container_port=80, host_ip=ip, host_port=host_port) for ip in host_ips]
+    return container(
+        id_, request={"ports": ports}, network_mode="n" * 64, endpoints={"n" * 64: endpoint()}
+    )
+
+
+async def test_a_stale_record_does_not_let_go_what_another_one_holds(control):
+    await control.inventory.put(network())
+    stale = publishing("127.0.0.1")
+    stale = msgspec.structs.replace(stale, ports=control.sandboxes.bind_ports(stale))
+    await control.sandboxes.close(stale)
+    control.sandboxes.bind_ports(publishing("127.0.0.1", id_=OTHER))
+    await control.sandboxes.close(stale)
+    assert len(control.engine.held) == 1
+
+
+async def test_all_or_none_are_held(control):
+    control.sandboxes.bind_ports(publishing("127.0.0.2", id_=OTHER))
+    with pytest.raises(Conflict):
+        control.sandboxes.bind_ports(publishing("127.0.0.1", "127.0.0.2"))
+    assert len(control.engine.held) == 1
+
+
+async def test_a_port_in_a_family_the_container_does_not_have_is_refused(control):
+    with pytest.raises(Invalid, match="family"):
+        control.sandboxes.bind_ports(publishing("::1"))
+
+
+async def test_a_chosen_port_is_let_go_if_another_address_refuses_it(control):
+    addresses = ("127.0.0.1", "127.0.0.2")
+    object.__setattr__(control.parts.settings, "publish_addresses", addresses)
+    control.faults.errors["hold"] = Invalid("this host does not have the address")
+    with pytest.raises(Invalid):
+        control.sandboxes.bind_ports(publishing("", host_port=0))
+    assert not control.engine.held
