@@ -111,8 +111,8 @@ class Starter:
 
     def _etc(self, record: ContainerRecord) -> list[MountPoint]:
         owner = record
-        if record.network_mode.startswith("container:"):
-            owner = self._parts.inventory.container(record.network_mode.partition(":")[2])
+        while owner.network_mode.startswith("container:"):
+            owner = self._parts.inventory.container(owner.network_mode.partition(":")[2])
         directory = etc_directory(self._parts.settings, owner.id)
         covered = {mount.target for mount in record.mounts}
         return [

@@ -61,7 +61,7 @@ class Streams:
         now = self._parts.now()
         return self._parts.runtime.logs(
             record.id,
-            follow=follow and record.phase == "running",
+            follow=follow and record.phase in {"starting", "running"},
             since_ns=int(parse_since(since, now=now, field="since") * 1e9),
             until_ns=int(parse_since(until, now=now, field="until") * 1e9),
             tail=tail,
@@ -75,12 +75,18 @@ class Streams:
         caller: Caller,
         *,
         stdin: bool,
-        wait: Callable[[str], Awaitable[tuple[int, str]]],
+        wait: Callable[[str, str], Awaitable[tuple[int, str]]],
     ) -> tuple[int, str]:
-        """Join a container's terminal or pipes; waits for its start if it was just created.
+        """Join a container's terminal or pipes; waits for its start if it is down.
+
+        Args:
+            wait: for the end of a container, by id and condition.
 
         Returns:
             Exit code and error, once the container ended.
+
+        Raises:
+            Conflict: it was removed, and will never start.
         """
         record = self._parts.inventory.container(name)
         if record.phase not in {"running", "created", "exited", "starting"}:
@@ -91,15 +97,25 @@ class Streams:
         try:
             await caller.send_output("stdout", b"")
             if waiting is not None:
-                await waiting.made.wait()
+                await _first(waiting.made.wait, lambda: wait(record.id, "removed"))
+                if not waiting.made.is_set():
+                    raise Conflict("the container was removed before it ran", name=record.name)
             async with self._parts.runtime.attach(record.id) as session:
                 if waiting is not None:
                     waiting.joined.set()
-                return await self._relay(session, caller, stdin=stdin, end=lambda: wait(record.id))
+                return await self._relay(
+                    session, caller, stdin=stdin, end=lambda: wait(record.id, "not-running")
+                )
         finally:
             if waiting is not None:
                 waiting.joined.set()
-                self._waiting.get(record.id, set()).discard(waiting)
+                self._leave(record.id, waiting)
+
+    def _leave(self, id_: str, waiting: _Waiting) -> None:
+        others = self._waiting.get(id_, set())
+        others.discard(waiting)
+        if not others:
+            self._waiting.pop(id_, None)
 
     async def at_gate(self, id_: str) -> None:
         """A container is made and waits to be executed: let those join who asked before."""
@@ -269,6 +285,18 @@ def read_process(pid: int, proc: Path = Path("/proc")) -> list[str] | None:
     fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
     words = command.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
     return [fields["Uid"].split()[0], str(pid), fields["PPid"], words or f"[{fields['Name']}]"]
+
+
+async def _first(*waits: Callable[[], Awaitable[object]]) -> None:
+    """Return when one of them has."""
+    async with trio.open_nursery() as nursery:
+
+        async def run(wait: Callable[[], Awaitable[object]]) -> None:
+            await wait()
+            nursery.cancel_scope.cancel()
+
+        for wait in waits:
+            nursery.start_soon(run, wait)
 
 
 async def _input(session: Session, caller: Caller) -> None:

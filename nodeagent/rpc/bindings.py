@@ -188,7 +188,7 @@ class Bindings:
             p.name,
             _Caller(call),
             stdin=p.stdin,
-            wait=lambda id_: self._use.lifecycle.wait(id_, "not-running"),
+            wait=self._use.lifecycle.wait,
         )
         return s.WaitResult(exit_code=code, error=error)
 
