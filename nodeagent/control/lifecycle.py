@@ -82,6 +82,7 @@ class Lifecycle:
             if record.phase == "removing":
                 raise Conflict("the container is being removed", field="name", name=name)
             life.give_up_restart()
+            life.delay_s = 0.0
             await self._start(msgspec.structs.replace(record, restart_count=0), life)
 
     async def _start(self, before: ContainerRecord, life: Life) -> None:
@@ -214,13 +215,18 @@ class Lifecycle:
             record = await self._put(record, stopped_by_hand=True)
             ended = life.ended
         if was_running:
-            await self._signaller.end(record, number)
             grace = record.request.stop_timeout_s if timeout_s is None else timeout_s
-            with trio.move_on_after(grace) if grace >= 0 else trio.CancelScope():
-                await ended.wait()
+            await self._end(record, ended, number, grace_s=grace)
+        self._tell(record, "stop")
+
+    async def _end(
+        self, record: ContainerRecord, ended: trio.Event, number: int, *, grace_s: int
+    ) -> None:
+        await self._signaller.end(record, number)
+        with trio.move_on_after(grace_s) if grace_s >= 0 else trio.CancelScope():
+            await ended.wait()
         if not ended.is_set():
             await self._signaller.kill(record, ended)
-        self._tell(record, "stop")
 
     async def kill(self, name: str, signal: str) -> None:
         """Send a signal; the container must run, or be about to by its policy."""

@@ -162,6 +162,19 @@ async def test_ended_by_hand_during_the_back_off(control, autojump_clock, act):
     assert not control.lifecycle.is_restarting(ID)
 
 
+async def test_stop_during_the_back_off_does_not_wait_for_an_end(control, autojump_clock):
+    await put(control, ALWAYS)
+    await control.lifecycle.start(ID)
+    control.runtime.end(ID, 1)
+    await settle()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(control.lifecycle.wait, ID, "next-exit")
+        await settle()
+        with trio.fail_after(1):
+            await stop_later(control)
+        nursery.cancel_scope.cancel()
+
+
 async def test_kill_of_one_that_ended_just_before_is_refused(control, autojump_clock):
     await put(control)
     await control.lifecycle.start(ID)
