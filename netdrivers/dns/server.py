@@ -7,10 +7,9 @@ Datagrams are taken in small batches (64 at a time made RPC's p99 four times lon
 """
 
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import cycle
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -23,28 +22,17 @@ from netdrivers.dns.cache import Found
 from netdrivers.dns.counts import Counts
 from netdrivers.dns.forward import Forwarder
 from netdrivers.dns.message import Malformed, Query
+from netdrivers.dns.prepared import Prepared
 from netdrivers.dns.records import Records
 from netdrivers.dns.resolver import Answer, Failure, Forward, resolve
 from netdrivers.dns.route import Route, route_of
 
 TTL_S: Final = 2  # a container that is re-created is found at its new address by then
 BATCH: Final = 16
-MAX_KEPT: Final = 2048  # answers kept per sandbox; about 0.3 KB each
-MAX_KEY_BYTES: Final = 300  # a longer query is odd and not worth its memory
-MAX_KEPT_BYTES: Final = 1232  # of an upstream's answer; a longer one is made anew from the cache
 QUERY_BYTES: Final = 4096
 STREAM_BYTES: Final = 512  # about a batch of queries
 MAX_STREAMS: Final = 32  # TCP connections per sandbox
 STREAM_IDLE_S: Final = 10.0
-
-
-@dataclass(slots=True)
-class Kept:
-    """A prepared answer without its id: its turns, the counter it raises, until when it holds."""
-
-    turns: Iterator[bytes]
-    tally: list[int]
-    until: float
 
 
 @dataclass(slots=True, eq=False)
@@ -57,8 +45,8 @@ class Sandbox:
     tcp: socket.socket
     records: Records
     route: Route
-    kept: dict[bytes, Kept] = field(default_factory=dict)
-    kept_whole: dict[bytes, Kept] = field(default_factory=dict)  # for streams: never cut
+    kept: Prepared = field(default_factory=Prepared)
+    kept_whole: Prepared = field(default_factory=Prepared)  # for streams: never cut
     streams: int = 0
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -66,7 +54,7 @@ class Sandbox:
         """Answer from ``table`` from now on."""
         self.records = Records(table, self.id)
         self.route = route_of(self.records.view, self.netns)
-        self.kept, self.kept_whole = {}, {}
+        self.kept, self.kept_whole = Prepared(), Prepared()
 
 
 class DnsServer:
@@ -171,7 +159,8 @@ class DnsServer:
 
     def _take_batch(self, box: Sandbox, nursery: trio.Nursery) -> int:
         """Answer at most ``BATCH`` datagrams; how many were answered at once."""
-        receive, send, kept, now = box.udp.recvfrom, box.udp.sendto, box.kept, self._now()
+        receive, send, now = box.udp.recvfrom, box.udp.sendto, self._now()
+        kept = box.kept.answers
         answered = 0
         for _ in range(BATCH):
             try:
@@ -209,7 +198,7 @@ class DnsServer:
     def _prepare(
         self,
         box: Sandbox,
-        kept: dict[bytes, Kept],
+        kept: Prepared,
         packet: bytes,
         query: Query | Malformed,
         limit: int,
@@ -226,18 +215,18 @@ class DnsServer:
         tally[0] += 1
         if isinstance(verdict, Answer):
             # the first turn is given now
-            _keep(kept, packet, [*turns[1:], turns[0]], tally, inf)
+            kept.keep(packet, [*turns[1:], turns[0]], tally, until=inf)
         return turns[0]
 
     def _prepare_found(
-        self, kept: dict[bytes, Kept], packet: bytes, query: Query, found: Found, limit: int
+        self, kept: Prepared, packet: bytes, query: Query, found: Found, limit: int
     ) -> bytes:
         reply = message.adapt_reply(found.reply, query, limit)
         source = "stale" if found.is_stale else "cache"
         tally = self._counts.tally(message.result_of(reply), source)
         tally[0] += 1
-        if len(reply) <= MAX_KEPT_BYTES and not found.is_stale:
-            _keep(kept, packet, [reply], tally, found.holds_until)
+        if not found.is_stale:
+            kept.keep(packet, [reply], tally, until=found.holds_until)
         return reply
 
     async def _forward_datagram(self, box: Sandbox, query: Query, peer: object) -> None:
@@ -308,7 +297,7 @@ class DnsServer:
     def _answer_whole(self, box: Sandbox, packet: bytes) -> bytes | Query | None:
         """The reply as it goes into a stream; the query if upstreams must be asked."""
         started = trio.current_time()
-        hit = box.kept_whole.get(packet[2:])
+        hit = box.kept_whole.answers.get(packet[2:])
         reply: bytes | Query
         if hit is None or hit.until <= self._now():
             query = message.parse_query(packet)
@@ -330,17 +319,6 @@ async def _send(stream: trio.SocketStream, ready: bytearray) -> None:
         with trio.fail_after(STREAM_IDLE_S):
             await stream.send_all(bytes(ready))
         ready.clear()
-
-
-def _keep(
-    kept: dict[bytes, Kept], packet: bytes, turns: Sequence[bytes], tally: list[int], until: float
-) -> None:
-    """Keep an answer for the same question: its turns from the next one on."""
-    if len(packet) > MAX_KEY_BYTES:
-        return
-    if len(kept) >= MAX_KEPT:
-        kept.clear()
-    kept[packet[2:]] = Kept(cycle([turn[2:] for turn in turns]), tally, until)
 
 
 def _build(query: Query | Malformed, verdict: Answer | Failure, limit: int) -> list[bytes]:

@@ -101,35 +101,23 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(
-    label: str, pid: int, netns: Path, port: int, args, *extra: str, domain: str = ""
-) -> None:
+def dnsperf(netns: Path, port: int, domain: str, *extra: str) -> str:
+    """What it prints after asking for all names."""
+    inside = ["nsenter", f"--net={netns}", "taskset", "-c", "0"]
+    asking = ["dnsperf", "-s", "127.0.0.11", "-p", str(port), "-c", "8", "-q", "100", *extra]
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="ascii") as queries:
         queries.writelines(f"web{n}{domain} A\n" for n in range(NAMES))
         queries.flush()
-        before = cpu_s(pid)
-        command = [
-            "nsenter",
-            f"--net={netns}",
-            "taskset",
-            "-c",
-            "0",
-            "dnsperf",
-            "-s",
-            "127.0.0.11",
-            "-p",
-            str(port),
-            "-d",
-            queries.name,
-            "-l",
-            str(args.seconds),
-            "-c",
-            "8",
-            "-q",
-            "100",
-            *extra,
-        ]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        command = [*inside, *asking, "-d", queries.name]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def measure(
+    label: str, pid: int, netns: Path, port: int, args, *extra: str, domain: str = ""
+) -> None:
+    dnsperf(netns, port, domain, "-n", "1")  # what comes after is no first time
+    before = cpu_s(pid)
+    out = dnsperf(netns, port, domain, "-l", str(args.seconds), *extra)
     used = cpu_s(pid) - before
     done = int(re.search(r"Queries completed:\s+(\d+)", out)[1])
     lost = int(re.search(r"Queries lost:\s+(\d+)", out)[1])
