@@ -3,19 +3,25 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
+from typing import Protocol
 
 from netdrivers.contract import IPAddress, IPNetwork
 from netdrivers.ipam import free_address, host_count
-from nodeagent.control.inventory import Inventory
 from nodeagent.errors import Conflict, Invalid
-from nodeagent.model.container import EndpointRequest
+from nodeagent.model.container import ContainerRecord, EndpointRequest
 from nodeagent.model.network import NetworkRecord, SubnetRequest
+
+
+class Members(Protocol):
+    """What knows the containers of a network."""
+
+    def members(self, network_id: str) -> list[ContainerRecord]: ...
 
 
 class Addresses:
     """Who has which address on which network: the records' endpoints plus choices in flight."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Members) -> None:
         self._inventory = inventory
         self._pending: set[tuple[str, IPAddress]] = set()
         self._last: dict[tuple[str, IPNetwork], IPAddress] = {}
