@@ -15,11 +15,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
-from netdrivers.dns.lifetime import Lifetime, build_aged, build_stale, parse_lifetime
+from netdrivers.dns.lifetime import Lifetime, build_again, parse_lifetime
 from netdrivers.dns.message import CD, DO, Query
 from netdrivers.dns.route import Route
 
-MAX_ANSWERS: Final = 4096  # over all routes; at most 16 MiB, usually about 1.5
+MAX_ANSWERS: Final = 4096  # over all routes; at most 20 MiB, usually about 2.5
 MAX_ANSWER_BYTES: Final = 4096
 MAX_STALE_S: Final = 86_400  # RFC 8767 section 5 suggests one to three days
 STALE_TTL_S: Final = 30  # section 5, to keep askers from coming back at once
@@ -63,11 +63,11 @@ class _Entry:
         age_s = int(now - self.since)
         overdue_s = now - self.since - self.lifetime.keep_s
         if overdue_s < 0:
-            reply = build_aged(self.reply, self.lifetime, age_s)
+            reply = build_again(self.reply, self.lifetime, self.lifetime.keep_s - age_s)
             return Found(reply=reply, holds_until=self.since + age_s + 1)
         if self.lifetime.is_negative or overdue_s >= MAX_STALE_S:
             return None
-        reply = build_stale(self.reply, self.lifetime, STALE_TTL_S)
+        reply = build_again(self.reply, self.lifetime, STALE_TTL_S)
         return Found(reply=reply, holds_until=now, is_stale=True, must_ask=now >= self.retry_at)
 
 

@@ -1,9 +1,9 @@
 """How long an upstream's reply may be kept, and the reply as it is later. Pure.
 
-A reply is kept and expires as a whole, by the shortest TTL in it: each of its parts is then right
-for as long as the whole is. Decisions:
+A reply is kept, counts down and expires as a whole, by the shortest TTL in it: no part is then
+believed for longer than it may be. Decisions:
 - "No such name" and "no such type" are kept only with an SOA, for the lesser of its TTL and its
-  MINIMUM; the SOA is served with that TTL (RFC 2308 sections 3 and 5).
+  MINIMUM (RFC 2308 sections 3 and 5).
 - A chain of aliases without the record that was asked for and without an SOA is not kept.
 - A TTL with its highest bit set is a large one, and cut like every large one (RFC 8767 section 4).
 
@@ -11,6 +11,7 @@ Source: RFC 1035 section 4.1, RFC 2308, RFC 6891 (extended codes), RFC 8767.
 """
 
 import struct
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -36,11 +37,11 @@ _TTL: Final = struct.Struct("!I")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
-    """``ttls``: where each TTL stands in the reply and its seconds; ``keep_s``: the least."""
+    """``ttls_at``: where the TTLs stand in the reply (two bytes each, as replies are hostile)."""
 
     keep_s: int
     is_negative: bool
-    ttls: tuple[tuple[int, int], ...]
+    ttls_at: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,14 @@ def parse_lifetime(reply: bytes, qtype: int) -> Lifetime | None:
     except (BadMessage, struct.error):
         return None
     is_negative = not _has_answer(records, reply[3] & 0xF, qtype)
-    ttls = dict(_lifetimes(records, MAX_NEGATIVE_TTL_S if is_negative else MAX_TTL_S))
-    if is_negative and not _cut_to_soa(records, ttls):
+    most_s = _negative_s(records) if is_negative else MAX_TTL_S
+    timed = [each for each in records if each.rtype != Qtype.OPT]
+    keep_s = min((each.ttl_s for each in timed), default=0)
+    keep_s = min(keep_s, most_s)
+    if keep_s <= 0 or _has_extended_error(records):
         return None
-    keep_s = min(ttls.values(), default=0)
-    if keep_s <= 0:
-        return None
-    return Lifetime(keep_s=keep_s, is_negative=is_negative, ttls=tuple(ttls.items()))
+    ttls_at = array("H", (each.ttl_at for each in timed))
+    return Lifetime(keep_s=keep_s, is_negative=is_negative, ttls_at=ttls_at)
 
 
 def _records(reply: bytes) -> Iterator[_Record]:
@@ -90,41 +92,23 @@ def _has_answer(records: Sequence[_Record], rcode: int, qtype: int) -> bool:
     )
 
 
-def _lifetimes(records: Sequence[_Record], most_s: int) -> Iterator[tuple[int, int]]:
-    """Where each TTL stands and its seconds. OPT has none: its field bears the upper code bits."""
-    for each in records:
-        if each.rtype != Qtype.OPT:
-            yield each.ttl_at, min(each.ttl_s, most_s)
-        elif each.ttl_s >> 24:
-            yield each.ttl_at, 0  # an error that only EDNS can say: not kept
-
-
-def _cut_to_soa(records: Sequence[_Record], ttls: dict[int, int]) -> bool:
-    """Cut the SOA's TTL to its MINIMUM; False if there is none to say how long no means no."""
+def _negative_s(records: Sequence[_Record]) -> int:
+    """What the SOA says of how long no means no; 0 = there is none."""
     for each in records:
         if each.rtype == Qtype.SOA and not each.is_answer and len(each.data) >= SOA_MIN_BYTES:
-            ttls[each.ttl_at] = min(ttls[each.ttl_at], *_TTL.unpack(each.data[-4:]))
-            return True
-    return False
+            return min(int.from_bytes(each.data[-4:]), MAX_NEGATIVE_TTL_S)
+    return 0
 
 
-def build_aged(reply: bytes, lifetime: Lifetime, age_s: int) -> bytes:
-    """The reply ``age_s`` later: each TTL less by that, and no claim to authority (AA)."""
-    aged = _unclaimed(reply)
-    for at, ttl_s in lifetime.ttls:
-        _TTL.pack_into(aged, at, max(ttl_s - age_s, 0))
-    return bytes(aged)
+def _has_extended_error(records: Sequence[_Record]) -> bool:
+    """Whether it is an error that only EDNS can say: OPT's TTL bears the code's upper bits."""
+    return any(each.rtype == Qtype.OPT and each.ttl_s >> 24 for each in records)
 
 
-def build_stale(reply: bytes, lifetime: Lifetime, ttl_s: int) -> bytes:
-    """The reply after its time, every TTL ``ttl_s``."""
-    stale = _unclaimed(reply)
-    for at, _ in lifetime.ttls:
-        _TTL.pack_into(stale, at, ttl_s)
-    return bytes(stale)
-
-
-def _unclaimed(reply: bytes) -> bytearray:
-    copy = bytearray(reply)
-    copy[2] &= ~(AA >> 8)
-    return copy
+def build_again(reply: bytes, lifetime: Lifetime, ttl_s: int) -> bytes:
+    """The reply with every TTL ``ttl_s``, and no claim to authority (AA)."""
+    again = bytearray(reply)
+    again[2] &= ~(AA >> 8)
+    for at in lifetime.ttls_at:
+        _TTL.pack_into(again, at, ttl_s)
+    return bytes(again)

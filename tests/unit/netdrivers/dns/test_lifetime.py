@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdrivers.dns import lifetime
-from netdrivers.dns.lifetime import build_aged, build_stale, parse_lifetime
+from netdrivers.dns.lifetime import build_again, parse_lifetime
 
 NAME = "www.example."
 
@@ -80,30 +80,20 @@ def test_a_name_without_the_type_that_was_asked_is_a_denial():
     assert parse_lifetime(reply(alias(60), auth=[soa(60, 60)]), QTYPE.A).is_negative
 
 
-def test_a_reply_ages_record_by_record():
-    raw = reply(a(60), a(20), extra=[EDNS0(udp_len=1232, flags="do")], aa=1)
-    aged = DNSRecord.parse(build_aged(raw, parse_lifetime(raw, QTYPE.A), 15))
-    assert [each.ttl for each in aged.rr] == [45, 5]
-    assert (aged.header.aa, aged.ar[0].edns_len, aged.ar[0].edns_do) == (0, 1232, 1)
-    stale = DNSRecord.parse(build_stale(raw, parse_lifetime(raw, QTYPE.A), 30))
-    assert [each.ttl for each in stale.rr] == [30, 30]
+def test_every_ttl_is_set_and_nothing_else():
+    raw = reply(a(60), alias(20), auth=[soa(9, 9)], extra=[EDNS0(udp_len=1232, flags="do")], aa=1)
+    before = DNSRecord.parse(raw)
+    again = DNSRecord.parse(build_again(raw, parse_lifetime(raw, QTYPE.A), 15))
+    assert {each.ttl for each in (*again.rr, *again.auth)} == {15}
+    assert (again.header.aa, again.ar[0].edns_len, again.ar[0].edns_do) == (0, 1232, 1)
+    assert [str(each.rdata) for each in again.rr] == [str(each.rdata) for each in before.rr]
 
 
-def test_a_denial_counts_down_in_its_soa():
-    raw = reply(auth=[soa(600, 60)])
-    aged = DNSRecord.parse(build_aged(raw, parse_lifetime(raw, QTYPE.A), 15))
-    assert aged.auth[0].ttl == 45
-
-
-@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=5), st.integers(0, 4000))
-def test_no_served_ttl_is_longer_than_what_is_left(ttls, age_s):
-    raw = reply(*map(a, ttls))
-    found = parse_lifetime(raw, QTYPE.A)
-    if min(ttls) == 0:
-        assert found is None
-        return
-    served = DNSRecord.parse(build_aged(raw, found, age_s)).rr
-    assert all(each.ttl <= max(ttl - age_s, 0) for each, ttl in zip(served, ttls, strict=True))
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=5))
+def test_nothing_is_kept_longer_than_any_part_of_it(ttls):
+    found = parse_lifetime(reply(*map(a, ttls)), QTYPE.A)
+    assert (found.keep_s if found else 0) == min(*ttls, lifetime.MAX_TTL_S)
+    assert found is None or len(found.ttls_at) == len(ttls)
 
 
 @given(st.binary(max_size=80), st.integers(0, 2**16 - 1))
@@ -111,7 +101,7 @@ def test_noise_is_survived(noise, qtype):
     raw = reply(a(60))[:4] + noise
     found = parse_lifetime(raw, qtype)
     if found is not None:
-        assert len(build_aged(raw, found, 1)) == len(raw)
+        assert len(build_again(raw, found, 1)) == len(raw)
 
 
 @given(st.data())
