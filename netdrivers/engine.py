@@ -21,10 +21,12 @@ from netdrivers.contract import (
 )
 from netdrivers.errors import Conflict, Invalid, Missing, Refused
 from netdrivers.kernel.access import DEFAULT_AGENT
+from netdrivers.kernel.counters import read_counters
 from netdrivers.kernel.linux import LinuxKernel
+from netdrivers.kernel.macvlans import missing_parent
 from netdrivers.kernel.monitor import Monitor
-from netdrivers.kernel.snapshot import Found, View, read_counters
-from netdrivers.plan.diff import build_state, diff
+from netdrivers.kernel.snapshot import Found, View
+from netdrivers.plan.diff import build_state, diff, without
 from netdrivers.plan.objects import (
     DnsRedirect,
     Element,
@@ -133,16 +135,17 @@ class Engine:
         async with self._turns.hold(_names(scope)):
             done: list[Op] = []
             try:
-                await self._rounds(want, scope, done)
+                notes = await self._rounds(want, scope, done)
             except BaseException:  # Cancelled too: half an endpoint is worse than none
                 with trio.move_on_after(UNDO_S, shield=True):
                     await self._undo(done)
                 raise
-        return Report(ops=tuple(done))
+        return Report(ops=tuple(done), conflicts=notes)
 
     async def plan(self, desired: Desired, scope: Scope | None) -> Sequence[Op]:
         """What ``apply`` would do."""
-        return await self._steps(self._want(desired, scope), scope)
+        ops, _ = await self._steps(self._want(desired, scope), scope)
+        return ops
 
     async def wait_change(self) -> None:
         """Return once something changed in this namespace."""
@@ -175,19 +178,28 @@ class Engine:
 
     async def _rounds(
         self, want: dict[Key, KernelObject], scope: Scope | None, done: list[Op]
-    ) -> None:
+    ) -> tuple[str, ...]:
         for _ in range(ROUNDS):
-            ops = await self._steps(want, scope)
+            ops, notes = await self._steps(want, scope)
             if not ops:
-                return
+                return notes
             await self._change(ops, done)
         raise Refused("the kernel does not keep what was set", op=render_op(done[-1]))
 
-    async def _steps(self, want: dict[Key, KernelObject], scope: Scope | None) -> tuple[Op, ...]:
+    async def _steps(
+        self, want: dict[Key, KernelObject], scope: Scope | None
+    ) -> tuple[tuple[Op, ...], tuple[str, ...]]:
         found = await self._kernel.read(self._view(want, scope))
         if found.foreign:
             raise Conflict("; ".join(found.foreign))
-        return diff(found.objects, want)
+        if found.absent and scope is not None:
+            raise missing_parent(min(found.absent))
+        # a card that is gone must not keep the other networks down
+        notes = [str(missing_parent(name)) for name in sorted(found.absent)]
+        have = found.objects
+        if found.absent:
+            have, want = without(have, found.absent), without(want, found.absent)
+        return diff(have, want), (*notes, *found.doubled)
 
     def _view(self, want: dict[Key, KernelObject], scope: Scope | None) -> View:
         if scope is None:

@@ -7,10 +7,16 @@ from typing import Final, cast
 from netdrivers.bridge import BridgeDriver
 from netdrivers.contract import NetworkDriver
 from netdrivers.host import HostDriver
+from netdrivers.macvlan import MacvlanDriver
 from netdrivers.null import NullDriver
 
 GROUP: Final = "nodeagent.network_drivers"
-DRIVERS: Final[tuple[type[NetworkDriver], ...]] = (BridgeDriver, HostDriver, NullDriver)
+DRIVERS: Final[tuple[type[NetworkDriver], ...]] = (
+    BridgeDriver,
+    MacvlanDriver,
+    HostDriver,
+    NullDriver,
+)
 
 
 def load_drivers() -> Mapping[str, NetworkDriver]:

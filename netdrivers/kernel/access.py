@@ -50,10 +50,16 @@ class Access:
         self.nft = Nftables(self.namespaces)
         self.host = self._open(self.namespaces.home)
 
-    def open_route(self) -> Netlink:
-        """A route socket at home for one task of its own."""
-        with self.namespaces.inside(self.namespaces.home):
-            return Netlink(socket.NETLINK_ROUTE)
+    def open_route(self, sandbox: str = "") -> Netlink | None:
+        """A route socket in a sandbox ("" = home) for one task of its own; None without a pin."""
+        fd = open_pinned(self.pin(sandbox)) if sandbox else os.dup(self.namespaces.home)
+        if fd is None:
+            return None
+        try:
+            with self.namespaces.inside(fd):
+                return Netlink(socket.NETLINK_ROUTE)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """Close all."""

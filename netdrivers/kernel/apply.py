@@ -1,25 +1,21 @@
 """Steps into the kernel: neighbours of one kind go in one batch."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from errno import EADDRNOTAVAIL, ENODEV, ENOENT, ESRCH
 from itertools import groupby
-from secrets import randbelow
-from typing import Final
 
 from netdrivers.errors import Missing, Refused
 from netdrivers.kernel import codec, nfcodec
 from netdrivers.kernel.access import Access, Way
+from netdrivers.kernel.asking import GONE, ask_links, check, create, forgiven, remove_links
 from netdrivers.kernel.codec import LinkChange, Request, RouteInfo
-from netdrivers.kernel.netlink import Netlink
+from netdrivers.kernel.macvlans import change_lower
 from netdrivers.kernel.snapshot import (
     FORWARD_SYSCTL,
-    ask_links,
-    build_stamp,
     dump_elements,
     list_table,
 )
+from netdrivers.kernel.stamp import build_stamp
 from netdrivers.kernel.sysctl import read_sysctl, set_link_sysctl, set_sysctl
 from netdrivers.plan.objects import (
     Address,
@@ -27,6 +23,8 @@ from netdrivers.plan.objects import (
     DnsRedirect,
     Element,
     Forwarding,
+    Macvlan,
+    Parent,
     Route,
     Sandbox,
     Sysctl,
@@ -36,8 +34,6 @@ from netdrivers.plan.objects import (
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
 from netdrivers.plan.ruleset import build_ruleset
-
-GONE: Final = frozenset({ENODEV, ENOENT, ESRCH, EADDRNOTAVAIL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +72,14 @@ class Changer:
                 self._sandbox(op, op.obj)
             case Forwarding():
                 self._forwarding(op, op.obj)
-            case Bridge() | Veth() if op.verb == "delete":
-                remove_links(self.access, [op.obj.name])
+            case Bridge() | Veth() | Macvlan() | Parent() if op.verb == "delete":
+                remove_links(self.access, [link_of(op.obj)])
             case Bridge():
                 self._bridge(op, op.obj)
             case Veth():
                 self._veth(op, op.obj)
+            case Parent() | Macvlan():
+                change_lower(self.access, op, op.obj)
             case Sysctl():
                 self._sysctl(op, op.obj)
             case DnsRedirect():
@@ -146,7 +144,7 @@ class Changer:
         ops = [op for op in ops if op.obj.key in left]
         if ops:
             requests = [request for op in ops for request in self._element(op)]
-            _check(self.access.host.filter, nfcodec.batch(requests), ops[0])
+            check(self.access.host.filter, nfcodec.batch(requests), ops[0])
 
     def _element(self, op: Op) -> Iterator[Request]:
         if isinstance(op.was, Element):
@@ -166,17 +164,17 @@ class Changer:
         if self.access.way(obj.id) is None:
             self.access.namespaces.create(pin)
         up = codec.set_link("lo", LinkChange(up=True))
-        _check(self._way(obj.id).route, up, op)
+        check(self._way(obj.id).route, up, op)
 
     def _bridge(self, op: Op, obj: Bridge) -> None:
         route = self.access.host.route
         change = LinkChange(alias=self.access.alias(obj.owner), ipv6=obj.ipv6, up=obj.up)
         if op.verb == "add":
             made = codec.add_bridge(obj.name, mac=obj.mac, mtu_bytes=obj.mtu_bytes)
-            _create(route, [made, *codec.set_link(obj.name, change)], obj.name, op)
+            create(route, [made, *codec.set_link(obj.name, change)], obj.name, op)
             return
         full = LinkChange(mac=obj.mac, mtu_bytes=obj.mtu_bytes, ipv6=obj.ipv6, up=obj.up)
-        _check(route, codec.set_link(obj.name, full), op)
+        check(route, codec.set_link(obj.name, full), op)
 
     def _veth(self, op: Op, obj: Veth) -> None:
         was = op.was
@@ -199,10 +197,10 @@ class Changer:
             mtu_bytes=obj.mtu_bytes,
         )
         change = LinkChange(alias=alias, master=master, ipv6=False, up=obj.up, hairpin=obj.hairpin)
-        _create(host, [made, *codec.set_link(obj.name, change)], obj.name, op)
+        create(host, [made, *codec.set_link(obj.name, change)], obj.name, op)
         inner = codec.set_link(obj.interface, LinkChange(alias=alias, ipv6=obj.ipv6, up=obj.up))
         try:
-            _check(inside.route, inner, op)
+            check(inside.route, inner, op)
         except Refused:
             host.ask([codec.delete_link(obj.name)])
             raise
@@ -211,8 +209,8 @@ class Changer:
         mtu, master = obj.mtu_bytes, self._index("", obj.bridge)
         outer = LinkChange(mtu_bytes=mtu, master=master, ipv6=False, up=obj.up, hairpin=obj.hairpin)
         inner = LinkChange(mac=obj.mac, mtu_bytes=mtu, ipv6=obj.ipv6, up=obj.up)
-        _check(self.access.host.route, codec.set_link(obj.name, outer), op)
-        _check(self._way(obj.owner).route, codec.set_link(obj.interface, inner), op)
+        check(self.access.host.route, codec.set_link(obj.name, outer), op)
+        check(self._way(obj.owner).route, codec.set_link(obj.interface, inner), op)
 
     # --- what goes onto links ---------------------------------------------------------------
 
@@ -235,7 +233,7 @@ class Changer:
         failed: list[Refused] = []
         for op, each in zip(ops, requests, strict=True):
             answers = [next(replies) for _ in each]
-            bad = [one for one in answers if one.errno and not _forgiven(op, one.errno)]
+            bad = [one for one in answers if one.errno and not forgiven(op, one.errno)]
             if bad:
                 failed.append(Refused(f"the kernel refused: {bad[0].text}", op=render_op(op)))
             else:
@@ -253,7 +251,7 @@ class Changer:
         way = self._way(obj.ns)
         requests = [] if op.verb == "add" else [nfcodec.delete_redirect()]
         requests += [] if op.verb == "delete" else nfcodec.add_redirect(obj.port)
-        _check(way.filter, nfcodec.batch(requests), op)
+        check(way.filter, nfcodec.batch(requests), op)
 
     def _way(self, ns: str) -> Way:
         way = self.access.way(ns)
@@ -267,15 +265,9 @@ class Changer:
         raise Missing("no such link", link=name)
 
 
-def remove_links(access: Access, names: Sequence[str]) -> None:
-    """Remove links of ours by way of a group of their own; missing ones are not missed."""
-    group = 1 + randbelow(2**31 - 1)  # 0 is the group of all links
-    changes = [codec.set_link(name, LinkChange(group=group)) for name in names]
-    requests = [request for each in changes for request in each]
-    with closing(access.open_route()) as netlink:
-        for reply in netlink.ask([*requests, codec.delete_group(group)]):
-            if reply.errno not in {0, *GONE}:
-                raise Refused(f"remove links: {reply.text}", links=" ".join(names))
+def link_of(obj: Bridge | Veth | Macvlan | Parent) -> tuple[str, str]:
+    """Where the link of an object is and its name there."""
+    return (obj.ns if isinstance(obj, Macvlan) else "", obj.name)
 
 
 def _address_requests(op: Op, indexes: dict[str, int]) -> Iterator[Request]:
@@ -285,10 +277,15 @@ def _address_requests(op: Op, indexes: dict[str, int]) -> Iterator[Request]:
             continue
         index = indexes.get(obj.link, 0)
         if isinstance(obj, Address):
-            build = codec.delete_address if verb == "delete" else codec.add_address
-            yield build(index, obj.ip)
+            yield _address_request(verb, obj, index)
         else:
             yield _route_request(verb, obj, index)
+
+
+def _address_request(verb: str, obj: Address, index: int) -> Request:
+    if verb == "delete":
+        return codec.delete_address(index, obj.ip)
+    return codec.add_address(index, obj.ip, dad=obj.dad)
 
 
 def _route_request(verb: str, obj: Route, index: int) -> Request:
@@ -300,27 +297,6 @@ def _route_request(verb: str, obj: Route, index: int) -> Request:
         protocol=codec.OUR_PROTOCOL,
     )
     return codec.delete_route(info) if verb == "delete" else codec.add_route(info)
-
-
-def _create(netlink: Netlink, requests: Sequence[Request], name: str, op: Op) -> None:
-    """Make a link and set it up in one write; a link that cannot be set up is taken back."""
-    made, *rest = netlink.ask(requests)
-    if made.errno:
-        raise Refused(f"the kernel refused: {made.text}", op=render_op(op))
-    for reply in rest:
-        if reply.errno:
-            netlink.ask([codec.delete_link(name)])
-            raise Refused(f"the kernel refused: {reply.text}", op=render_op(op))
-
-
-def _check(netlink: Netlink, requests: Sequence[Request], op: Op) -> None:
-    for reply in netlink.exchange(requests):
-        if reply.errno and not _forgiven(op, reply.errno):
-            raise Refused(f"the kernel refused: {reply.text}", op=render_op(op))
-
-
-def _forgiven(op: Op, errno: int) -> bool:
-    return op.verb == "delete" and errno in GONE
 
 
 def _pair(veth: Veth) -> tuple[str, ...]:

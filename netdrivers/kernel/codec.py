@@ -8,6 +8,7 @@ Source: man 7 rtnetlink; linux/include/uapi/linux/{netlink,if_link,if_addr,rtnet
 
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import (
@@ -47,7 +48,10 @@ NLA_TYPE: Final = 0x3FFF
 IFLA_GROUP: Final = 27
 (INFO_KIND, INFO_DATA, VETH_PEER, INET6_ADDR_GEN_MODE) = 1, 2, 1, 8
 (INFO_PORT_KIND, INFO_PORT_DATA, BRPORT_MODE) = 4, 5, 4
-(IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO, IFA_F_NODAD) = 1, 2, 8, 11, 2
+(MACVLAN_MODE, VLAN_ID) = 1, 1
+MODES: Final = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}  # of a macvlan
+(IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO) = 1, 2, 8, 11
+(IFA_F_NODAD, IFA_F_OPTIMISTIC, IFA_F_DADFAILED) = 2, 4, 8
 (RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE) = 1, 4, 5, 15
 (RT_TABLE_MAIN, RT_TABLE_LOCAL, RTN_UNICAST, SCOPE_LINK) = 254, 255, 1, 253
 RTEXT_SKIP_STATS: Final = 8
@@ -77,6 +81,8 @@ class LinkInfo:
     peer: int = 0
     ipv6: bool = True  # makes a link-local address by itself
     hairpin: bool = False
+    mode: int = 0  # of a macvlan
+    vlan_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +92,7 @@ class AddressInfo:
     index: int
     ip: IPv4Interface | IPv6Interface
     protocol: int
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +136,11 @@ def get_link(name: str) -> Request:
     return Request(GETLINK, REQUEST | ACK, _link() + _name(name) + _skip_stats())
 
 
+def get_link_at(index: int) -> Request:
+    """Ask for one link by its index."""
+    return Request(GETLINK, REQUEST | ACK, LINK.pack(0, 0, index, 0, 0) + _skip_stats())
+
+
 def dump_links() -> Request:
     """Ask for all links, without their counters: those are half of the answer."""
     return Request(GETLINK, REQUEST | DUMP, _link() + _skip_stats())
@@ -148,6 +160,25 @@ def add_veth(name: str, *, peer: str, peer_ns: int, mac: str, mtu_bytes: int) ->
     data = attr(INFO_DATA | NESTED, attr(VETH_PEER | NESTED, inside))
     info = attr(IFLA_LINKINFO | NESTED, attr(INFO_KIND, b"veth") + data)
     return Request(NEWLINK, REQUEST | ACK | CREATE | EXCL, _link() + _name(name) + mtu + info)
+
+
+def add_lower(
+    name: str, *, kind: str, data: bytes = b"", lower: int = 0, mac: str = "", mtu_bytes: int = 0
+) -> Request:
+    """A link of one end, down, on the link with the index ``lower``; MTU 0 takes that one's."""
+    body = _link() + _name(name) + (_mac(mac) if mac else b"")
+    body += attr(IFLA_MTU, U32.pack(mtu_bytes)) if mtu_bytes else b""
+    body += attr(IFLA_LINK, U32.pack(lower)) if lower else b""
+    info = attr(INFO_KIND, kind.encode()) + attr(INFO_DATA | NESTED, data)
+    return Request(
+        NEWLINK, REQUEST | ACK | CREATE | EXCL, body + attr(IFLA_LINKINFO | NESTED, info)
+    )
+
+
+def move_link(index: int, *, ns: int, name: str) -> Request:
+    """Move a link into the namespace behind the descriptor, where it has another name."""
+    body = LINK.pack(0, 0, index, 0, 0) + _name(name) + attr(IFLA_NET_NS_FD, U32.pack(ns))
+    return Request(NEWLINK, REQUEST | ACK, body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,11 +231,12 @@ def parse_link(body: bytes) -> LinkInfo:
     _, _, index, flags, _ = LINK.unpack_from(body)
     attrs = parse_attrs(body, LINK.size)
     info = parse_attrs(attrs.get(IFLA_LINKINFO, b""))
+    kind, data = _text(info.get(INFO_KIND, b"")), parse_attrs(info.get(INFO_DATA, b""))
     return LinkInfo(
         index=index,
         name=_text(attrs.get(IFLA_IFNAME, b"")),
         up=bool(flags & IFF_UP),
-        kind=_text(info.get(INFO_KIND, b"")),
+        kind=kind,
         alias=_text(attrs.get(IFLA_IFALIAS, b"")),
         mac=attrs.get(IFLA_ADDRESS, b"").hex(":"),
         mtu_bytes=_u32(attrs.get(IFLA_MTU)),
@@ -212,6 +244,8 @@ def parse_link(body: bytes) -> LinkInfo:
         peer=_u32(attrs.get(IFLA_LINK)),
         ipv6=_makes_addresses(attrs.get(IFLA_AF_SPEC, b"")),
         hairpin=parse_attrs(info.get(INFO_PORT_DATA, b"")).get(BRPORT_MODE, b"\0") == b"\1",
+        mode=_u32(data.get(MACVLAN_MODE)) if kind == "macvlan" else 0,
+        vlan_id=int.from_bytes(data.get(VLAN_ID, b""), sys.byteorder) if kind == "vlan" else 0,
     )
 
 
@@ -263,9 +297,13 @@ def dump_addresses(index: int = 0) -> Request:
     return Request(GETADDR, REQUEST | DUMP, ADDR.pack(0, 0, 0, 0, index))
 
 
-def add_address(index: int, ip: IPv4Interface | IPv6Interface) -> Request:
-    """Our mark goes on it; one that is already there becomes ours. No wait for duplicates."""
-    flags = attr(IFA_FLAGS, U32.pack(IFA_F_NODAD)) if ip.version == 6 else b""
+def add_address(index: int, ip: IPv4Interface | IPv6Interface, *, dad: bool = False) -> Request:
+    """Our mark goes on it; one that is already there becomes ours. No wait for duplicates.
+
+    With ``dad`` it is in use while the kernel asks for them, and taken out of use if there is one.
+    """
+    flag = U32.pack(IFA_F_OPTIMISTIC if dad else IFA_F_NODAD)
+    flags = attr(IFA_FLAGS, flag) if ip.version == 6 else b""
     body = _address(index, ip) + attr(IFA_PROTO, bytes([OUR_PROTOCOL])) + flags
     return Request(NEWADDR, REQUEST | ACK | CREATE | REPLACE, body)
 
@@ -284,6 +322,7 @@ def parse_address(body: bytes) -> AddressInfo:
         index=index,
         ip=ip_interface((raw, prefix_len)),
         protocol=attrs.get(IFA_PROTO, b"\0")[0],
+        flags=_u32(attrs.get(IFA_FLAGS)),
     )
 
 
@@ -303,6 +342,12 @@ def _family(version: int) -> int:
 def dump_routes(version: int) -> Request:
     """Ask for all routes of one family, all tables."""
     return Request(GETROUTE, REQUEST | DUMP, ROUTE.pack(_family(version), *(0,) * 8))
+
+
+def dump_our_routes(version: int) -> Request:
+    """Ask for those of one family that bear our mark."""
+    head = ROUTE.pack(_family(version), 0, 0, 0, RT_TABLE_MAIN, OUR_PROTOCOL, 0, 0, 0)
+    return Request(GETROUTE, REQUEST | DUMP, head)
 
 
 def add_route(route: RouteInfo) -> Request:

@@ -11,12 +11,14 @@ import trio
 from netdrivers.contract import IPNetwork
 from netdrivers.errors import Unavailable
 from netdrivers.kernel.access import Access
-from netdrivers.kernel.apply import Changer, remove_links
+from netdrivers.kernel.apply import Changer, link_of
+from netdrivers.kernel.asking import remove_links
 from netdrivers.kernel.snapshot import Found, View, dump_elements, read, read_routes
-from netdrivers.plan.objects import Bridge, Element, Veth
+from netdrivers.plan.objects import Bridge, Element, Macvlan, Parent, Veth
 from netdrivers.plan.ops import Op
 
 T = TypeVar("T")
+Link = tuple[str, str]  # sandbox ("" = home) and name
 THREADS: Final = 1  # the kernel has one lock for all of this: more threads only wait in line
 
 
@@ -28,7 +30,7 @@ class LinuxKernel:
     agent_id: str
     _access: Access | None = None
     _thread: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(THREADS))
-    _doomed: list[str] = field(default_factory=list)
+    _doomed: list[Link] = field(default_factory=list)
     _removing: trio.Lock = field(default_factory=trio.Lock)
     _remover: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
@@ -61,10 +63,10 @@ class LinuxKernel:
 
     async def change(self, ops: Sequence[Op], done: list[Op]) -> None:
         """Do the ops in order."""
-        for removal, group in groupby(ops, key=_removes_link):
+        for removal, group in groupby(ops, key=lambda op: _removed(op) is not None):
             part = list(group)
             if removal:
-                await self._remove([op.obj.key[-1] for op in part])
+                await self._remove([link for op in part if (link := _removed(op))])
                 done += part
             else:
                 changer = Changer(self.access)
@@ -74,26 +76,29 @@ class LinuxKernel:
         """Destinations of all routes but default ones."""
         return await self._off_loop(lambda: read_routes(self.access))
 
-    async def _remove(self, names: Sequence[str]) -> None:
+    async def _remove(self, links: Sequence[Link]) -> None:
         """Remove links together with those of others who ask meanwhile.
 
         Each removal waits 20 ms in the kernel, whether of one link or of 100 (52 ms, 2026-11).
         """
-        self._doomed += names
+        self._doomed += links
         try:
             async with self._removing:
-                if set(names) & set(self._doomed):
+                if set(links) & set(self._doomed):
                     batch, self._doomed = self._doomed, []
                     await trio.to_thread.run_sync(
                         remove_links, self.access, batch, limiter=self._remover
                     )
         finally:
             # cancelled in line: a name may be in use again when the next batch goes
-            self._doomed = [name for name in self._doomed if name not in names]
+            self._doomed = [link for link in self._doomed if link not in links]
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._thread)
 
 
-def _removes_link(op: Op) -> bool:
-    return op.verb == "delete" and isinstance(op.obj, Veth | Bridge)
+def _removed(op: Op) -> Link | None:
+    """The link that an op removes."""
+    if op.verb == "delete" and isinstance(op.obj, Veth | Bridge | Macvlan | Parent):
+        return link_of(op.obj)
+    return None

@@ -1,19 +1,23 @@
 """What is in the kernel and bears our mark, for one scope or for all of it."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
-from typing import Final
 
-from netdrivers.errors import Missing, Refused
+from netdrivers.errors import Refused
 from netdrivers.kernel import codec, nfcodec
 from netdrivers.kernel.access import Access, Way
-from netdrivers.kernel.codec import LinkInfo
+from netdrivers.kernel.asking import ask_links
+from netdrivers.kernel.codec import AddressInfo, LinkInfo
+from netdrivers.kernel.macvlan_view import (
+    find_absent,
+    find_macvlan,
+    find_parents,
+    find_routes,
+    names_at_home,
+)
 from netdrivers.kernel.netlink import Reply
-from netdrivers.kernel.netns import open_pinned
+from netdrivers.kernel.stamp import build_stamp, operator_rules
 from netdrivers.kernel.sysctl import read_sysctl
 from netdrivers.plan.diff import State, build_state
 from netdrivers.plan.objects import (
@@ -24,16 +28,15 @@ from netdrivers.plan.objects import (
     Forwarding,
     KernelObject,
     Key,
+    Macvlan,
+    Parent,
     Route,
     Sandbox,
     Sysctl,
     Table,
     Veth,
 )
-from netdrivers.plan.ruleset import OPERATOR_CHAINS
 
-COUNTERS: Final = ("bytes", "packets", "errors", "dropped")
-SENT_AT: Final = 8
 FORWARD_SYSCTL: Mapping[str, str] = {
     "ipv4": "net.ipv4.ip_forward",
     "ipv6": "net.ipv6.conf.all.forwarding",
@@ -52,10 +55,16 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Objects of ours in the view, and what is in the way of wanted ones, in words."""
+    """Objects of ours in the view, and what is in the way of wanted ones, in words.
+
+    ``absent``: links of the operator's that wanted objects hang on. ``doubled``: addresses of ours
+    that a neighbour has, too, in words.
+    """
 
     objects: dict[Key, KernelObject]
     foreign: tuple[str, ...] = ()
+    absent: frozenset[str] = frozenset()
+    doubled: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -66,6 +75,7 @@ class Reader:
     view: View
     objects: list[KernelObject] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
 
     def host_links(self) -> dict[str, LinkInfo]:
         """Links of the agent's namespace that the view needs, by name."""
@@ -75,25 +85,34 @@ class Reader:
         else:
             names = {obj.name for obj in self.view.want.values() if isinstance(obj, Bridge | Veth)}
             names |= {obj.bridge for obj in self.view.want.values() if isinstance(obj, Veth)}
+            names |= names_at_home(self.view.want)
             links = list(ask_links(self.access.host, sorted(names)))
         return {link.name: link for link in links}
 
     def _whole_host(self) -> bool:
         # a network that is to go may have any bridge name: only its mark tells
         networks = self.view.networks
-        wanted = {obj.owner for obj in self.view.want.values() if isinstance(obj, Bridge)}
+        kinds = (Bridge, Parent)
+        wanted = {obj.owner for obj in self.view.want.values() if isinstance(obj, kinds)}
         return networks is None or bool(networks - wanted)
 
     def bridges(self, links: Mapping[str, LinkInfo]) -> None:
-        """Bridges in view, their addresses, and strangers that bear a wanted name."""
+        """Bridges and macvlans in view, their addresses, and strangers that bear a wanted name."""
         for link in links.values():
             owner = self.access.object_id(link.alias)
             if ("link", "", link.name) in self.view.want and not owner:
                 self.foreign.append(f"link {link.name} is not ours")
-            if link.kind != "bridge" or not owner or not _in(owner, self.view.networks):
+            if not owner or not _in(owner, self.view.networks):
                 continue
-            self.objects.append(_bridge(link, owner))
-            self.objects += _addresses(self.access.host, {link.index: link.name}, "", owner)
+            if link.kind == "bridge":
+                self.objects.append(_bridge(link, owner))
+            elif link.kind == "macvlan":
+                self.objects.append(
+                    find_macvlan(self.view.want, link, links, ns="", owner=owner, mark=owner)
+                )
+            else:
+                continue
+            self._addresses(self.access.host, {link.index: link.name}, "", owner)
 
     def sandbox(self, sandbox: str, links: Mapping[str, LinkInfo]) -> set[str]:
         """One sandbox and all in it; the names of the host ends that lead there."""
@@ -109,16 +128,32 @@ class Reader:
         ours = {link.index: link for link in inner if self.access.object_id(link.alias)}
         if ours:
             names = {index: link.name for index, link in ours.items()}
-            self.objects += _addresses(way, names, sandbox, sandbox)
+            self._addresses(way, names, sandbox, sandbox)
             self.objects += _routes(way, names, sandbox)
         self._redirect(way, sandbox)
-        return self._veths(sandbox, ours.values(), links)
+        for link in ours.values():
+            if link.kind == "macvlan":
+                mark = self.access.object_id(link.alias)
+                self.objects.append(
+                    find_macvlan(self.view.want, link, links, ns=sandbox, owner=sandbox, mark=mark)
+                )
+        pairs = [link for link in ours.values() if link.kind == "veth"]
+        return self._veths(sandbox, pairs, links)
+
+    def _addresses(self, way: Way, names: Mapping[int, str], ns: str, owner: str) -> None:
+        for info in _our_addresses(way, names):
+            link = names[info.index]
+            dad = info.ip.version == 6 and not info.flags & codec.IFA_F_NODAD
+            self.objects.append(Address(ns=ns, link=link, ip=info.ip, owner=owner, dad=dad))
+            if info.flags & codec.IFA_F_DADFAILED:
+                where = f"in sandbox {ns}" if ns else f"of network {owner}"
+                self.doubled.append(f"address {info.ip.ip} {where} is in use by a neighbour, too")
 
     def _strangers(self, sandbox: str, inner: Iterable[LinkInfo]) -> None:
         wanted = {
-            obj.interface
+            obj.interface if isinstance(obj, Veth) else obj.name
             for obj in self.view.want.values()
-            if isinstance(obj, Veth) and obj.owner == sandbox
+            if isinstance(obj, Veth | Macvlan) and obj.owner == sandbox
         }
         for link in inner:
             if link.name in wanted and not self.access.object_id(link.alias):
@@ -164,8 +199,10 @@ class Reader:
                 continue
             with self.access.namespaces.inside(way.fd):
                 value = read_sysctl(obj.name)
+                if value is None and obj.optional and not _is_known(obj):
+                    value = obj.value
             if value is not None:
-                self.objects.append(_with_value(obj, value))
+                self.objects.append(replace(obj, value=value))
 
     def elements(self, guarded: set[str]) -> None:
         """Elements in view; ``guarded`` takes the families of the guard."""
@@ -207,11 +244,20 @@ def read(access: Access, view: View) -> Found:
     sandboxes = view.sandboxes if view.sandboxes is not None else access.sandboxes()
     paired = {name for sandbox in sorted(sandboxes) for name in reader.sandbox(sandbox, links)}
     reader.orphans(links, paired)
+    reader.objects += find_parents(access, view.want, links, view.networks)
+    reader.objects += find_routes(
+        access, view.want, reader.objects, everything=view.sandboxes is None
+    )
     guarded: set[str] = set()
     reader.elements(guarded)
     reader.forwarding(guarded)
     reader.sysctls()
-    return Found(objects=build_state(reader.objects), foreign=tuple(reader.foreign))
+    return Found(
+        objects=build_state(reader.objects),
+        foreign=tuple(reader.foreign),
+        absent=frozenset(find_absent(view.want, links)),
+        doubled=tuple(reader.doubled),
+    )
 
 
 def _table(access: Access, view: View, reader: Reader) -> None:
@@ -230,13 +276,6 @@ def _table(access: Access, view: View, reader: Reader) -> None:
 def veth_name(endpoint: str) -> str:
     """The name of an endpoint's link in the agent's namespace."""
     return f"ve{endpoint[:13]}"
-
-
-def ask_links(way: Way, names: Sequence[str]) -> Iterator[LinkInfo]:
-    """The links of these names that exist."""
-    for reply in way.route.ask([codec.get_link(name) for name in names]):
-        for _, body in reply.messages:
-            yield codec.parse_link(body)
 
 
 def dump_elements(access: Access) -> Iterator[Element]:
@@ -266,20 +305,6 @@ def any_reply(replies: Iterable[Reply]) -> bool:
     return any(reply.messages and not reply.errno for reply in replies)
 
 
-def build_stamp(text: str) -> str:
-    """A name that changes with any rule of ours, but not with the operator's."""
-    kept, chain = [], ""
-    for line in text.splitlines():
-        words = line.split()
-        if words[:1] == ["chain"]:
-            chain = words[1]
-        if words and chain not in OPERATOR_CHAINS and not chain.startswith("stamp-"):
-            kept.append(" ".join(words))
-        if words == ["}"]:
-            chain = ""
-    return "stamp-" + sha256("\n".join(kept).encode()).hexdigest()[:16]
-
-
 def has_stamp(access: Access, name: str = "") -> bool:
     """Whether the table has a stamp, or this very one."""
     if name:
@@ -287,16 +312,9 @@ def has_stamp(access: Access, name: str = "") -> bool:
     return any_reply(access.host.filter.ask([nfcodec.get_chain(access.table, "decide")]))
 
 
-def operator_rules(text: str) -> bool:
-    """Whether the operator has put a rule into one of the two chains."""
-    chain = ""
-    for line in text.splitlines():
-        words = line.split()
-        if words[:1] == ["chain"]:
-            chain = words[1]
-        elif chain in OPERATOR_CHAINS and words and words != ["}"]:
-            return True
-    return False
+def _is_known(obj: Sysctl) -> bool:
+    """Whether this kernel has the setting for any link."""
+    return read_sysctl(obj.name.replace(f".{obj.link}.", ".all.")) is not None
 
 
 def _in(owner: str, owners: frozenset[str] | None) -> bool:
@@ -336,16 +354,12 @@ def _lone(link: LinkInfo, endpoint: str) -> Veth:
     )
 
 
-def _with_value(obj: Sysctl, value: str) -> Sysctl:
-    return Sysctl(ns=obj.ns, name=obj.name, value=value, owner=obj.owner, link=obj.link)
-
-
-def _addresses(way: Way, names: Mapping[int, str], ns: str, owner: str) -> Iterator[Address]:
+def _our_addresses(way: Way, names: Mapping[int, str]) -> Iterator[AddressInfo]:
     only = next(iter(names)) if len(names) == 1 else 0
     for _, body in way.route.dump(codec.dump_addresses(only)):
         info = codec.parse_address(body)
         if info.protocol == codec.OUR_PROTOCOL and info.index in names:
-            yield Address(ns=ns, link=names[info.index], ip=info.ip, owner=owner)
+            yield info
 
 
 def _routes(way: Way, names: Mapping[int, str], ns: str) -> Iterator[Route]:
@@ -364,32 +378,3 @@ def read_routes(access: Access) -> list[IPv4Network | IPv6Network]:
         for _, body in access.host.route.dump(codec.dump_routes(version))
     }
     return sorted((net for net in found if net.prefixlen), key=lambda net: (net.version, str(net)))
-
-
-def read_counters(access: Access, sandbox: str) -> dict[str, dict[str, int]]:
-    """Counters of the links in a sandbox but the loopback.
-
-    From /proc, not from netlink: it takes no lock that a removal of links could hold.
-    """
-    fd = open_pinned(access.pin(sandbox))
-    if fd is None:
-        raise Missing("the sandbox has no namespace", sandbox=sandbox)
-    try:
-        with access.namespaces.inside(fd):
-            text = Path("/proc/thread-self/net/dev").read_text(encoding="ascii")
-    finally:
-        os.close(fd)
-    return parse_counters(text)
-
-
-def parse_counters(text: str) -> dict[str, dict[str, int]]:
-    """Read /proc/net/dev: two lines of heading, then ``name: 8 received 8 sent``."""
-    found = {}
-    for line in text.splitlines()[2:]:
-        name, _, rest = line.partition(":")
-        words = rest.split()
-        if name.strip() != "lo" and len(words) >= SENT_AT + len(COUNTERS):
-            received = {f"rx_{what}": int(words[at]) for at, what in enumerate(COUNTERS)}
-            sent = {f"tx_{what}": int(words[SENT_AT + at]) for at, what in enumerate(COUNTERS)}
-            found[name.strip()] = received | sent
-    return found

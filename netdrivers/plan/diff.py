@@ -16,6 +16,16 @@ def build_state(objects: Iterable[KernelObject]) -> dict[Key, KernelObject]:
     return state
 
 
+def without(state: State, links: Iterable[str]) -> dict[Key, KernelObject]:
+    """The state less these links of the agent's namespace and all that hangs on them."""
+    ends: set[Key] = {("link", "", name) for name in links}
+    left = dict(state)
+    while gone := [obj for obj in left.values() if ends & {obj.within, *obj.provides}]:
+        ends.update(key for obj in gone for key in obj.provides)
+        left = {key: obj for key, obj in left.items() if obj not in gone}
+    return left
+
+
 def diff(have: State, want: State) -> tuple[Op, ...]:
     """Adds and changes in rank order, then deletions in reverse rank order.
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 Key = tuple[str, ...]
 Family = Literal["ipv4", "ipv6"]
+ParentKind = Literal["", "vlan", "dummy"]
 Part = str | int | IPv4Address | IPv6Address
 
 
@@ -158,14 +159,82 @@ class Veth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """The link that macvlans hang on.
+
+    Without a ``kind`` it is the operator's: looked at, never made, changed or removed. A vlan on
+    ``lower`` or a dummy is made where no link has the name; one of the operator's is used as it is.
+    """
+
+    name: str
+    owner: str
+    kind: ParentKind = ""
+    lower: str = ""
+    vlan_id: int = 0
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return ("parent", self.name)
+
+    @property
+    def rank(self) -> int:
+        return 2
+
+    @property
+    def provides(self) -> tuple[Key, ...]:
+        return (self.key, ("link", "", self.name))
+
+    @property
+    def within(self) -> Key | None:
+        return ("link", "", self.lower) if self.lower else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Macvlan:
+    """A macvlan of ``parent``: in a sandbox, or the host's own one beside those."""
+
+    ns: str
+    name: str
+    owner: str  # the sandbox, or the network
+    mark: str  # the endpoint, or the network
+    parent: str
+    mode: str
+    mac: str
+    mtu_bytes: int = 0  # 0: as the parent
+    ipv6: bool = False
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.ns, self.name)
+
+    @property
+    def rank(self) -> int:
+        return 3
+
+    @property
+    def provides(self) -> tuple[Key, ...]:
+        return (self.key,)
+
+    @property
+    def within(self) -> Key | None:
+        return ("link", "", self.parent)  # not the sandbox: a namespace's end is asynchronous
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sysctl:
-    """One value below /proc/sys, dots for slashes; an interface name may hold no dot."""
+    """One value below /proc/sys, dots for slashes; an interface name may hold no dot.
+
+    ``optional``: a kernel that has no such name needs no such value.
+    """
 
     ns: str
     name: str
     value: str
     owner: str
     link: str = ""
+    optional: bool = False
 
     @property
     def key(self) -> Key:
@@ -188,12 +257,13 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """An address on one of our links."""
+    """An address on one of our links. ``dad``: the kernel asks the wire whether it is free."""
 
     ns: str
     link: str
     ip: IPv4Interface | IPv6Interface
     owner: str
+    dad: bool = False
 
     @property
     def key(self) -> Key:
@@ -294,5 +364,16 @@ class Element:
 
 
 KernelObject = (
-    Table | Forwarding | Sandbox | Bridge | Veth | Sysctl | Address | Route | DnsRedirect | Element
+    Table
+    | Forwarding
+    | Sandbox
+    | Parent
+    | Bridge
+    | Veth
+    | Macvlan
+    | Sysctl
+    | Address
+    | Route
+    | DnsRedirect
+    | Element
 )

@@ -10,6 +10,8 @@ from netdrivers.plan.objects import (
     Element,
     Forwarding,
     KernelObject,
+    Macvlan,
+    Parent,
     Route,
     Sandbox,
     Sysctl,
@@ -68,13 +70,28 @@ def _(obj: Veth) -> str:
 
 
 @line.register
+def _(obj: Parent) -> str:
+    if not obj.kind:
+        return f"link {obj.name} of the operator"
+    made = f"type vlan id {obj.vlan_id} link {obj.lower}" if obj.kind == "vlan" else "type dummy"
+    return f"link {obj.name} {made} {_up(obj.up)}"
+
+
+@line.register
+def _(obj: Macvlan) -> str:
+    mtu = obj.mtu_bytes or f"of {obj.parent}"
+    text = f"link {obj.name} type macvlan mode {obj.mode} link {obj.parent} mtu {mtu}"
+    return f"{_in(obj.ns)}{text} address {obj.mac} addrgenmode {_mode(obj.ipv6)} {_up(obj.up)}"
+
+
+@line.register
 def _(obj: Sysctl) -> str:
     return f"{_in(obj.ns)}sysctl {obj.name}={obj.value}"
 
 
 @line.register
 def _(obj: Address) -> str:
-    return f"{_in(obj.ns)}addr {obj.ip} dev {obj.link}"
+    return f"{_in(obj.ns)}addr {obj.ip} dev {obj.link}{' optimistic' if obj.dad else ''}"
 
 
 @line.register

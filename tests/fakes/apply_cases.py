@@ -25,14 +25,23 @@ def two_containers() -> World:
     return world
 
 
+def on_the_wire() -> World:
+    world = World()
+    net = world.macvlan("e", "198.51.100.0/24", "2001:db8::/64", host=250)
+    world.container("one", net, 20, dns_port=5300)
+    world.container("two", net, 30)
+    world.join("two", world.network("b", "10.2.0.0/24", internal=True), 2)
+    return world
+
+
 async def left(inner) -> list:
     """What is ours and belongs to somebody."""
     found = await inner.read(View(want={}))
     return [obj for obj in found.objects.values() if obj.owner]
 
 
-async def second_apply_does_nothing(make, inner):
-    world, engine = two_containers(), await make(inner)
+async def second_apply_does_nothing(make, inner, build=two_containers):
+    world, engine = build(), await make(inner)
     report = await engine.apply(world.desired, None)
     assert report.ops
     assert (await engine.apply(world.desired, None)).ops == ()
@@ -44,30 +53,30 @@ async def second_apply_does_nothing(make, inner):
     assert (await (await make(inner)).apply(world.desired, None)).ops == ()
 
 
-async def plan_is_what_apply_does(make, inner):
-    world, engine = two_containers(), await make(inner)
+async def plan_is_what_apply_does(make, inner, build=two_containers):
+    world, engine = build(), await make(inner)
     plan = await engine.plan(world.desired, None)
     assert await left(inner) == []
     assert (await engine.apply(world.desired, None)).ops == tuple(plan)
 
 
-async def scopes_add_up_to_the_whole(make, inner):
-    world, engine = two_containers(), await make(inner)
+async def scopes_add_up_to_the_whole(make, inner, build=two_containers):
+    world, engine = build(), await make(inner)
     await engine.apply(world.desired, scope(networks=tuple(world.networks.values())))
     for name in world.sandboxes:
         assert (await engine.apply(world.desired, scope(name))).ops
     assert (await engine.apply(world.desired, None)).ops == ()
 
 
-async def removal_leaves_nothing(make, inner):
-    world, engine = two_containers(), await make(inner)
+async def removal_leaves_nothing(make, inner, build=two_containers):
+    world, engine = build(), await make(inner)
     await engine.apply(world.desired, None)
     await engine.apply(Desired(), None)
     assert await left(inner) == []
 
 
-async def removal_by_a_fresh_engine_by_scope(make, inner):
-    world = two_containers()
+async def removal_by_a_fresh_engine_by_scope(make, inner, build=two_containers):
+    world = build()
     await (await make(inner)).apply(world.desired, None)
     engine = await make(inner)
     await engine.apply(Desired(networks=world.desired.networks), scope("one", "two"))
@@ -98,13 +107,13 @@ async def a_port_that_moves_to_another_container(make, inner):
     assert third.id in world.endpoints
 
 
-async def failing_at_any_step_leaves_no_trace(make, inner):
+async def failing_at_any_step_leaves_no_trace(make, inner, build=two_containers):
     at, failed = 1, True
     while failed:
         stepping = StepKernel(inner, at=at, then=refuse)
         engine = await make(stepping)
         try:
-            await engine.apply(two_containers().desired, None)
+            await engine.apply(build().desired, None)
         except Refused:
             assert await left(inner) == [], f"after step {at}"
         else:
@@ -113,11 +122,11 @@ async def failing_at_any_step_leaves_no_trace(make, inner):
     assert at > 20
 
 
-async def cancelling_at_any_step_leaves_no_trace(make, inner):
+async def cancelling_at_any_step_leaves_no_trace(make, inner, build=two_containers):
     for at in range(1, 24, 2):
         with trio.CancelScope() as cancelling:
             engine = await make(StepKernel(inner, at=at, then=cancelling.cancel))
-            await engine.apply(two_containers().desired, None)
+            await engine.apply(build().desired, None)
         assert cancelling.cancelled_caught
         assert await left(inner) == [], f"after step {at}"
 
@@ -147,4 +156,15 @@ CASES = (
     failing_at_any_step_leaves_no_trace,
     cancelling_at_any_step_leaves_no_trace,
     a_failed_change_is_set_back,
+)
+
+# what holds whatever the driver; each takes a world, too
+ANYWHERE = (
+    second_apply_does_nothing,
+    plan_is_what_apply_does,
+    scopes_add_up_to_the_whole,
+    removal_leaves_nothing,
+    removal_by_a_fresh_engine_by_scope,
+    failing_at_any_step_leaves_no_trace,
+    cancelling_at_any_step_leaves_no_trace,
 )

@@ -13,6 +13,8 @@ from netdrivers.plan.objects import (
     Forwarding,
     KernelObject,
     Key,
+    Macvlan,
+    Parent,
     Route,
     Table,
     Veth,
@@ -24,9 +26,10 @@ from netdrivers.plan.render import render_op
 class FakeKernel:
     """Objects by key. Shared by engines that are to see the same host."""
 
-    def __init__(self, foreign: frozenset[str] = frozenset()) -> None:
+    def __init__(self, foreign: frozenset[str] = frozenset(), parents: str = "up0") -> None:
         self.objects: dict[Key, KernelObject] = {}
-        self.foreign = foreign  # names of links that are not ours
+        self.foreign = foreign  # names of links that are not ours and in the way
+        self.parents = set(parents.split())  # links of the operator's that macvlans may hang on
 
     async def open(self) -> list[Element]:
         return [obj for obj in self.objects.values() if isinstance(obj, Element)]
@@ -39,9 +42,21 @@ class FakeKernel:
             for key, obj in self.objects.items()
             if (everything and obj.owner) or obj.owner in owners or key in view.want
         }
+        wanted = [obj for obj in view.want.values() if isinstance(obj, Parent)]
+        seen |= {obj.key: obj for obj in wanted if obj.name in self.parents}
         links = [obj.name for obj in view.want.values() if isinstance(obj, Bridge | Veth)]
         in_the_way = [f"link {name} is not ours" for name in links if name in self.foreign]
-        return Found(objects=seen, foreign=tuple(in_the_way))
+        return Found(
+            objects=seen, foreign=tuple(in_the_way), absent=frozenset(self._absent(view, seen))
+        )
+
+    def _absent(self, view: View, seen: dict[Key, KernelObject]) -> set[str]:
+        there = self.parents | {obj.name for obj in seen.values() if isinstance(obj, Parent)}
+        return {
+            obj.lower or obj.name
+            for obj in view.want.values()
+            if isinstance(obj, Parent) and obj.kind != "dummy" and obj.name not in there
+        } - self.parents
 
     async def change(self, ops: Sequence[Op], done: list[Op]) -> None:
         for op in ops:
@@ -60,8 +75,11 @@ class FakeKernel:
             self._delete(op.obj)
             return
         for need in self._needs(op.obj):
-            if not any(need in obj.provides for obj in self.objects.values()):
+            theirs = need[:2] == ("link", "") and need[2] in self.parents
+            if not theirs and not any(need in obj.provides for obj in self.objects.values()):
                 raise Refused("No such device", op=render_op(op), needs=need)
+        if isinstance(op.obj, Macvlan) and op.verb == "add" and not self._has_room(op.obj):
+            raise Refused("Invalid argument", op=render_op(op))
         if isinstance(op.obj, Route) and op.obj.via and not self._reaches(op.obj):
             raise Refused("Network is unreachable", op=render_op(op))
         self.objects[op.obj.key] = op.obj
@@ -75,7 +93,15 @@ class FakeKernel:
     def _needs(self, obj: KernelObject) -> list[Key]:
         if isinstance(obj, Veth):
             return [("link", "", obj.bridge), ("sandbox", obj.owner)]
+        if isinstance(obj, Macvlan):
+            return [("link", "", obj.parent), *([("sandbox", obj.ns)] if obj.ns else [])]
         return [obj.within] if obj.within else []
+
+    def _has_room(self, obj: Macvlan) -> bool:
+        """A passthru link has its parent alone."""
+        there = [one for one in self.objects.values() if isinstance(one, Macvlan)]
+        modes = [one.mode for one in there if one.parent == obj.parent]
+        return not modes or "passthru" not in {*modes, obj.mode}
 
     def _reaches(self, route: Route) -> bool:
         return any(

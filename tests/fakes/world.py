@@ -1,5 +1,6 @@
 """What is desired of networks, in short words."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from netdrivers.contract import (
@@ -21,15 +22,25 @@ class World:
         self.sandboxes: dict[str, SandboxSpec] = {}
         self.endpoints: dict[str, EndpointSpec] = {}
 
-    def network(self, letter: str, *subnets: str, **fields) -> NetworkSpec:
+    def network(self, letter: str, *subnets: str, driver="bridge", **fields) -> NetworkSpec:
         specs = [ip_network(text) for text in subnets]
         net = NetworkSpec(
             id=letter * 64,
             name=letter,
-            driver="bridge",
+            driver=driver,
             subnets=tuple(SubnetSpec(subnet=each, gateway=each[1]) for each in specs),
             **fields,
         )
+        self.networks[net.id] = net
+        return net
+
+    def macvlan(self, letter: str, *subnets: str, host: int = 0, **options: str) -> NetworkSpec:
+        """A macvlan network on up0; ``host``: the number of the host's own address."""
+        options = {"parent": "up0", **options}
+        net = self.network(letter, *subnets, driver="macvlan", options=options)
+        if host:
+            subnets = tuple(replace(each, host=each.subnet[host]) for each in net.subnets)
+            net = replace(net, subnets=subnets, options=options | {"host_access": "true"})
         self.networks[net.id] = net
         return net
 

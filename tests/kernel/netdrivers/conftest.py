@@ -67,6 +67,10 @@ class Host:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def command(self, *words: str) -> list[str]:
+        """A command for a child at home: threads that start children may be elsewhere."""
+        return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self.home}", *words]
+
     def nft(self) -> str:
         return self.sh("nft list ruleset")
 

@@ -300,7 +300,7 @@ trio.run(main, Path(sys.argv[1]), int(sys.argv[2]))
 
 @pytest.mark.parametrize("at", [2, 3, 5, 8, 12, 16, 20, 24])
 async def test_killed_at_any_step_the_next_start_converges(host, run_dir, at):
-    command = [sys.executable, "-c", KILLED, str(run_dir), str(at)]
+    command = host.command(sys.executable, "-c", KILLED, str(run_dir), str(at))
     died = await trio.run_process(command, check=False, cwd=Path(__file__).parents[3])
     assert died.returncode == -signal.SIGKILL
     world = two_containers()

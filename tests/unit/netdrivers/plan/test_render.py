@@ -1,5 +1,6 @@
 """Golden plans: what a network and its endpoints mean, as text for a reviewer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,29 @@ def internal() -> World:
     world = World()
     world.container("db", world.network("c", "10.3.0.0/24", internal=True), 2, "tcp:0.0.0.0:1:1")
     return world
+
+
+def wire() -> World:
+    world = World()
+    net = world.macvlan("e", "198.51.100.0/24", "2001:db8::/64", host=250)
+    world.container("web", net, 20)
+    return world
+
+
+def tagged() -> World:
+    world = World()
+    mtu = {"com.docker.network.driver.mtu": "1400"}
+    net = world.macvlan("e", "198.51.100.0/24", parent="up0.30", macvlan_mode="private", **mtu)
+    world.networks[net.id] = replace(net, mtu_bytes=1400)
+    world.container("web", net, 20)
+    return world
+
+
+@pytest.mark.parametrize("make", [wire, tagged], ids=lambda make: make.__name__)
+def test_golden_plans_of_macvlans(make):
+    engine = Engine(None, kernel=FakeKernel())
+    text = render(engine._want(make().desired, None).values())
+    assert text == (GOLDEN / f"macvlan-{make.__name__}.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("make", [nat, dual, internal], ids=lambda make: make.__name__)

@@ -1,0 +1,67 @@
+"""Requests whose failure is an error that names the step."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from errno import EADDRNOTAVAIL, ENODEV, ENOENT, ESRCH
+from itertools import groupby
+from secrets import randbelow
+from typing import Final
+
+from netdrivers.errors import Refused
+from netdrivers.kernel import codec
+from netdrivers.kernel.access import Access, Way
+from netdrivers.kernel.codec import LinkChange, LinkInfo, Request
+from netdrivers.kernel.netlink import Netlink
+from netdrivers.plan.ops import Op
+from netdrivers.plan.render import render_op
+
+GONE: Final = frozenset({ENODEV, ENOENT, ESRCH, EADDRNOTAVAIL})
+
+
+def ask_links(way: Way, names: Sequence[str]) -> Iterator[LinkInfo]:
+    """The links of these names that exist."""
+    for reply in way.route.ask([codec.get_link(name) for name in names]):
+        for _, body in reply.messages:
+            yield codec.parse_link(body)
+
+
+def create(netlink: Netlink, requests: Sequence[Request], name: str, op: Op) -> None:
+    """Make a link and set it up in one write; a link that cannot be set up is taken back."""
+    made, *rest = netlink.ask(requests)
+    if made.errno:
+        raise Refused(f"the kernel refused: {made.text}", op=render_op(op))
+    for reply in rest:
+        if reply.errno:
+            netlink.ask([codec.delete_link(name)])
+            raise Refused(f"the kernel refused: {reply.text}", op=render_op(op))
+
+
+def check(netlink: Netlink, requests: Sequence[Request], op: Op) -> None:
+    """Send all in one write; the first that fails is the error."""
+    for reply in netlink.exchange(requests):
+        if reply.errno and not forgiven(op, reply.errno):
+            raise Refused(f"the kernel refused: {reply.text}", op=render_op(op))
+
+
+def forgiven(op: Op, errno: int) -> bool:
+    """Whether a failure means that what was to be deleted is gone already."""
+    return op.verb == "delete" and errno in GONE
+
+
+def remove_links(access: Access, links: Iterable[tuple[str, str]]) -> None:
+    """Remove links of ours, given as (sandbox, name); missing ones are not missed."""
+    for sandbox, group in groupby(sorted(links), key=lambda link: link[0]):
+        netlink = access.open_route(sandbox)
+        if netlink is not None:
+            with closing(netlink):
+                _remove(netlink, [name for _, name in group])
+
+
+def _remove(netlink: Netlink, names: Sequence[str]) -> None:
+    """By way of a group of their own: one wait in the kernel for all of a namespace."""
+    group = 1 + randbelow(2**31 - 1)  # 0 is the group of all links
+    changes = [codec.set_link(name, LinkChange(group=group)) for name in names]
+    requests = [request for each in changes for request in each]
+    for reply in netlink.ask([*requests, codec.delete_group(group)]):
+        if reply.errno not in {0, *GONE}:
+            raise Refused(f"remove links: {reply.text}", links=" ".join(names))
