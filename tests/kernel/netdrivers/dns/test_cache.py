@@ -293,7 +293,9 @@ async def test_a_link_local_upstream_is_asked_through_its_link(host, nursery, cl
             await listener.sendto(reply_to(raw, addresses=(ONE,)), peer)
 
         nursery.start_soon(answer)
-        server, port = await serving(nursery, netns, clock, made.getsockname()[1])
+        upstream_port = made.getsockname()[1]
+        # a new link may lose a first packet, so there is time to send it again
+        server, port = await serving(nursery, netns, clock, upstream_port, deadline_s=4.0)
         server.set_table(table(f"{listens}%{link}", inside=inside))
         for _ in range(2):
             assert data(await ask(netns, port, "example.com")) == [ONE]
