@@ -111,7 +111,9 @@ class Report:
     """What an apply did. ``ops`` empty = the kernel already agreed."""
 
     ops: tuple[Op, ...]
-    conflicts: tuple[str, ...] = ()  # unmarked objects in the way, in words
+    # what keeps a part of it from working, in words: a parent link that is gone (its networks were
+    # left out), an address that a neighbour has, too
+    conflicts: tuple[str, ...] = ()
 
 
 class NetworkDriver(Protocol):
@@ -153,6 +155,7 @@ class NetworkEngine(Protocol):
 
         Raises:
             Conflict: an unmarked object is in the way. Refused: the kernel said no.
+            Missing: a network's parent link is not there (option, parent); with a scope only.
         Cancel: what this call added is taken back.
         """
         ...

@@ -7,7 +7,15 @@ from itertools import groupby
 from netdrivers.errors import Missing, Refused
 from netdrivers.kernel import codec, nfcodec
 from netdrivers.kernel.access import Access, Way
-from netdrivers.kernel.asking import GONE, ask_links, check, create, forgiven, remove_links
+from netdrivers.kernel.asking import (
+    GONE,
+    ask_links,
+    check,
+    create,
+    forgiven,
+    remove_links,
+    removed_link,
+)
 from netdrivers.kernel.codec import LinkChange, Request, RouteInfo
 from netdrivers.kernel.macvlans import change_lower
 from netdrivers.kernel.snapshot import (
@@ -73,7 +81,7 @@ class Changer:
             case Forwarding():
                 self._forwarding(op, op.obj)
             case Bridge() | Veth() | Macvlan() | Parent() if op.verb == "delete":
-                remove_links(self.access, [link_of(op.obj)])
+                remove_links(self.access, filter(None, [removed_link(op)]))
             case Bridge():
                 self._bridge(op, op.obj)
             case Veth():
@@ -263,11 +271,6 @@ class Changer:
         for link in ask_links(self._way(ns), [name]):
             return link.index
         raise Missing("no such link", link=name)
-
-
-def link_of(obj: Bridge | Veth | Macvlan | Parent) -> tuple[str, str]:
-    """Where the link of an object is and its name there."""
-    return (obj.ns if isinstance(obj, Macvlan) else "", obj.name)
 
 
 def _address_requests(op: Op, indexes: dict[str, int]) -> Iterator[Request]:

@@ -12,6 +12,7 @@ from netdrivers.kernel import codec
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.codec import LinkChange, LinkInfo, Request
 from netdrivers.kernel.netlink import Netlink
+from netdrivers.plan.objects import Bridge, Macvlan, Parent, Veth
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
 
@@ -46,6 +47,19 @@ def check(netlink: Netlink, requests: Sequence[Request], op: Op) -> None:
 def forgiven(op: Op, errno: int) -> bool:
     """Whether a failure means that what was to be deleted is gone already."""
     return op.verb == "delete" and errno in GONE
+
+
+def link_of(obj: Bridge | Veth | Macvlan | Parent) -> tuple[str, str]:
+    """Where the link of an object is ("" = home) and its name there."""
+    return (obj.ns if isinstance(obj, Macvlan) else "", obj.name)
+
+
+def removed_link(op: Op) -> tuple[str, str] | None:
+    """The link that an op removes; never one of the operator's."""
+    obj = op.obj
+    if op.verb != "delete" or not isinstance(obj, Bridge | Veth | Macvlan | Parent):
+        return None
+    return None if isinstance(obj, Parent) and not obj.kind else link_of(obj)
 
 
 def remove_links(access: Access, links: Iterable[tuple[str, str]]) -> None:

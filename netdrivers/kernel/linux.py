@@ -11,10 +11,10 @@ import trio
 from netdrivers.contract import IPNetwork
 from netdrivers.errors import Unavailable
 from netdrivers.kernel.access import Access
-from netdrivers.kernel.apply import Changer, link_of
-from netdrivers.kernel.asking import remove_links
+from netdrivers.kernel.apply import Changer
+from netdrivers.kernel.asking import remove_links, removed_link
 from netdrivers.kernel.snapshot import Found, View, dump_elements, read, read_routes
-from netdrivers.plan.objects import Bridge, Element, Macvlan, Parent, Veth
+from netdrivers.plan.objects import Element
 from netdrivers.plan.ops import Op
 
 T = TypeVar("T")
@@ -63,10 +63,10 @@ class LinuxKernel:
 
     async def change(self, ops: Sequence[Op], done: list[Op]) -> None:
         """Do the ops in order."""
-        for removal, group in groupby(ops, key=lambda op: _removed(op) is not None):
+        for removal, group in groupby(ops, key=lambda op: removed_link(op) is not None):
             part = list(group)
             if removal:
-                await self._remove([link for op in part if (link := _removed(op))])
+                await self._remove([link for op in part if (link := removed_link(op))])
                 done += part
             else:
                 changer = Changer(self.access)
@@ -95,10 +95,3 @@ class LinuxKernel:
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._thread)
-
-
-def _removed(op: Op) -> Link | None:
-    """The link that an op removes."""
-    if op.verb == "delete" and isinstance(op.obj, Veth | Bridge | Macvlan | Parent):
-        return link_of(op.obj)
-    return None

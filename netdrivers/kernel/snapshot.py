@@ -122,7 +122,7 @@ class Reader:
                 self.objects.append(Sandbox(id=sandbox, loopback_up=False))
             return set()
         inner = [codec.parse_link(body) for _, body in way.route.dump(codec.dump_links())]
-        self._strangers(sandbox, inner)
+        self._strangers(sandbox, inner, links)
         up = any(link.name == "lo" and link.up for link in inner)
         self.objects.append(Sandbox(id=sandbox, loopback_up=up))
         ours = {link.index: link for link in inner if self.access.object_id(link.alias)}
@@ -149,14 +149,21 @@ class Reader:
                 where = f"in sandbox {ns}" if ns else f"of network {owner}"
                 self.doubled.append(f"address {info.ip.ip} {where} is in use by a neighbour, too")
 
-    def _strangers(self, sandbox: str, inner: Iterable[LinkInfo]) -> None:
+    def _strangers(
+        self, sandbox: str, inner: Iterable[LinkInfo], links: Mapping[str, LinkInfo]
+    ) -> None:
         wanted = {
-            obj.interface if isinstance(obj, Veth) else obj.name
+            obj.interface if isinstance(obj, Veth) else obj.name: obj
             for obj in self.view.want.values()
             if isinstance(obj, Veth | Macvlan) and obj.owner == sandbox
         }
         for link in inner:
-            if link.name in wanted and not self.access.object_id(link.alias):
+            obj = wanted.get(link.name)
+            if obj is None or self.access.object_id(link.alias):
+                continue
+            # a kill may have come between the marks of the two ends of a pair
+            host = links.get(obj.name) if isinstance(obj, Veth) else None
+            if host is None or host.peer != link.index or not self.access.object_id(host.alias):
                 self.foreign.append(f"link {link.name} in sandbox {sandbox} is not ours")
 
     def _redirect(self, way: Way, sandbox: str) -> None:

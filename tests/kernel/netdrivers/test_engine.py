@@ -221,6 +221,15 @@ async def test_cancelled_applies_leave_nothing(host, engine, world, scoped, run_
             await engine.apply(Desired(networks=world.desired.networks), scoped("a"))
 
 
+async def test_a_pair_that_was_marked_at_one_end_only_is_made_again(two, host, engine, world):
+    with host.inside(two["a"]):
+        host.sh("ip link set eth0 alias ''")  # as a kill between the two marks leaves it
+    assert (await engine.apply(world.desired, None)).ops
+    assert (await engine.apply(world.desired, None)).ops == ()
+    with host.listen(two["b"], 80):
+        assert host.connect(two["a"], "10.1.0.3", 80)
+
+
 async def test_many_at_once(host, engine, world, scoped, run_dir):
     net = world.network("a", "10.1.0.0/24")
     await engine.apply(world.desired, scoped(networks=(net,)))

@@ -1,5 +1,6 @@
 """Route messages, checked against the classes of another author, and hostile bytes."""
 
+import sys
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -32,6 +33,26 @@ def test_a_veth_is_what_others_read():
     assert peer.get_attr("IFLA_IFNAME") == "eth0"
     assert peer.get_attr("IFLA_ADDRESS") == "02:00:00:00:00:07"
     assert peer.get_attr("IFLA_NET_NS_FD") == 9
+
+
+def test_links_on_other_links_are_what_others_read():
+    mode = codec.attr(codec.MACVLAN_MODE, codec.U32.pack(codec.MODES["vepa"]))
+    made = codec.add_lower("mv1", kind="macvlan", data=mode, lower=3, mac="02:00:00:00:00:07")
+    message = theirs(ifinfmsg, made)
+    assert message.get_attr("IFLA_LINK") == 3
+    assert message.get_attr("IFLA_ADDRESS") == "02:00:00:00:00:07"
+    assert message.get_attr("IFLA_MTU") is None
+    info = message.get_attr("IFLA_LINKINFO")
+    assert info.get_attr("IFLA_INFO_KIND") == "macvlan"
+    assert info.get_attr("IFLA_INFO_DATA").get_attr("IFLA_MACVLAN_MODE") == "vepa"
+    tag = codec.attr(codec.VLAN_ID, (30).to_bytes(2, sys.byteorder))
+    made = codec.add_lower("up0.30", kind="vlan", data=tag, lower=3)
+    info = theirs(ifinfmsg, made).get_attr("IFLA_LINKINFO")
+    assert info.get_attr("IFLA_INFO_DATA").get_attr("IFLA_VLAN_ID") == 30
+    read = codec.parse_link(made.body)
+    assert (read.kind, read.vlan_id, read.peer, read.mode) == ("vlan", 30, 3, 0)
+    moved = theirs(ifinfmsg, codec.move_link(7, ns=9, name="eth0"))
+    assert (moved["index"], moved.get_attr("IFLA_NET_NS_FD")) == (7, 9)
 
 
 def test_changes_of_a_link_are_what_others_read():

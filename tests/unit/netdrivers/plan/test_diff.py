@@ -17,11 +17,14 @@ def worlds(draw) -> World:
         subnets = draw(st.sampled_from([("10.1.0.0/24",), ("10.1.0.0/24", "fd00::/64")]))
         mtu = draw(st.sampled_from([1400, 1500]))
         world.network(letter, *subnets, internal=draw(st.booleans()), mtu_bytes=mtu)
+    if draw(st.booleans()):
+        parent = draw(st.sampled_from(["up0", "up0.30"]))
+        world.macvlan("e", "10.9.0.0/24", host=draw(st.sampled_from([0, 250])), parent=parent)
     nets = list(world.networks.values())
     for number in draw(st.sets(st.integers(2, 5))) if nets else ():
-        port = f"tcp:0.0.0.0:{draw(st.integers(1, 3))}:{draw(st.integers(80, 81))}"
-        ports = [port] if draw(st.booleans()) else []
         net = draw(st.sampled_from(nets))
+        port = f"tcp:0.0.0.0:{draw(st.integers(1, 3))}:{draw(st.integers(80, 81))}"
+        ports = [port] if net.driver == "bridge" and draw(st.booleans()) else []
         dns_port = draw(st.sampled_from([0, 53, 54]))
         world.container(f"s{number}", net, number, *ports, dns_port=dns_port)
     return world
@@ -60,7 +63,7 @@ def test_a_plan_adds_by_rank_and_deletes_backwards(world):
     gone = diff(goal, {})
     assert [op.obj.rank for op in gone] == sorted((op.obj.rank for op in gone), reverse=True)
     # the host end goes by hand, what is inside goes with its namespace
-    ends = {key for op in gone for key in op.obj.provides}
+    ends = {key for obj in goal.values() for key in obj.provides}
     assert {obj.key for obj in goal.values() if obj.within not in ends} == {
         op.obj.key for op in gone
     }
