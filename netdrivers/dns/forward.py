@@ -115,9 +115,8 @@ class Forwarder:
 
     def forget(self, route: Route) -> None:
         """End what is under way on a route and forget what was heard there."""
-        for (its_route, _), flight in self._flights.items():
-            if its_route == route:
-                flight.scope.cancel()
+        for key in [each for each in self._flights if each[0] == route]:
+            self._flights.pop(key).scope.cancel()
         self._cache.forget(route)
 
     def _join(self, sandbox_id: str, query: Query, key: tuple[Route, Asked]) -> Flight | None:
@@ -157,7 +156,8 @@ class Forwarder:
                 else:
                     self._cache.put(*key, flight.reply, self._now())
         finally:
-            del self._flights[key]
+            if self._flights.get(key) is flight:  # else it is forgotten, and maybe asked anew
+                del self._flights[key]
             flight.done.set()
 
     async def _race(self, query: Query, route: Route) -> bytes | None:
