@@ -81,6 +81,16 @@ def find_macvlan(
     )
 
 
+def is_half_made(obj: Macvlan, link: LinkInfo, links: Mapping[str, LinkInfo]) -> bool:
+    """Whether an unmarked link of a sandbox is this one, killed before it got its mark.
+
+    Nobody inside can make a macvlan of a link outside, and the MAC is of our choice.
+    """
+    parent = links.get(obj.parent)
+    ours = link.mac == obj.mac or obj.mode == "passthru"
+    return link.kind == "macvlan" and parent is not None and link.peer == parent.index and ours
+
+
 def find_routes(
     access: Access, want: State, objects: Iterable[KernelObject], *, everything: bool
 ) -> Iterator[Route]:

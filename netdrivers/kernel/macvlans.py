@@ -71,47 +71,32 @@ def missing_parent(name: str) -> Missing:
 
 
 def _add(access: Access, op: Op, obj: Macvlan) -> None:
-    """Born marked at home, then moved: a kill in between leaves what the next apply knows."""
-    name = obj.name if not obj.ns else f"mv{obj.mark[:13]}"
+    way = _way(access, obj.ns)
     change = LinkChange(
         alias=access.alias(obj.mark),
         mac=obj.mac,  # again: in passthru mode the parent's was taken
         ipv6=obj.ipv6,
-        up=None if obj.ns else obj.up,
+        up=obj.up,
     )
     made = codec.add_lower(
-        name,
+        obj.name,
         kind="macvlan",
         data=codec.attr(codec.MACVLAN_MODE, codec.U32.pack(codec.MODES[obj.mode])),
         lower=_find(access, obj.parent).index,
         mac=obj.mac,
         mtu_bytes=obj.mtu_bytes,
     )
-    _forget_leftover(access, name)
-    _make(access, [made, *codec.set_link(name, change)], name, op)
-    if obj.ns:
-        _move(access, op, obj, name)
-
-
-def _move(access: Access, op: Op, obj: Macvlan, name: str) -> None:
-    way = _way(access, obj.ns)
-    inner = codec.set_link(obj.name, LinkChange(ipv6=obj.ipv6, up=obj.up))
+    if not obj.ns:
+        _make(access, [made, *codec.set_link(obj.name, change)], obj.name, op)
+        return
+    for _ in ask_links(way, [obj.name]):  # half made: the snapshot has seen that it is ours
+        way.route.ask([codec.delete_link(obj.name)])
+    _make(access, [codec.born_in(made, way.fd)], obj.name, op)
     try:
-        index = _find(access, name).index
-        check(access.host.route, [codec.move_link(index, ns=way.fd, name=obj.name)], op)
-        check(way.route, inner, op)
+        check(way.route, codec.set_link(obj.name, change), op)
     except Refused:
-        access.host.route.ask([codec.delete_link(name)])
-        for link in ask_links(way, [obj.name]):
-            if access.object_id(link.alias) == obj.mark:
-                way.route.ask([codec.delete_link(obj.name)])
+        way.route.ask([codec.delete_link(obj.name)])
         raise
-
-
-def _forget_leftover(access: Access, name: str) -> None:
-    for link in ask_links(access.host, [name]):
-        if access.object_id(link.alias):
-            access.host.route.ask([codec.delete_link(name)])
 
 
 def _make(access: Access, requests: Sequence[Request], name: str, op: Op) -> None:

@@ -14,6 +14,7 @@ from netdrivers.kernel.macvlan_view import (
     find_macvlan,
     find_parents,
     find_routes,
+    is_half_made,
     names_at_home,
 )
 from netdrivers.kernel.netlink import Reply
@@ -160,6 +161,8 @@ class Reader:
         for link in inner:
             obj = wanted.get(link.name)
             if obj is None or self.access.object_id(link.alias):
+                continue
+            if isinstance(obj, Macvlan) and is_half_made(obj, link, links):
                 continue
             # a kill may have come between the marks of the two ends of a pair
             host = links.get(obj.name) if isinstance(obj, Veth) else None

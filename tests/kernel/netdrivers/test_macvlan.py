@@ -1,5 +1,6 @@
 """Macvlan networks on a real kernel: ``outside`` is another machine on the parent's wire."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import trio
 
 from netdrivers.contract import Desired
 from netdrivers.engine import Engine
-from netdrivers.errors import Busy, Missing, Unavailable
+from netdrivers.errors import Busy, Conflict, Missing, Unavailable
 from netdrivers.kernel.linux import LinuxKernel
 from tests.fakes.apply_cases import ANYWHERE, on_the_wire
 
@@ -304,20 +305,22 @@ async def test_a_sub_interface_of_the_operators_is_used_and_left(host, engine, w
     assert "up0.30" in host.sh(LINKS)
 
 
-async def test_a_link_that_was_made_and_not_moved_is_completed_or_removed(
-    host, engine, world, scoped
-):
-    # as a kill between the two steps leaves it
-    leftover = "ip link add {0} link up0 type macvlan mode bridge; ip link set {0} alias {1}"
+async def test_a_link_without_its_mark_is_made_again(host, engine, world, scoped):
     ep = world.endpoints[world.container("a", world.macvlan("e", "198.51.100.0/24"), 20)]
-    host.sh(leftover.format(f"mv{ep.id[:13]}", f"nodeagent:test:{ep.id}"))
+    pin = await engine.make_sandbox("a")
+    made = f"ip link add m0 link up0 address {ep.mac} type macvlan mode bridge"
+    with pin.open("rb") as ns:  # as a kill between the two steps leaves it
+        host.sh(f"{made}; ip link set m0 netns /proc/{os.getpid()}/fd/{ns.fileno()} name eth0")
     await engine.apply(world.desired, scoped("a"))
-    assert f"mv{ep.id[:13]}" not in host.sh(LINKS)
-    host.sh(leftover.format("mv123", "nodeagent:test:123"))
-    host.sh(leftover.format("mv124", "nodeagent:other:124"))
-    await engine.apply(world.desired, None)
-    assert "mv123" not in host.sh(LINKS)
-    assert "mv124" in host.sh(LINKS)
+    assert (await engine.apply(world.desired, None)).ops == ()
+
+
+async def test_a_strangers_link_in_a_sandbox_is_a_conflict(host, engine, world, scoped):
+    world.container("a", world.macvlan("e", "198.51.100.0/24"), 20)
+    with host.inside(await engine.make_sandbox("a")):
+        host.sh("ip link add eth0 type bridge")
+    with pytest.raises(Conflict, match="eth0 in sandbox a"):
+        await engine.apply(world.desired, scoped("a"))
 
 
 KILLED = """

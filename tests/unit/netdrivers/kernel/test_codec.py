@@ -51,8 +51,7 @@ def test_links_on_other_links_are_what_others_read():
     assert info.get_attr("IFLA_INFO_DATA").get_attr("IFLA_VLAN_ID") == 30
     read = codec.parse_link(made.body)
     assert (read.kind, read.vlan_id, read.peer, read.mode) == ("vlan", 30, 3, 0)
-    moved = theirs(ifinfmsg, codec.move_link(7, ns=9, name="eth0"))
-    assert (moved["index"], moved.get_attr("IFLA_NET_NS_FD")) == (7, 9)
+    assert theirs(ifinfmsg, codec.born_in(made, 9)).get_attr("IFLA_NET_NS_FD") == 9
 
 
 def test_changes_of_a_link_are_what_others_read():
