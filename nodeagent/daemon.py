@@ -34,7 +34,7 @@ from nodeagent.control.startup import Startup
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION, System
 from nodeagent.control.volumes import Volumes
-from nodeagent.errors import AgentError, Conflict
+from nodeagent.errors import AgentError, Conflict, kind_of
 from nodeagent.logs import set_up_logs
 from nodeagent.metrics.observed import Observed
 from nodeagent.metrics.server import serve_metrics
@@ -83,7 +83,8 @@ def main(argv: Sequence[str]) -> int:
     except* Exception as group:
         failed = True
         for leaf in _leaves(group):
-            log.error("the agent cannot go on", exc_info=leaf, extra={"error": str(leaf)})
+            trace = None if kind_of(leaf) else leaf  # what we foresaw needs no traceback
+            log.error("the agent cannot go on", exc_info=trace, extra={"error": str(leaf)})
     return int(failed)
 
 

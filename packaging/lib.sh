@@ -115,6 +115,7 @@ start_agent() {
     elif ! agent_pid >/dev/null; then
         mkdir -p "$RUN"
         setsid "$VENV/bin/nodeagent" serve --config "$CONFIG" --root "$ROOT" --run "$RUN" </dev/null >>"$LOG" 2>&1 &
+        disown # or bash tells of its end in the middle of our words
         printf '%s\n' $! >"$PIDFILE"
     fi
     wait_until 60 is_ready_or_dead

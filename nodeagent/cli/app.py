@@ -25,6 +25,7 @@ from nodeagent.cli.grammar import (
 DEFAULT_HOST: Final = "unix:///run/nodeagent/nodeagent.sock"
 USAGE_CODE: Final = 125  # as Docker's, for a command line that cannot be understood
 NO_COMMAND_CODE: Final = 1
+FILE_CODE: Final = 1
 INTERRUPTED_CODE: Final = 130
 PIPE_CODE: Final = 141
 
@@ -105,6 +106,9 @@ def main(argv: Sequence[str]) -> int:
         return PIPE_CODE
     except KeyboardInterrupt:
         return INTERRUPTED_CODE
+    except OSError as exc:  # a file of the user's: unreadable, a directory, on a full disk
+        complain(f"{exc.filename or 'output'}: {exc.strerror}")
+        return FILE_CODE
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:

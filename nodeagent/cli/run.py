@@ -47,8 +47,8 @@ def _create_container(call: Call) -> str:
 
     params = build_create(call.values, call.words, surroundings(call))
     cidfile = call.values.text("cidfile")
-    if cidfile and Path(cidfile).exists():
-        raise CommandFailed(f"--cidfile: {cidfile} is there already; remove it", exit_code=125)
+    if cidfile:
+        _claim(Path(cidfile))
     _have_image(call)
     made = call.row("container.create", **params)
     warnings = made.get("warnings")
@@ -57,6 +57,17 @@ def _create_container(call: Call) -> str:
     if cidfile:
         Path(cidfile).write_text(str(made["id"]), encoding="utf-8")
     return str(made["id"])
+
+
+def _claim(cidfile: Path) -> None:
+    """Make the file before there is a container that it should name."""
+    try:
+        cidfile.touch(exist_ok=False)
+    except FileExistsError as exc:
+        said = f"--cidfile: {cidfile} is there already; remove it"
+        raise CommandFailed(said, exit_code=125) from exc
+    except OSError as exc:
+        raise CommandFailed(f"--cidfile: {cidfile}: {exc.strerror}", exit_code=125) from exc
 
 
 def surroundings(call: Call) -> "Surroundings":

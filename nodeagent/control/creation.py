@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from netdrivers import ipam
 from nodeagent.control.signals import parse_signal
 from nodeagent.errors import Invalid
 from nodeagent.model.container import ContainerCreate, MountRecord, MountRequest
 from runtime.contract import ImageConfig
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?")
+HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")  # the kernel takes 64
 EXPOSE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LEFT = ("bold", "calm", "clear", "deft", "eager", "fair", "fleet", "kind", "lucid", "quiet")
@@ -166,6 +167,8 @@ def check_request(request: ContainerCreate) -> None:
         raise Invalid("an absolute path is needed", field="working_dir", value=request.working_dir)
     if request.auto_remove and request.restart_policy.name != "no":
         raise Invalid("a container removed at its end cannot restart", field="restart_policy")
+    for n, server in enumerate(request.dns):
+        ipam.parse_address(server, field=f"dns[{n}]")
     for n, entry in enumerate(request.extra_hosts):
         if not all(entry.partition(":")[::2]):
             raise Invalid("an extra host is NAME:ADDRESS", field=f"extra_hosts[{n}]", value=entry)

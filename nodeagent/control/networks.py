@@ -28,6 +28,8 @@ from nodeagent.model.volume import Pruned
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 RESERVED = ("host", "none", "default", "container")
+# Its addresses are of the wire's subnet: leases, gateways and ports here know only our own.
+UNSERVED = frozenset({"macvlan"})
 FILTERS = ("driver", "id", "label", "name", "type")
 REMOVE_S = 30.0  # for the kernel's half of a removal; a guess
 MTU_OPTION = "com.docker.network.driver.mtu"
@@ -61,12 +63,12 @@ class Networks:
                 field="name",
                 value=request.name,
             )
-        if request.driver not in self._drivers:
+        if request.driver not in self._drivers or request.driver in UNSERVED:
             raise Invalid(
                 "no such network driver",
                 field="driver",
                 value=request.driver,
-                have=sorted(self._drivers),
+                have=sorted(self._drivers.keys() - UNSERVED),
             )
         with self._parts.inventory.reserve("network", request.name):
             async with self._choosing:

@@ -1,6 +1,7 @@
 """The steps from a record to a running program, and back."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -51,7 +52,8 @@ class Starter:
 
         await _together(files, network)
         spec = build_spec(record, rootfs, netns, (*self._etc(record), *mounts))
-        process = await self._parts.runtime.create(spec)
+        hostname = build_hostname(self._network_owner(record))
+        process = await self._parts.runtime.create(replace(spec, hostname=hostname))
         await self._at_gate(record.id)
         self._sandboxes.show(record.id)
         await self._parts.runtime.start(record.id)
@@ -110,16 +112,19 @@ class Starter:
         return source
 
     def _etc(self, record: ContainerRecord) -> list[MountPoint]:
-        owner = record
-        while owner.network_mode.startswith("container:"):
-            owner = self._parts.inventory.container(owner.network_mode.partition(":")[2])
-        directory = etc_directory(self._parts.settings, owner.id)
+        directory = etc_directory(self._parts.settings, self._network_owner(record).id)
         covered = {mount.target for mount in record.mounts}
         return [
             MountPoint(type="bind", source=str(directory / name), target=f"/etc/{name}")
             for name in FILES
             if f"/etc/{name}" not in covered
         ]
+
+    def _network_owner(self, record: ContainerRecord) -> ContainerRecord:
+        """The container whose network, names and host name this one has; mostly itself."""
+        while record.network_mode.startswith("container:"):
+            record = self._parts.inventory.container(record.network_mode.partition(":")[2])
+        return record
 
     # --- down ---------------------------------------------------------------------------------
 

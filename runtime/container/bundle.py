@@ -112,7 +112,7 @@ def read_device(text: str) -> Device:
     try:
         info = os.stat(source)  # noqa: PTH116  st_rdev is all we want
     except OSError as exc:
-        raise Invalid("read device", device=source, errno=exc.errno) from exc
+        raise Invalid("no such device on the host", device=source, reason=exc.strerror) from exc
     if not (stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode)):
         raise Invalid("read device", device=source, reason="not a device")
     return Device(

@@ -100,7 +100,7 @@ def _capability(name: str) -> str:
     full = name.upper()
     full = full if full.startswith("CAP_") else f"CAP_{full}"
     if full not in CAPABILITIES:
-        raise Invalid("read capability", capability=name)
+        raise Invalid("no such capability", capability=name)
     return full
 
 

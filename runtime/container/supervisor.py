@@ -47,8 +47,8 @@ def read_ticks(pid: int) -> int:
     """When the process began, 0 if it has ended (a zombie has)."""
     try:
         text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # anything else, no descriptor left for one, says nothing of the process
     state, ticks = parse_stat(text)
     return 0 if state in {"Z", "X"} else ticks
 
@@ -64,9 +64,14 @@ def open_pidfd(pid: int, ticks: int) -> int | None:
         return None
     try:
         fd = os.pidfd_open(pid)
-    except OSError:
+    except ProcessLookupError:
         return None
-    if is_alive(pid, ticks):
+    try:
+        alive = is_alive(pid, ticks)
+    except OSError:
+        os.close(fd)
+        raise
+    if alive:
         return fd
     os.close(fd)
     return None

@@ -108,7 +108,7 @@ def _find_account(name: str, accounts: Sequence[Account]) -> Account:
         if account.name == name or (number is not None and account.uid == number):
             return account
     if number is None:
-        raise Invalid("find user in the image", user=name, file=PASSWD)
+        raise Invalid("no such user in the image", user=name, file=PASSWD)
     return Account(name="", uid=number, gid=0, home="/")
 
 

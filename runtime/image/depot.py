@@ -258,8 +258,7 @@ class Depot:
             try:
                 info = msgspec.json.decode((path / "layer.json").read_bytes(), type=LayerInfo)
             except msgspec.MsgspecError:
-                _remove(path)
-                continue
+                continue  # damage: it was whole when it was renamed to here, and may be mounted
             layers[f"sha256:{path.name}"] = info
         return layers
 

@@ -17,7 +17,7 @@ from runtime.image.catalog import Catalog, Entry, Names, names_of, plan_removal
 from runtime.image.depot import Depot
 from runtime.image.ingest import Wanted, on_loop
 from runtime.image.load import load
-from runtime.image.manifest import parse_layout_index
+from runtime.image.manifest import Descriptor, parse_layout_index
 from runtime.image.platform import host_platform, parse_platform
 from runtime.image.pull import Gatherer, pull
 from runtime.image.reference import Reference, parse_reference
@@ -43,6 +43,7 @@ class ImageStore:
         self._root = root.resolve() / "images"
         self._catalog = Catalog()
         self._used: set[str] = set()
+        self._damaged: tuple[Descriptor, ...] = ()
         self._limits = limits or Limits()
         self._depot = Depot(self._root, self._limits, lambda key: key in self._used)
         self._index_lock = trio.Lock()
@@ -57,9 +58,12 @@ class ImageStore:
         for digest, names in names_of(rows).items():
             entry = await self._known(digest, names)
             catalog = catalog.with_image(entry) if entry else catalog
+        whole = {entry.image.manifest_digest for entry in catalog.entries.values()}
+        self._damaged = tuple(row for row in rows if row.digest not in whole)
         self._set(catalog)
         await self._depot.run("write layout", self._write_layout)
-        await self._depot.sweep()
+        if not self._damaged:  # else something it needs, maybe under a container, would go
+            await self._depot.sweep()
 
     async def pull(self, ref: str, *, platform: str, progress: Callable[[Progress], None]) -> Image:
         """Fetch ``ref`` (tag or digest) from its registry; ``platform`` "" is this host's."""
@@ -155,7 +159,12 @@ class ImageStore:
 
     async def _save(self, catalog: Catalog) -> None:
         """Commit a catalog: on disk first, then for everybody; the caller has the lock."""
-        body = msgspec.json.encode(catalog.index())
+        index = catalog.index()
+        known = {row.digest for row in index.manifests}
+        aside = [row for row in self._damaged if row.digest not in known]
+        body = msgspec.json.encode(
+            msgspec.structs.replace(index, manifests=[*index.manifests, *aside])
+        )
         await self._depot.run("write index", lambda: self._write_index(body))
         self._set(catalog)
 
@@ -164,11 +173,15 @@ class ImageStore:
         self._used = catalog.uses()
 
     async def _known(self, digest: str, names: Names) -> Entry | None:
-        """An image of index.json, None if it is not whole: then it is no image."""
+        """An image of index.json, None if it cannot be read.
+
+        Only whole images get into index.json, so this is damage, not the remains of a kill: its
+        row and all content stay for whoever mends it.
+        """
         try:
             return await read_entry(self._depot, digest, names)
         except errors.RunError as exc:
-            log.warning("image dropped", extra={"digest": digest, "error": str(exc)})
+            log.error("image damaged, set aside", extra={"digest": digest, "error": str(exc)})
             return None
 
     def _read_index(self) -> bytes:

@@ -1,4 +1,7 @@
-"""Macvlan networks on a real kernel: ``outside`` is another machine on the parent's wire."""
+"""Macvlan networks on a real kernel: ``outside`` is another machine on the parent's wire.
+
+Covers netdrivers/kernel/macvlans.py, netdrivers/kernel/macvlan_view.py.
+"""
 
 import os
 import signal

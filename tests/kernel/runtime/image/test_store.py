@@ -298,3 +298,23 @@ async def test_a_failed_index_write_changes_nothing(tmp_path):
         await store.rm("a", force=False, users=nobody)
     assert store.ls() == [image]
     assert (store.layer_paths(image)[0] / "b").exists()
+
+
+async def test_a_damaged_image_is_set_aside_and_nothing_is_deleted(tmp_path, caplog):
+    """A layer may be mounted under a running container: damage is no reason to remove it."""
+    store = await opened(tmp_path)
+    config = ImageConfig()
+    for ref, tar in (("one", ONE), ("two", TWO)):
+        await store.import_rootfs(Upload(tar), ref=ref, config=config, message="", created="")
+    layer = store.layer_paths(store.get("one"))[0].parent
+    content = (layer / "layer.json").read_bytes()
+    before = files(tmp_path)
+    (layer / "layer.json").write_bytes(b"")
+    again = await opened(tmp_path)
+    assert [one.repo_tags for one in again.ls()] == [("two:latest",)]
+    assert "set aside" in caplog.text
+    await again.tag("two", "three")  # writes the index
+    assert files(tmp_path) == before
+    (layer / "layer.json").write_bytes(content)
+    mended = await opened(tmp_path)
+    assert mended.get("one").repo_tags == ("one:latest",)

@@ -48,6 +48,7 @@ def test_none_host_and_shared_networks(agent: Agent) -> None:
         agent.say("exec", name, "ip", "-o", "-4", "address") for name in ("first", "second")
     ]
     assert addresses[0] == addresses[1]
+    assert agent.say("exec", "second", "hostname") == agent.say("exec", "first", "hostname")
     done = agent.cli("run", "--network", "container:first", "-p", "80:80", *SLEEP, check=False)
     assert "conflicts" in done.stderr
 

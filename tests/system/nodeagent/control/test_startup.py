@@ -3,9 +3,11 @@
 import os
 import select
 
+from nodeagent.rpc.sync_client import open_sync_client
 from tests.system.harness.agent import Agent
 
 END_S = 30.0
+ALWAYS_STARTS = {"container": ["always"], "event": ["start"]}
 
 
 def wait_gone(pid: int) -> None:
@@ -55,11 +57,9 @@ def test_policies_decide_at_the_start_of_the_agent(agent: Agent) -> None:
     states = {row["Names"]: row["State"] for row in agent.rows("container", "-a")}
     assert states["unless-stopped"] == "exited"
     assert states["no"] == "exited"
-    wait_state(agent, "always", "running")
-
-
-def wait_state(agent: Agent, name: str, state: str) -> None:
-    """Return when the container is in this state; its policy acts after the agent is ready."""
-    if agent.inspect("container", name)["State"]["Status"] != state:
-        agent.cli("events", "--since", "1h", "--until", "3s", "--filter", f"container={name}")
-    assert agent.inspect("container", name)["State"]["Status"] == state
+    with (
+        open_sync_client(agent.host) as client,
+        client.stream("system.events", {"since": "1h", "filters": ALWAYS_STARTS}) as starts,
+    ):
+        next(iter(starts))  # the agent is ready before its policies have acted
+    assert agent.inspect("container", "always")["State"]["Status"] == "running"

@@ -1,4 +1,7 @@
-"""Races and failures of a container's life, with every other room a fake."""
+"""Races and failures of a container's life, with every other room a fake.
+
+Covers nodeagent/control/lives.py, nodeagent/control/signalling.py.
+"""
 
 import msgspec
 import pytest

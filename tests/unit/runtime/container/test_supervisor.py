@@ -1,4 +1,5 @@
 import os
+import resource
 import subprocess
 import sys
 
@@ -80,3 +81,16 @@ async def test_end_waits_and_then_kills(program, within_s):
         with trio.fail_after(3):
             await supervisor.end(child.pid, ticks, within_s=within_s)
     assert child.returncode == (0 if program == "0" else -9)
+
+
+def test_without_descriptors_nobody_is_believed_to_have_ended():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ticks = supervisor.read_ticks(os.getpid())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            supervisor.open_pidfd(os.getpid(), ticks)
+        with pytest.raises(OSError, match="Too many open files"):
+            supervisor.read_ticks(os.getpid())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
