@@ -99,13 +99,12 @@ async def test_layer_of_an_image_in_the_store_stays_when_a_pull_fails(tmp_path):
     assert len(list((tmp_path / "images/blobs/sha256").iterdir())) == 3
 
 
-async def test_open_drops_what_is_broken(tmp_path):
+async def test_open_removes_what_no_image_needs(tmp_path):
     store = await opened(tmp_path)
     config = ImageConfig()
-    image = await store.import_rootfs(Upload(TWO), ref="a", config=config, message="", created="")
     await store.import_rootfs(Upload(ONE), ref="b", config=config, message="", created="")
+    before = files(tmp_path)
     base = tmp_path / "images"
-    (base / "blobs/sha256" / image.manifest_digest[7:]).write_bytes(b"{}")
     (base / "blobs/sha256" / ("0" * 64)).write_bytes(b"stray")
     (base / "blobs/sha256/odd name").write_bytes(b"stray")
     (base / "layers" / ("1" * 64)).mkdir()
@@ -113,8 +112,19 @@ async def test_open_drops_what_is_broken(tmp_path):
     (base / "tmp/half").mkdir()
     again = await opened(tmp_path)
     assert [one.repo_tags for one in again.ls()] == [("b:latest",)]
-    assert len(list((base / "blobs/sha256").iterdir())) == 3
-    assert len(list((base / "layers").iterdir())) == 1
+    assert files(tmp_path) == before
+
+
+async def test_an_image_whose_manifest_is_damaged_keeps_its_content(tmp_path):
+    store = await opened(tmp_path)
+    config = ImageConfig()
+    image = await store.import_rootfs(Upload(TWO), ref="a", config=config, message="", created="")
+    await store.import_rootfs(Upload(ONE), ref="b", config=config, message="", created="")
+    before = files(tmp_path)
+    (tmp_path / "images/blobs/sha256" / image.manifest_digest[7:]).write_bytes(b"{}")
+    again = await opened(tmp_path)
+    assert [one.repo_tags for one in again.ls()] == [("b:latest",)]
+    assert files(tmp_path) == before
 
 
 async def test_one_layer_in_two_compressions(tmp_path):
