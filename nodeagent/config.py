@@ -244,8 +244,8 @@ def _find_wrong(config: Config) -> Iterator[tuple[str, str]]:
             yield key, f"expected an absolute path, got {str(path)!r}"
     if not _is_listen(config.metrics.listen):
         yield "metrics.listen", f'expected "HOST:PORT" or "", got {config.metrics.listen!r}'
-    if config.image.ca_file and not Path(config.image.ca_file).is_absolute():
-        yield "image.ca_file", f"expected an absolute path, got {config.image.ca_file!r}"
+    if config.image.ca_file and not _is_own_file(Path(config.image.ca_file)):
+        yield "image.ca_file", f"expected the absolute path of a file, got {config.image.ca_file!r}"
     if not re.fullmatch(
         r"(/?[\w-][\w.-]*(/[\w-][\w.-]*)*)?", config.container.cgroup_parent, re.ASCII
     ):
@@ -267,6 +267,11 @@ def _find_wrong_network(network: Network) -> Iterator[tuple[str, str]]:
     for index, address in enumerate(network.dns_upstreams):
         if _try(ip_address, address) is None:
             yield f"network.dns_upstreams[{index}]", f"expected an address, got {address!r}"
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether it is a file, wherever the agent is started."""
+    return path.is_absolute() and path.is_file()
 
 
 def _is_listen(text: str) -> bool:

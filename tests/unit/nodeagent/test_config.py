@@ -124,3 +124,11 @@ def test_any_text_is_a_config_or_a_told_mistake(text):
 @given(st.text(max_size=100), st.text(max_size=20))
 def test_a_line_is_always_found(text, key):
     assert 1 <= find_line(text, key) <= max(1, len(text.splitlines()))
+
+
+def test_a_file_of_authorities_that_is_not_there_stops_the_start(tmp_path):
+    text = f'[image]\n\nca_file = "{tmp_path}/absent.pem"\n'
+    with pytest.raises(ConfigWrong, match=r"x\.toml:3: image\.ca_file"):
+        parse_config(text, name="x.toml")
+    (tmp_path / "absent.pem").write_text("", encoding="utf-8")
+    assert parse_config(text, name="x.toml").image.ca_file.endswith("absent.pem")
