@@ -32,34 +32,46 @@ class Attachments:
     async def connect(self, network: str, name: str, asked: EndpointRequest) -> None:
         """Attach to a network; a running container gets its interface at once."""
         async with self._lifecycle.step(name) as record:
-            target = self._parts.inventory.network(network)
-            if not has_sandbox(record) or record.network_mode == "none":
-                raise Invalid(
-                    "a container in this network mode joins no network",
-                    field="container",
-                    network_mode=record.request.network_mode,
-                )
-            if target.id in record.endpoints:
-                raise Conflict(
-                    "the container is on this network already", field="network", name=target.name
-                )
             with ExitStack() as held:
-                interface = self._containers.free_interface(record)
-                endpoint = self._containers.endpoint(target, asked, interface, held)
-                await self._change(record, {**record.endpoints, target.id: endpoint})
+                target, endpoints = self.joined(record, network, asked, held)
+                await self._change(record, endpoints)
         self._tell("connect", target, record)
 
     async def disconnect(self, network: str, name: str) -> None:
         """Detach from a network; a running container loses its interface at once."""
         async with self._lifecycle.step(name) as record:
-            target = self._parts.inventory.network(network)
-            if target.id not in record.endpoints:
-                raise Missing(
-                    "the container is not on this network", field="network", name=target.name
-                )
-            rest = {id_: each for id_, each in record.endpoints.items() if id_ != target.id}
+            target, rest = self.left(record, network)
             await self._change(record, rest)
         self._tell("disconnect", target, record)
+
+    def joined(
+        self, record: ContainerRecord, network: str, asked: EndpointRequest, held: ExitStack
+    ) -> tuple[NetworkRecord, dict[str, EndpointRecord]]:
+        """The network and the endpoints with it; its addresses stay leased while ``held`` is."""
+        target = self._parts.inventory.network(network)
+        if not has_sandbox(record) or record.network_mode == "none":
+            raise Invalid(
+                "a container in this network mode joins no network",
+                field="container",
+                network_mode=record.request.network_mode,
+            )
+        if target.id in record.endpoints:
+            raise Conflict(
+                "the container is on this network already", field="network", name=target.name
+            )
+        interface = self._containers.free_interface(record)
+        endpoint = self._containers.endpoint(target, asked, interface, held)
+        return target, {**record.endpoints, target.id: endpoint}
+
+    def left(
+        self, record: ContainerRecord, network: str
+    ) -> tuple[NetworkRecord, dict[str, EndpointRecord]]:
+        """The network and the endpoints without it."""
+        target = self._parts.inventory.network(network)
+        if target.id not in record.endpoints:
+            raise Missing("the container is not on this network", field="network", name=target.name)
+        rest = {id_: each for id_, each in record.endpoints.items() if id_ != target.id}
+        return target, rest
 
     async def _change(self, before: ContainerRecord, endpoints: dict[str, EndpointRecord]) -> None:
         """Intent, then the kernel; if it refuses, the record goes back to what it was."""

@@ -73,23 +73,29 @@ class Containers:
 
         Nothing is made in the kernel before it starts, so a kill leaves nothing half-made.
         """
-        check_request(request)
-        image = self._parts.images.get(request.image)
-        id_ = self._parts.new_id()
-        name = request.name or generate_name(id_, self._is_taken)
         with ExitStack() as held:
-            held.enter_context(self._parts.inventory.reserve("container", name))
-            mode, endpoints = self._attach(request, held)
-            record = self._record(request, image, id_, name)
-            record = msgspec.structs.replace(record, network_mode=mode, endpoints=endpoints)
-            self._check_ports(record)
-            volumes = self._new_volumes(record, request)
+            record, volumes = self.draft(request, held)
             await self._parts.inventory.put(*volumes, record)
         await self._make_volumes(record, volumes)
         self._parts.events.publish(
             "container", "create", record.id, record.name, image=record.image_name
         )
         return record
+
+    def draft(
+        self, request: ContainerCreate, held: ExitStack
+    ) -> tuple[ContainerRecord, list[VolumeRecord]]:
+        """What ``create`` would commit; name and addresses are its while ``held`` is."""
+        check_request(request)
+        image = self._parts.images.get(request.image)
+        id_ = self._parts.new_id()
+        name = request.name or generate_name(id_, self._is_taken)
+        held.enter_context(self._parts.inventory.reserve("container", name))
+        mode, endpoints = self._attach(request, held)
+        record = self._record(request, image, id_, name)
+        record = msgspec.structs.replace(record, network_mode=mode, endpoints=endpoints)
+        self._check_ports(record)
+        return record, self._new_volumes(record, request)
 
     async def _make_volumes(self, record: ContainerRecord, volumes: list[VolumeRecord]) -> None:
         try:

@@ -57,6 +57,40 @@ class Networks:
         Raises:
             Invalid, Conflict (name taken, overlap), Exhausted (no subnet left), Refused.
         """
+        with self._parts.inventory.reserve("network", request.name):
+            async with self._choosing:
+                record = await self._draft(request, predefined=predefined)
+                await self._parts.inventory.put(record)
+        await self._apply_or_forget(record)
+        self._parts.events.publish("network", "create", record.id, record.name)
+        return record
+
+    async def draft(self, request: NetworkCreate) -> NetworkRecord:
+        """The record that ``create`` would make now; nothing is kept, and the same is refused."""
+        with self._parts.inventory.reserve("network", request.name):
+            async with self._choosing:
+                return await self._draft(request, predefined=False)
+
+    async def _draft(self, request: NetworkCreate, *, predefined: bool) -> NetworkRecord:
+        self._check(request)
+        record = NetworkRecord(
+            id=self._parts.new_id(),
+            name=request.name,
+            created=build_time(self._parts.now()),
+            driver=request.driver,
+            subnets=await self._subnets(request),
+            internal=request.internal,
+            ipv6=request.ipv6,
+            mtu_bytes=self._mtu(request),
+            labels=request.labels,
+            options=request.options,
+            phase="ready",
+            predefined=predefined,
+        )
+        self._drivers[record.driver].check(network_spec(record))
+        return record
+
+    def _check(self, request: NetworkCreate) -> None:
         if not NAME.fullmatch(request.name) or request.name in RESERVED:
             raise Invalid(
                 "not a network name: letters, digits, '_', '.', '-', not a reserved word",
@@ -70,27 +104,6 @@ class Networks:
                 value=request.driver,
                 have=sorted(self._drivers.keys() - UNSERVED),
             )
-        with self._parts.inventory.reserve("network", request.name):
-            async with self._choosing:
-                record = NetworkRecord(
-                    id=self._parts.new_id(),
-                    name=request.name,
-                    created=build_time(self._parts.now()),
-                    driver=request.driver,
-                    subnets=await self._subnets(request),
-                    internal=request.internal,
-                    ipv6=request.ipv6,
-                    mtu_bytes=self._mtu(request),
-                    labels=request.labels,
-                    options=request.options,
-                    phase="ready",
-                    predefined=predefined,
-                )
-                self._drivers[record.driver].check(network_spec(record))
-                await self._parts.inventory.put(record)
-        await self._apply_or_forget(record)
-        self._parts.events.publish("network", "create", record.id, record.name)
-        return record
 
     async def _apply_or_forget(self, record: NetworkRecord) -> None:
         try:
@@ -175,6 +188,15 @@ class Networks:
 
     async def rm(self, name: str) -> None:
         """Remove a network that no container is attached to."""
+        record = self.check_rm(name)
+        with trio.move_on_after(REMOVE_S, shield=True) as scope:  # half a removal helps nobody
+            await self._finish_rm(record)
+        if scope.cancelled_caught:
+            raise Busy("the removal takes too long; try again", field="name", name=name)
+        self._parts.events.publish("network", "destroy", record.id, record.name)
+
+    def check_rm(self, name: str) -> NetworkRecord:
+        """The network of that name, if it may be removed now (Refused, Busy names who uses it)."""
         record = self._parts.inventory.network(name)
         if record.predefined:
             raise Refused("a predefined network cannot be removed", field="name", name=name)
@@ -186,11 +208,7 @@ class Networks:
                 field="name",
                 name=name,
             )
-        with trio.move_on_after(REMOVE_S, shield=True) as scope:  # half a removal helps nobody
-            await self._finish_rm(record)
-        if scope.cancelled_caught:
-            raise Busy("the removal takes too long; try again", field="name", name=name)
-        self._parts.events.publish("network", "destroy", record.id, record.name)
+        return record
 
     async def _finish_rm(self, record: NetworkRecord) -> None:
         await self._parts.inventory.put(msgspec.structs.replace(record, phase="removing"))
