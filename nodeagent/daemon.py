@@ -28,6 +28,7 @@ from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.logs import LogKeeper
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts, Settings
+from nodeagent.control.planning import Planner
 from nodeagent.control.reconcile import Reconciler
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.startup import Startup
@@ -202,12 +203,14 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
     lifecycle = Lifecycle(parts, sandboxes, containers, volumes, nursery, streams.at_gate)
     networks = Networks(parts, sandboxes, addresses, load_network_drivers())
     imaging = Imaging(parts)
+    attachments = Attachments(parts, sandboxes, containers, lifecycle)
     use = UseCases(
-        attachments=Attachments(parts, sandboxes, containers, lifecycle),
+        attachments=attachments,
         containers=containers,
         lifecycle=lifecycle,
         imaging=imaging,
         networks=networks,
+        planner=Planner(parts, sandboxes, containers, networks, attachments),
         sandboxes=sandboxes,
         streams=streams,
         system=System(parts, imaging, volumes),

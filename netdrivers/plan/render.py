@@ -102,7 +102,8 @@ def _(obj: Route) -> str:
 
 @line.register
 def _(obj: DnsRedirect) -> str:
-    return f"{_in(obj.ns)}nft redirect 127.0.0.11:53 to 127.0.0.11:{obj.port}"
+    port = obj.port if obj.port > 0 else "PORT"  # in a plan: chosen once the sandbox is there
+    return f"{_in(obj.ns)}nft redirect 127.0.0.11:53 to 127.0.0.11:{port}"
 
 
 @line.register

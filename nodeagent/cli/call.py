@@ -43,6 +43,12 @@ class Call:
         self._stack = stack
         self._client: SyncClient | None = None
 
+    def with_words(self, values: Values, words: list[str]) -> "Call":
+        """The same run with another command line."""
+        return Call(
+            values=values, words=words, host=self.host, environ=self.environ, stack=self._stack
+        )
+
     @property
     def client(self) -> "SyncClient":
         """The connection to the agent, made now if there is none."""

@@ -3,11 +3,24 @@
 from collections.abc import Sequence
 from typing import Final
 
-from nodeagent.cli.call import Call, parse_filters, parse_pairs, pick
-from nodeagent.cli.grammar import UsageError, Verb, Words, many, one, several, switch, text
+from nodeagent.cli.call import Call, go_on, parse_filters, parse_pairs
+from nodeagent.cli.grammar import (
+    UsageError,
+    Values,
+    Verb,
+    Words,
+    many,
+    one,
+    several,
+    switch,
+    text,
+)
 from nodeagent.cli.objects import inspect_verb
 from nodeagent.cli.output import LIST_FLAGS, print_list, put, short_id
+from nodeagent.cli.plan import DRY_RUN, plan_verb, plans, print_ops, print_plan
 from nodeagent.cli.prune import FORCE, prune
+
+Params = dict[str, object]
 
 COLUMNS: Final = (
     ("NETWORK ID", "ID"),
@@ -18,10 +31,17 @@ COLUMNS: Final = (
 
 
 def _create(call: Call) -> int:
-    values = call.values
-    made = call.row(
-        "network.create",
-        name=call.words[0],
+    params = build_create(call.values, call.words)
+    if plans(call):
+        return print_plan(call, create=params)
+    put(f"{call.row('network.create', **params)['id']}\n")
+    return 0
+
+
+def build_create(values: Values, words: Sequence[str]) -> Params:
+    """Build the parameters of ``network.create``."""
+    return Params(
+        name=words[0],
         driver=values.text("driver"),
         subnets=build_subnets(
             values.list("subnet"),
@@ -34,8 +54,6 @@ def _create(call: Call) -> int:
         labels=parse_pairs(values.list("label"), "label"),
         options=parse_pairs(values.list("opt"), "opt"),
     )
-    put(f"{made['id']}\n")
-    return 0
 
 
 def build_subnets(
@@ -83,6 +101,8 @@ def _ls(call: Call) -> int:
 
 
 def _rm(call: Call) -> int:
+    if plans(call):
+        return go_on(call.words, lambda name: print_plan(call, rm={"name": name}))
     return call.for_each_word(lambda name: call.rpc("network.rm", name=name) and None)
 
 
@@ -96,14 +116,19 @@ def _connect(call: Call) -> int:
     if values.list("alias"):
         endpoint["aliases"] = values.list("alias")
     network, container = call.words
-    call.rpc("network.connect", network=network, container=container, endpoint=endpoint)
+    params = Params(network=network, container=container, endpoint=endpoint)
+    if plans(call):
+        return print_plan(call, connect=params)
+    call.rpc("network.connect", **params)
     return 0
 
 
 def _disconnect(call: Call) -> int:
     network, container = call.words
-    force = call.values.is_on("force")
-    call.rpc("network.disconnect", network=network, container=container, force=force)
+    params = Params(network=network, container=container, force=call.values.is_on("force"))
+    if plans(call):
+        return print_plan(call, disconnect=params)
+    call.rpc("network.disconnect", **params)
     return 0
 
 
@@ -112,19 +137,19 @@ def _prune(call: Call) -> int:
 
 
 def _plan(call: Call) -> int:
-    return _print_ops(call, "network.plan", "nothing to change")
+    if not call.words:
+        return print_plan(call)
+    from nodeagent.cli.run import RUN
+
+    ours = {verb.name: verb for verb in VERBS if verb.name in _PLANNED}
+    return plan_verb(call, {**ours, RUN.name: RUN})
 
 
 def _repair(call: Call) -> int:
-    return _print_ops(call, "network.repair", "nothing was changed")
+    return print_ops(call, "network.repair", "nothing was changed")
 
 
-def _print_ops(call: Call, method: str, none: str) -> int:
-    ops = pick(call.row(method), "ops", list)
-    put("\n".join(ops or [none]) + "\n")
-    return 0
-
-
+_PLANNED: Final = ("create", "rm", "connect", "disconnect")
 _PAIR: Final = Words(usage="NETWORK CONTAINER", least=2, most=2, completes="network container")
 
 VERBS: Final = (
@@ -135,6 +160,7 @@ VERBS: Final = (
         flags=(
             many("aux-address", "Address that is not given out: NAME=IP"),
             text("driver", "Driver", "d", "bridge"),
+            DRY_RUN,
             many("gateway", "Gateway of a subnet"),
             switch("internal", "Without a way out"),
             many("ip-range", "Give out addresses from this part of a subnet"),
@@ -161,6 +187,7 @@ VERBS: Final = (
         name="rm",
         help="Remove networks that nobody uses",
         run=_rm,
+        flags=(DRY_RUN,),
         words=several("NETWORK", "network"),
         aliases=("remove",),
         examples=("nodeagent network rm demo",),
@@ -172,6 +199,7 @@ VERBS: Final = (
         run=_connect,
         flags=(
             many("alias", "Further name on this network"),
+            DRY_RUN,
             text("ip", "IPv4 address"),
             text("ip6", "IPv6 address"),
             text("mac-address", "MAC address"),
@@ -183,7 +211,7 @@ VERBS: Final = (
         name="disconnect",
         help="Detach a container from a network",
         run=_disconnect,
-        flags=(switch("force", "Even if the container is gone", "f"),),
+        flags=(DRY_RUN, switch("force", "Even if the container is gone", "f")),
         words=_PAIR,
         examples=("nodeagent network disconnect demo postgres",),
     ),
@@ -196,9 +224,16 @@ VERBS: Final = (
     ),
     Verb(
         name="plan",
-        help="Show what a repair would change in the kernel",
+        help="Show what a change, or a repair, would do to the kernel; nothing is done",
         run=_plan,
-        examples=("nodeagent network plan",),
+        words=Words(usage="[create|rm|connect|disconnect|run ARG...]", most=None),
+        options_first=True,
+        examples=(
+            "nodeagent network plan",
+            "nodeagent network plan create --subnet 172.30.0.0/16 demo",
+            "nodeagent network plan connect demo web",
+            "nodeagent network plan run --network demo -p 8080:80 busybox httpd -f",
+        ),
     ),
     Verb(
         name="repair",

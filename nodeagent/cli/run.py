@@ -10,6 +10,7 @@ from nodeagent.cli.call import WINDOW_ITEMS, Call, CommandFailed, complain, pick
 from nodeagent.cli.createflags import CREATE_FLAGS
 from nodeagent.cli.detach import DEFAULT_KEYS, parse_keys
 from nodeagent.cli.grammar import UsageError, Verb, Words, many, one, several, switch, text
+from nodeagent.cli.plan import DRY_RUN, plans, print_plan
 
 if TYPE_CHECKING:
     from nodeagent.cli.createparams import Surroundings
@@ -24,6 +25,8 @@ _IMAGE_AND_COMMAND: Final = Words(
 
 
 def _run(call: Call) -> int:
+    if plans(call):
+        return print_plan(call, run=_params(call))
     is_detached = call.values.is_on("detach")
     seat = _seat(call, stdin=call.values.is_on("interactive"), tty=call.values.is_on("tty"))
     if not is_detached:
@@ -43,9 +46,7 @@ def _create(call: Call) -> int:
 
 def _create_container(call: Call) -> str:
     """Make the container, with its image pulled if need be; its id."""
-    from nodeagent.cli.createparams import build_create
-
-    params = build_create(call.values, call.words, surroundings(call))
+    params = _params(call)
     cidfile = call.values.text("cidfile")
     if cidfile:
         _claim(Path(cidfile))
@@ -57,6 +58,12 @@ def _create_container(call: Call) -> str:
     if cidfile:
         Path(cidfile).write_text(str(made["id"]), encoding="utf-8")
     return str(made["id"])
+
+
+def _params(call: Call) -> dict[str, object]:
+    from nodeagent.cli.createparams import build_create
+
+    return build_create(call.values, call.words, surroundings(call))
 
 
 def _claim(cidfile: Path) -> None:
@@ -230,22 +237,24 @@ def _exec_params(call: Call) -> dict[str, object]:
     }
 
 
-VERBS: Final = (
-    Verb(
-        name="run",
-        help="Create and run a new container from an image",
-        run=_run,
-        flags=(*CREATE_FLAGS, switch("detach", "Run in the background and print the id", "d"),
-               _DETACH_KEYS, _SIG_PROXY),
-        words=_IMAGE_AND_COMMAND,
-        options_first=True,
-        failure_code=125,
-        examples=(
-            "nodeagent run -d --name web -p 8080:80 -v data:/www --network demo busybox httpd -f",
-            "nodeagent run --rm -it busybox sh",
-            "nodeagent run --rm -m 64m --cpus 1.5 --restart=no busybox md5sum /etc/passwd",
-        ),
+RUN: Final = Verb(
+    name="run",
+    help="Create and run a new container from an image",
+    run=_run,
+    flags=(*CREATE_FLAGS, switch("detach", "Run in the background and print the id", "d"),
+           _DETACH_KEYS, DRY_RUN, _SIG_PROXY),
+    words=_IMAGE_AND_COMMAND,
+    options_first=True,
+    failure_code=125,
+    examples=(
+        "nodeagent run -d --name web -p 8080:80 -v data:/www --network demo busybox httpd -f",
+        "nodeagent run --rm -it busybox sh",
+        "nodeagent run --rm -m 64m --cpus 1.5 --restart=no busybox md5sum /etc/passwd",
     ),
+)  # fmt: skip
+
+VERBS: Final = (
+    RUN,
     Verb(
         name="create",
         help="Create a new container; it does not run yet",

@@ -4,8 +4,8 @@
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 
@@ -116,6 +116,15 @@ class Sandboxes:
             self._release_ports(record.id)
             raise
         return list(bound)
+
+    @contextmanager
+    def tried_ports(self, record: ContainerRecord) -> Iterator[list[PortBinding]]:
+        """Hold the ports of a container that is only planned, to the end of the block."""
+        bound = self.bind_ports(record)
+        try:
+            yield bound
+        finally:
+            self._release_ports(record.id)
 
     def _bind(self, port: PortBinding, versions: set[int]) -> list[PortBinding]:
         addresses = [each for each in self._publish_addresses(port) if each.version in versions]

@@ -12,10 +12,12 @@ from nodeagent.control.containers import Containers
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.networks import Networks
+from nodeagent.control.planning import Planner
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import System
 from nodeagent.control.volumes import Volumes
+from nodeagent.errors import Invalid
 from nodeagent.model.container import ContainerCreate
 from nodeagent.model.image import PullItem
 from nodeagent.model.network import NetworkCreate
@@ -38,6 +40,7 @@ class UseCases:
     lifecycle: Lifecycle
     imaging: Imaging
     networks: Networks
+    planner: Planner
     sandboxes: Sandboxes
     streams: Streams
     system: System
@@ -284,8 +287,23 @@ class Bindings:
     async def network_inspect(self, p: s.Refs, _call: Call) -> object:
         return self._use.networks.inspect(p.names)
 
-    async def network_plan(self, _p: s.Nothing, _call: Call) -> s.PlanResult:
-        return s.PlanResult(ops=await self._use.sandboxes.plan_all())
+    async def network_plan(self, p: s.NetworkPlan, _call: Call) -> s.PlanResult:
+        planner = self._use.planner
+        changes: list[Callable[[], Awaitable[list[str]]]] = []
+        if (create := p.create) is not None:
+            changes.append(lambda: planner.create(create))
+        if (rm := p.rm) is not None:
+            changes.append(lambda: planner.rm(rm.name))
+        if (join := p.connect) is not None:
+            changes.append(lambda: planner.connect(join.network, join.container, join.endpoint))
+        if (leave := p.disconnect) is not None:
+            changes.append(lambda: planner.disconnect(leave.network, leave.container))
+        if (run := p.run) is not None:
+            changes.append(lambda: planner.run(run))
+        if len(changes) > 1:
+            raise Invalid("one change at a time can be planned", field="params")
+        plan = changes[0] if changes else self._use.sandboxes.plan_all
+        return s.PlanResult(ops=await plan())
 
     async def network_repair(self, _p: s.Nothing, _call: Call) -> s.PlanResult:
         ops, _conflicts = await self._use.sandboxes.repair_all()

@@ -217,6 +217,16 @@ class NetworkDisconnect(Params, frozen=True):
     force: bool = False
 
 
+class NetworkPlan(Params, frozen=True):
+    """One change, with the parameters of its own method; none = what a repair would do."""
+
+    create: NetworkCreate | None = None
+    rm: Ref | None = None
+    connect: NetworkConnect | None = None
+    disconnect: NetworkDisconnect | None = None
+    run: ContainerCreate | None = None
+
+
 class VolumeRemove(Params, frozen=True):
     name: Text
     force: bool = False
@@ -357,7 +367,12 @@ _TABLE = (
     _change("network.prune", "Remove networks without endpoints.", Nothing, Pruned),
     _read("network.ls", "List networks.", ListParams, list[NetworkRow]),
     _read("network.inspect", "All about networks.", Refs, list[NetworkView]),
-    _read("network.plan", "What a repair would change in the kernel.", Nothing, PlanResult),
+    _read(
+        "network.plan",
+        "What a change would do to the kernel, or without one a repair.",
+        NetworkPlan,
+        PlanResult,
+    ),
     _change(
         "network.repair", "Make the kernel agree with what is wanted, now.", Nothing, PlanResult
     ),
