@@ -194,11 +194,26 @@ class NetworkEngine(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DnsHost:
+    """One endpoint as names know it.
+
+    ``name``: what its addresses are called in reverse, and what SRV leads to. ``services``: ports
+    by what SRV asks for, ``_http._tcp`` or ``_80._tcp`` (lower case). One that is not ready is
+    only answered to who asks for ``all.NAME``.
+    """
+
+    name: str
+    addresses: tuple[IPAddress, ...]
+    is_ready: bool = True
+    services: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DnsZone:
-    """Names of one network: lower-case name -> addresses; reverse: address -> canonical name."""
+    """Names of one network: lower-case name -> who bears it; reverse: address -> canonical name."""
 
     name: str  # network name: "web.demo" resolves like "web"
-    names: Mapping[str, tuple[IPAddress, ...]]
+    names: Mapping[str, tuple[DnsHost, ...]]
     reverse: Mapping[IPAddress, str]
 
 
@@ -213,7 +228,11 @@ class DnsView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsTable:
-    """The whole truth about names on this host; swapped whole, never changed in place."""
+    """The whole truth about names on this host; swapped whole, never changed in place.
+
+    A zone or view that did not change is the same object in the next table: what was prepared of
+    it is kept.
+    """
 
     zones: Mapping[str, DnsZone] = field(default_factory=dict)  # by network id
     views: Mapping[str, DnsView] = field(default_factory=dict)  # by sandbox id

@@ -3,13 +3,14 @@
 Written by hand because a look-up may cost microseconds only; dnslib does what is rare (cutting a
 forwarded reply to the size its asker can take).
 
-Source: RFC 1035 section 4, RFC 6891 (EDNS0), RFC 7766 (TCP).
+Source: RFC 1035 section 4, RFC 6891 (EDNS0), RFC 7766 (TCP), RFC 8914 (extended errors).
 """
 
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import accumulate
 from typing import Final
 
 from dnslib import DNSError, DNSRecord
@@ -25,6 +26,7 @@ RA: Final = 0x0080
 CD: Final = 0x0010
 DO: Final = 0x8000
 HEADER_BYTES: Final = 12
+EXTENDED_ERROR: Final = 15  # the option's number
 PLAIN_UDP_BYTES: Final = 512
 OUR_UDP_BYTES: Final = 1232  # DNS flag day 2020: fits every path without fragments
 MAX_BYTES: Final = 65535
@@ -40,6 +42,7 @@ DNSLIB_FAULTS: Final = (
 _HEADER: Final = struct.Struct("!6H")
 _TYPE_CLASS: Final = struct.Struct("!HH")
 _RECORD: Final = struct.Struct("!HHIH")
+_OPTION: Final = struct.Struct("!3H")
 
 
 class Rcode(IntEnum):
@@ -54,6 +57,12 @@ class Rcode(IntEnum):
     BADVERS = 16  # needs EDNS: the upper bits travel in the OPT record
 
 
+class Reason(IntEnum):
+    """Extended DNS errors we send, to askers with EDNS."""
+
+    NOT_READY = 14
+
+
 class Qtype(IntEnum):
     """Record types with a meaning here."""
 
@@ -61,6 +70,7 @@ class Qtype(IntEnum):
     SOA = 6
     PTR = 12
     AAAA = 28
+    SRV = 33
     OPT = 41
     ANY = 255
 
@@ -103,10 +113,24 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """One answer: a type and its data, owned by the name that was asked."""
+    """One record: its type and data. ``owner`` None = the name that was asked."""
 
     rtype: int
     data: bytes
+    owner: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """NOERROR with these records; none = the name has no such type.
+
+    ``first`` is rotated by one each time, ``rest`` follows. ``additional``: what may help, and may
+    be left out where it does not fit.
+    """
+
+    first: Sequence[Resource] = ()
+    rest: Sequence[Resource] = ()
+    additional: Sequence[Resource] = ()
 
 
 class BadMessage(ValueError):
@@ -196,53 +220,61 @@ def _flags(asked: int, rcode: int) -> int:
     return QR | RA | asked & (OPCODE | RD | CD) | rcode & 0xF
 
 
-def build_opt(edns: Edns | None, rcode: int = 0) -> bytes:
+def build_opt(edns: Edns | None, rcode: int = 0, reason: Reason | None = None) -> bytes:
     """Our OPT record if the asker sent one, else nothing."""
     if edns is None:
         return b""
     ttl = rcode >> 4 << 24 | edns.flags & DO
-    return b"\0" + _RECORD.pack(Qtype.OPT, OUR_UDP_BYTES, ttl, 0)
+    options = b"" if reason is None else _OPTION.pack(EXTENDED_ERROR, 2, reason)
+    return b"\0" + _RECORD.pack(Qtype.OPT, OUR_UDP_BYTES, ttl, len(options)) + options
 
 
-def build_error(query: Query | Malformed, rcode: Rcode) -> bytes:
+def build_error(query: Query | Malformed, rcode: Rcode, reason: Reason | None = None) -> bytes:
     """A reply that holds nothing but its code (and the question, where there was one)."""
     flags = _flags(query.flags, rcode)
     if isinstance(query, Malformed):
         return _HEADER.pack(query.id, flags, 0, 0, 0, 0)
-    opt = build_opt(query.edns, rcode)
+    opt = build_opt(query.edns, rcode, reason)
     return _HEADER.pack(query.id, flags, 1, 0, 0, int(bool(opt))) + query.question + opt
 
 
-def build_answers(
-    query: Query, first: Sequence[Resource], rest: Sequence[Resource], *, ttl_s: int, max_bytes: int
-) -> list[bytes]:
-    """Every turn of one answer: ``first`` rotated by one each time, then ``rest``.
-
-    Records that do not fit into ``max_bytes`` are left out and TC is set.
-    """
+def build_answers(query: Query, answer: Answer, *, ttl_s: int, max_bytes: int) -> list[bytes]:
+    """Every turn of one answer. Where its records do not fit, some are left out and TC is set."""
     opt = build_opt(query.edns)
-    turns = range(min(max(len(first), 1), MAX_TURNS))
+    first = [_build_record(each, ttl_s) for each in answer.first]
+    rest = [_build_record(each, ttl_s) for each in answer.rest]
+    more = [_build_record(each, ttl_s) for each in answer.additional]
     room = max_bytes - HEADER_BYTES - len(query.question) - len(opt)
+    turns = range(min(max(len(first), 1), MAX_TURNS))
     return [
-        _build_turn(query, [*first[turn:], *first[:turn], *rest], ttl_s, room, opt)
-        for turn in turns
+        _build_turn(query, [*first[turn:], *first[:turn], *rest], more, room, opt) for turn in turns
     ]
 
 
+def _build_record(resource: Resource, ttl_s: int) -> bytes:
+    # 0xC00C points at the question's name, so the owner is echoed in the asker's case
+    owner = b"\xc0\x0c" if resource.owner is None else resource.owner
+    data = resource.data
+    return owner + _RECORD.pack(resource.rtype, 1, ttl_s, len(data)) + data
+
+
 def _build_turn(
-    query: Query, resources: Sequence[Resource], ttl_s: int, room: int, opt: bytes
+    query: Query, answers: Sequence[bytes], more: Sequence[bytes], room: int, opt: bytes
 ) -> bytes:
-    parts: list[bytes] = []
-    for each in resources:
-        # 0xC00C points at the question's name, so the owner is echoed in the asker's case
-        part = b"\xc0\x0c" + _RECORD.pack(each.rtype, 1, ttl_s, len(each.data)) + each.data
-        room -= len(part)
-        if room < 0:
-            break
-        parts.append(part)
-    flags = _flags(query.flags, 0) | (TC if room < 0 else 0)
-    head = _HEADER.pack(query.id, flags, 1, len(parts), 0, int(bool(opt)))
-    return b"".join((head, query.question, *parts, opt))
+    parts = _fitting(answers, room)
+    is_whole = len(parts) == len(answers)
+    extras = _fitting(more, room - sum(map(len, parts))) if is_whole else []
+    flags = _flags(query.flags, 0) | (0 if is_whole else TC)
+    head = _HEADER.pack(query.id, flags, 1, len(parts), 0, len(extras) + int(bool(opt)))
+    return b"".join((head, query.question, *parts, *extras, opt))
+
+
+def _fitting(parts: Sequence[bytes], room: int) -> Sequence[bytes]:
+    """As many of the first parts as there is room for."""
+    for number, end in enumerate(accumulate(map(len, parts))):
+        if end > room:
+            return parts[:number]
+    return parts
 
 
 def build_name(text: str) -> bytes | None:

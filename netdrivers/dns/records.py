@@ -1,47 +1,90 @@
 """The look-up table one sandbox sees: its zones in order of preference. Pure."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from operator import is_
+from typing import Final
 
-from netdrivers.contract import DnsTable, DnsView, DnsZone, IPAddress
+from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone, IPAddress
 
-NO_VIEW = DnsView(zones=())
+NO_VIEW: Final = DnsView(zones=())
+EVERYONE: Final = "all."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bearer:
+    """An endpoint that bears a name, and the network it bears it on."""
+
+    host: DnsHost
+    zone: DnsZone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Who bears a name, grouped by network, the preferred one first. ``everyone``: ready or not."""
+
+    groups: Sequence[Sequence[Bearer]]
+    everyone: bool = False
+
+    @property
+    def usable(self) -> Sequence[Sequence[Bearer]]:
+        """Those to answer with; none = nobody is ready."""
+        kept = [[each for each in group if self._takes(each)] for group in self.groups]
+        return [group for group in kept if group]
+
+    def _takes(self, bearer: Bearer) -> bool:
+        return self.everyone or bearer.host.is_ready
 
 
 class Records:
-    """Names and addresses of one view; cheap to make, so it is made anew at each table swap."""
+    """Names and addresses of one view; cheap to make, so it is made anew when the view changes."""
 
     def __init__(self, table: DnsTable, sandbox_id: str) -> None:
         self.view = table.views.get(sandbox_id, NO_VIEW)
-        self._zones = [table.zones[each] for each in self.view.zones if each in table.zones]
+        self.zones = tuple(table.zones[each] for each in self.view.zones if each in table.zones)
 
-    def find(self, name: str) -> Sequence[tuple[IPAddress, ...]] | None:
-        """Addresses of ``name`` (lower case), grouped by zone in order; None = no such name.
+    def sees_as(self, other: "Records") -> bool:
+        """Whether both see the same; one whose zone was built again sees another."""
+        return (
+            self.view == other.view
+            and len(self.zones) == len(other.zones)
+            and all(map(is_, self.zones, other.zones))
+        )
 
-        A dotted name is first a whole name in any zone, then ``name.network`` split at each dot
-        from the right, as Docker does: container ``c1.net1`` on ``br.net1`` answers to
-        ``c1.net1`` and ``c1.net1.br.net1``.
+    def find(self, name: str) -> Match | None:
+        """Who bears ``name`` (lower case); None = no such name.
+
+        ``all.NAME`` is every endpoint of NAME, unless somebody is called so.
+        """
+        groups = self._find(name)
+        if groups:
+            return Match(groups=groups)
+        groups = self._find(name.removeprefix(EVERYONE)) if name.startswith(EVERYONE) else []
+        return Match(groups=groups, everyone=True) if groups else None
+
+    def _find(self, name: str) -> Sequence[Sequence[Bearer]]:
+        """A dotted name is first a whole name in any zone, then split, as Docker does.
+
+        ``name.network`` is split at each dot from the right: container ``c1.net1`` on ``br.net1``
+        answers to ``c1.net1`` and ``c1.net1.br.net1``.
         """
         for host, network in _splits(name):
             found = [
-                zone.names[host]
-                for zone in self._zones
+                [Bearer(host=each, zone=zone) for each in zone.names[host]]
+                for zone in self.zones
                 if host in zone.names and network in {"", zone.name.lower()}
             ]
             if found:
                 return found
-        return None
+        return []
 
-    def find_reverse(self, address: IPAddress) -> str | None:
-        """``name.network`` of an address of the view's networks."""
-        for zone in self._zones:
+    def find_reverse(self, address: IPAddress) -> tuple[str, DnsZone] | None:
+        """Name and network of an address of the view's networks."""
+        for zone in self.zones:
             if name := zone.reverse.get(address):
-                return _qualified(name, zone)
+                return name, zone
         return None
-
-
-def _qualified(name: str, zone: DnsZone) -> str:
-    return f"{name}.{zone.name}"
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:

@@ -21,10 +21,10 @@ from netdrivers.dns import message, namespace
 from netdrivers.dns.cache import Found
 from netdrivers.dns.counts import Counts
 from netdrivers.dns.forward import Forwarder
-from netdrivers.dns.message import Malformed, Query
+from netdrivers.dns.message import Answer, Malformed, Query
 from netdrivers.dns.prepared import Prepared
 from netdrivers.dns.records import Records
-from netdrivers.dns.resolver import Answer, Failure, Forward, resolve
+from netdrivers.dns.resolver import Failure, Forward, resolve
 from netdrivers.dns.route import Route, route_of
 
 TTL_S: Final = 2  # a container that is re-created is found at its new address by then
@@ -50,11 +50,20 @@ class Sandbox:
     streams: int = 0
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
-    def swap(self, table: DnsTable) -> None:
-        """Answer from ``table`` from now on."""
-        self.records = Records(table, self.id)
-        self.route = route_of(self.records.view, self.netns)
+    def swap(self, table: DnsTable) -> bool:
+        """Answer from ``table`` from now on; whether upstreams are others now.
+
+        What is prepared is kept where all that the sandbox sees is the same.
+        """
+        records = Records(table, self.id)
+        if records.sees_as(self.records):
+            return False
+        self.records = records
         self.kept, self.kept_whole = Prepared(), Prepared()
+        route = route_of(records.view, self.netns)
+        is_other = route != self.route
+        self.route = route
+        return is_other
 
 
 class DnsServer:
@@ -127,9 +136,9 @@ class DnsServer:
     def set_table(self, table: DnsTable) -> None:
         """Swap the table; the next query sees it."""
         self._table = table
-        for box in self._sandboxes.values():
-            box.swap(table)
-        self._forwarder.keep_only({box.route for box in self._sandboxes.values()})
+        moved = [box for box in self._sandboxes.values() if box.swap(table)]
+        if moved:
+            self._forwarder.keep_only({box.route for box in self._sandboxes.values()})
 
     def statistics(self) -> Mapping[tuple[str, str], int]:
         """(result, source) -> count."""
@@ -323,7 +332,8 @@ async def _send(stream: trio.SocketStream, ready: bytearray) -> None:
 
 def _build(query: Query | Malformed, verdict: Answer | Failure, limit: int) -> list[bytes]:
     """All turns of the reply."""
-    if isinstance(verdict, Failure) or isinstance(query, Malformed):
-        rcode = verdict.rcode if isinstance(verdict, Failure) else message.Rcode.FORMERR
-        return [message.build_error(query, rcode)]
-    return message.build_answers(query, verdict.first, verdict.rest, ttl_s=TTL_S, max_bytes=limit)
+    if isinstance(verdict, Failure):
+        return [message.build_error(query, verdict.rcode, verdict.reason)]
+    if isinstance(query, Malformed):
+        return [message.build_error(query, query.rcode)]
+    return message.build_answers(query, verdict, ttl_s=TTL_S, max_bytes=limit)

@@ -1,13 +1,10 @@
-"""From records to what the kernel and the name server should hold. Pure."""
+"""From records to what the kernel should hold. Pure."""
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 
 from netdrivers.contract import (
     Desired,
-    DnsTable,
-    DnsView,
-    DnsZone,
     EndpointSpec,
     IPAddress,
     NetworkSpec,
@@ -111,64 +108,6 @@ def build_desired(
 def has_sandbox(record: ContainerRecord) -> bool:
     """Whether the container has a network namespace of its own."""
     return record.network_mode != "host" and not record.network_mode.startswith("container:")
-
-
-def endpoint_names(record: ContainerRecord, endpoint: EndpointRecord) -> list[str]:
-    """Names the endpoint answers to; the first is the canonical one."""
-    names = [record.name, *endpoint.aliases, record.id[:12]]
-    if record.request.hostname:
-        names.append(record.request.hostname)
-    return list(dict.fromkeys(names))
-
-
-def build_zone(network: NetworkRecord, members: Iterable[ContainerRecord]) -> DnsZone:
-    """Names of one network; nothing on the predefined one."""
-    names: dict[str, tuple[IPAddress, ...]] = {}
-    reverse: dict[IPAddress, str] = {}
-    for record in members:
-        endpoint = record.endpoints.get(network.id)
-        if endpoint is None or network.predefined:
-            continue
-        addresses = tuple(ip_interface(text).ip for text in endpoint.addresses)
-        for name in endpoint_names(record, endpoint):
-            names[name.lower()] = names.get(name.lower(), ()) + addresses
-        reverse |= dict.fromkeys(addresses, record.name)
-    return DnsZone(name=network.name, names=names, reverse=reverse)
-
-
-def build_view(
-    record: ContainerRecord, networks: Mapping[str, NetworkRecord], host_upstreams: tuple[str, ...]
-) -> DnsView:
-    """What one container may ask; nothing is asked on the host's behalf without a way out.
-
-    Servers of its own (``--dns``) are asked from inside its sandbox, so they get no further than
-    the container itself does.
-    """
-    ordered = endpoints_in_order(record, networks)
-    has_way_out = any(not networks[each.network_id].internal for each in ordered)
-    own = tuple(record.request.dns)
-    return DnsView(
-        zones=tuple(each.network_id for each in ordered),
-        upstreams=own or (host_upstreams if has_way_out else ()),
-        upstreams_in_sandbox=bool(own),
-    )
-
-
-def build_table(
-    networks: Mapping[str, NetworkRecord],
-    live: Iterable[ContainerRecord],
-    host_upstreams: tuple[str, ...],
-) -> DnsTable:
-    """The whole truth about names, for the containers that are up."""
-    live = list(live)
-    return DnsTable(
-        zones={id_: build_zone(network, live) for id_, network in networks.items()},
-        views={
-            record.id: build_view(record, networks, host_upstreams)
-            for record in live
-            if has_sandbox(record)
-        },
-    )
 
 
 def port_text(port: PortBinding) -> str:

@@ -2,7 +2,8 @@
 
 from ipaddress import ip_interface
 
-from nodeagent.control.desired import endpoint_names, has_sandbox
+from nodeagent.control.desired import has_sandbox
+from nodeagent.control.names import endpoint_names
 from nodeagent.model.container import ContainerRecord
 
 DNS_ADDRESS = "127.0.0.11"

@@ -15,9 +15,11 @@ import trio
 from netdrivers.contract import Desired, IPAddress, PublishedPort, Report, Scope
 from netdrivers.plan.render import render_op
 from nodeagent.control import hostinfo
-from nodeagent.control.desired import build_desired, build_table, has_sandbox
+from nodeagent.control.desired import build_desired, has_sandbox
+from nodeagent.control.directory import Directory
 from nodeagent.control.etcdir import read_resolv_conf
 from nodeagent.control.etcfiles import parse_nameservers
+from nodeagent.control.names import NameRow, name_rows
 from nodeagent.control.parts import Parts
 from nodeagent.errors import Conflict, Invalid, kind_of
 from nodeagent.model.container import ContainerRecord, PortBinding
@@ -87,7 +89,9 @@ class Sandboxes:
         self._parts = parts
         self._gate = _Gate()
         self._live: set[str] = set()
-        self._named: set[str] = set()
+        self._named: dict[str, None] = {}  # whose names are answered, in order of coming
+        self._unready: set[str] = set()
+        self._directory = Directory()
         self._ports: dict[str, list[PortBinding]] = {}  # held, by container
         self.repairs = Repairs()
 
@@ -229,21 +233,39 @@ class Sandboxes:
 
     def show(self, container_id: str) -> None:
         """From now on the container's names are answered."""
-        self._named.add(container_id)
+        self._named[container_id] = None
         self.publish_names()
 
     def hide(self, container_id: str) -> None:
-        """From now on they are not."""
+        """From now on they are not; when they are again, it is taken for ready until told."""
+        self._unready.discard(container_id)
         if container_id in self._named:
-            self._named.discard(container_id)
+            del self._named[container_id]
             self.publish_names()
 
+    def set_ready(self, container_id: str, ready: bool) -> None:
+        """Whether its names lead to it, besides ``all.NAME``; so they do unless told otherwise."""
+        if ready == (container_id not in self._unready):
+            return
+        if ready:
+            self._unready.discard(container_id)
+        else:
+            self._unready.add(container_id)
+        self.publish_names()
+
     def publish_names(self) -> None:
-        """Swap the name table."""
+        """Let the name server know of every change."""
         upstreams = self._parts.settings.dns_upstreams or self._host_upstreams()
-        self._parts.names.set_table(
-            build_table(self._parts.inventory.networks, self._records(self._named), upstreams)
-        )
+        containers = self._parts.inventory.containers
+        named = {id_: containers[id_] for id_ in self._named if id_ in containers}
+        networks = self._parts.inventory.networks
+        table = self._directory.update(networks, named, self._unready, upstreams)
+        self._parts.names.set_table(table)
+
+    def name_rows(self, network_id: str) -> list[NameRow]:
+        """What the names of a network say now."""
+        zone = self._directory.table.zones.get(network_id)
+        return name_rows(zone) if zone else []
 
     def _host_upstreams(self) -> tuple[str, ...]:
         return parse_nameservers(read_resolv_conf(self._parts.settings))
@@ -258,7 +280,7 @@ class Sandboxes:
         self._live.add(record.id)
         if not has_sandbox(record):
             return
-        self._named.add(record.id)
+        self._named[record.id] = None
         self._hold_again(record)
         if record.endpoints:
             async with self._gate.step():

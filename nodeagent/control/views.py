@@ -6,8 +6,9 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Literal
 
-from nodeagent.control.desired import endpoint_names, endpoints_in_order, has_sandbox, port_text
+from nodeagent.control.desired import endpoints_in_order, has_sandbox, port_text
 from nodeagent.control.etcfiles import build_hostname
+from nodeagent.control.names import endpoint_names
 from nodeagent.control.times import NEVER, build_ago, parse_time
 from nodeagent.model.container import (
     ConfigView,

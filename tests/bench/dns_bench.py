@@ -23,7 +23,7 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from netdrivers.contract import DnsTable, DnsView, DnsZone
+from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone
 from netdrivers.dns.server import DnsServer
 
 NAMES = 1000
@@ -39,7 +39,11 @@ table ip bench {{
 
 
 def table(sandbox: str) -> DnsTable:
-    names = {f"web{n}": (IPv4Address(f"10.0.{n // 250}.{n % 250 + 1}"),) for n in range(NAMES)}
+    hosts = [
+        DnsHost(name=f"web{n}", addresses=(IPv4Address(f"10.0.{n // 250}.{n % 250 + 1}"),))
+        for n in range(NAMES)
+    ]
+    names = {host.name: (host,) for host in hosts}
     zone = DnsZone(name="demo", names=names, reverse={})
     view = DnsView(zones=("n",), upstreams=(UPSTREAM,))
     return DnsTable(zones={"n": zone}, views={sandbox: view})

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import trio
 from dnslib import EDNS0, DNSRecord
 
-from netdrivers.contract import DnsTable, DnsView, DnsZone
+from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone
 from netdrivers.dns import namespace
 
 SERVER = "127.0.0.11"
@@ -14,7 +14,8 @@ WEB = (ip_address("10.7.0.1"), ip_address("10.7.0.2"), ip_address("fd00::7"))
 
 
 def table(*upstreams, inside=False, web=WEB):
-    zone = DnsZone(name="demo", names={"web": web}, reverse=dict.fromkeys(web, "web"))
+    host = DnsHost(name="web", addresses=web)
+    zone = DnsZone(name="demo", names={"web": (host,)}, reverse=dict.fromkeys(web, "web"))
     view = DnsView(zones=("n",), upstreams=upstreams, upstreams_in_sandbox=inside)
     return DnsTable(zones={"n": zone}, views={"s": view})
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdrivers.dns import message
-from netdrivers.dns.message import Malformed, Query, Rcode, Resource
+from netdrivers.dns.message import Answer, Malformed, Query, Rcode, Reason, Resource
 
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
 
@@ -83,7 +83,7 @@ def test_both_decoders_read_the_answer_and_the_case_is_kept():
     from scapy.layers.dns import DNS
 
     query = parsed(packet(edns=1400, rd=1))
-    for raw in message.build_answers(query, resources(2), [], ttl_s=2, max_bytes=1400):
+    for raw in message.build_answers(query, Answer(first=resources(2)), ttl_s=2, max_bytes=1400):
         ours = DNSRecord.parse(raw)
         assert str(ours.q.qname) == "Web.Demo."
         assert str(ours.rr[0].rname) == "Web.Demo."
@@ -95,7 +95,9 @@ def test_both_decoders_read_the_answer_and_the_case_is_kept():
 
 
 def test_each_turn_begins_with_another_address():
-    turns = message.build_answers(parsed(packet()), resources(3), [], ttl_s=2, max_bytes=512)
+    turns = message.build_answers(
+        parsed(packet()), Answer(first=resources(3)), ttl_s=2, max_bytes=512
+    )
     orders = [[str(each.rdata) for each in DNSRecord.parse(raw).rr] for raw in turns]
     assert [order[0] for order in orders] == ["10.0.0.0", "10.0.0.1", "10.0.0.2"]
     assert all(sorted(order) == sorted(orders[0]) for order in orders)
@@ -104,7 +106,7 @@ def test_each_turn_begins_with_another_address():
 @pytest.mark.parametrize("size", [512, 1232])
 def test_what_does_not_fit_is_cut_with_tc(size):
     [raw, *_] = message.build_answers(
-        parsed(packet(edns=size)), resources(200), [], ttl_s=2, max_bytes=size
+        parsed(packet(edns=size)), Answer(first=resources(200)), ttl_s=2, max_bytes=size
     )
     reply = DNSRecord.parse(raw)
     assert size - 16 < len(raw) <= size
@@ -118,6 +120,41 @@ def test_badvers_needs_the_upper_bits():
     assert reply.ar[0].ttl >> 24 == 1
 
 
+def test_a_reason_is_told_to_who_has_edns():
+    query = parsed(packet(edns=512))
+    raw = message.build_error(query, Rcode.SERVFAIL, Reason.NOT_READY)
+    [option] = DNSRecord.parse(raw).ar[0].rdata
+    assert (option.code, option.data) == (15, b"\0\x0e")
+    plain = message.build_error(parsed(packet()), Rcode.SERVFAIL, Reason.NOT_READY)
+    assert DNSRecord.parse(plain).ar == []
+
+
+def test_an_option_of_the_asker_is_neither_needed_nor_echoed():
+    cookie = b"\0\x0a\0\x08abcdefgh"
+    raw = packet()[:11] + b"\1" + packet()[12:] + OPT[:-2] + len(cookie).to_bytes(2) + cookie
+    query = parsed(raw)
+    assert query.edns.size_bytes == 512
+    [reply] = message.build_answers(query, Answer(first=resources(1)), ttl_s=2, max_bytes=512)
+    assert DNSRecord.parse(reply).ar[0].rdata == []
+
+
+def test_additional_records_bear_their_own_names_and_go_first_when_room_is_short():
+    from scapy.layers.dns import DNS
+
+    query = parsed(packet("_http._tcp.web", qtype="SRV"))
+    owner = message.build_name("web.demo")
+    data = b"\0\0\0\0\0\x50" + owner
+    extra = [Resource(rtype=1, data=bytes((10, 0, 0, n)), owner=owner) for n in range(40)]
+    answer = Answer(first=[Resource(rtype=33, data=data)], additional=extra)
+    [raw] = message.build_answers(query, answer, ttl_s=2, max_bytes=512)
+    reply, theirs = DNSRecord.parse(raw), DNS(raw)
+    assert str(reply.rr[0].rdata) == "0 0 80 web.demo."
+    assert {str(each.rname) for each in reply.ar} == {"web.demo."}
+    assert 5 < len(reply.ar) < 40
+    assert reply.header.tc == 0
+    assert (theirs.an[0].port, theirs.ar[0].rrname) == (80, b"web.demo.")
+
+
 HEAD = packet()[:12]
 
 
@@ -129,7 +166,7 @@ def test_noise_is_read_or_refused(raw):
     reply = message.build_error(query, Rcode.SERVFAIL)
     assert (reply[:2], reply[2] & 0x80, reply[3] & 0xF) == (raw[:2], 0x80, Rcode.SERVFAIL)
     if isinstance(query, Query):
-        [answer] = message.build_answers(query, resources(1), [], ttl_s=2, max_bytes=512)
+        [answer] = message.build_answers(query, Answer(first=resources(1)), ttl_s=2, max_bytes=512)
         assert message.is_reply_to(answer, raw, query.question)
 
 

@@ -1,41 +1,69 @@
 """Names and reverse names of a view."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdrivers.contract import DnsTable, DnsView, DnsZone
+from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone
 from netdrivers.dns.records import Records, parse_reverse
 
 ONE, TWO, THREE = map(ip_address, ("10.0.0.1", "10.0.0.2", "fd00::3"))
+
+
+def host(name, *addresses, is_ready=True):
+    return DnsHost(name=name, addresses=addresses, is_ready=is_ready)
+
+
+WEB1, WEB2, DB = host("web", ONE), host("web", TWO), host("db", TWO, THREE)
+SICK = host("sick", THREE, is_ready=False)
 ZONES = {
-    "n1": DnsZone(name="br.Net1", names={"c1.net1": (ONE,), "web": (ONE,)}, reverse={ONE: "web"}),
-    "n2": DnsZone(name="demo", names={"web": (TWO,), "db": (TWO, THREE)}, reverse={TWO: "db"}),
-    "n3": DnsZone(name="other", names={"secret": (TWO,)}, reverse={THREE: "secret"}),
+    "n1": DnsZone(name="br.Net1", names={"c1.net1": (WEB1,), "web": (WEB1,)}, reverse={ONE: "web"}),
+    "n2": DnsZone(
+        name="demo",
+        names={"web": (WEB2, SICK), "db": (DB,), "sick": (SICK,), "all.taken": (WEB2,)},
+        reverse={TWO: "db"},
+    ),
+    "n3": DnsZone(name="other", names={"secret": (WEB2,)}, reverse={THREE: "secret"}),
 }
 TABLE = DnsTable(zones=ZONES, views={"s": DnsView(zones=("n2", "n1", "gone"))})
+
+
+def hosts(groups):
+    return [tuple(each.host for each in group) for group in groups]
 
 
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("web", [(TWO,), (ONE,)]),  # the preferred network first
-        ("web.demo", [(TWO,)]),
-        ("web.br.net1", [(ONE,)]),
-        ("c1.net1", [(ONE,)]),
-        ("c1.net1.br.net1", [(ONE,)]),
-        ("c1.net1.br.net1.google.com", None),
-        ("secret", None),
-        ("secret.other", None),
-        ("db", [(TWO, THREE)]),
-        (".demo", None),
-        ("", None),
+        ("web", [(WEB2,), (WEB1,)]),  # the preferred network first
+        ("web.demo", [(WEB2,)]),
+        ("web.br.net1", [(WEB1,)]),
+        ("c1.net1", [(WEB1,)]),
+        ("c1.net1.br.net1", [(WEB1,)]),
+        ("db", [(DB,)]),
+        ("sick", []),
+        ("sick.demo", []),
+        ("all.sick", [(SICK,)]),
+        ("all.sick.demo", [(SICK,)]),
+        ("all.web", [(WEB2, SICK), (WEB1,)]),
+        ("all.web.demo", [(WEB2, SICK)]),
+        ("all.taken", [(WEB2,)]),  # somebody's name
     ],
 )
 def test_find(name, found):
-    assert Records(TABLE, "s").find(name) == found
+    assert hosts(Records(TABLE, "s").find(name).usable) == found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["c1.net1.br.net1.google.com", "secret", "secret.other", ".demo", "", "all.ghost", "all.",
+     "all", "all.all.web", "web.all"],
+)  # fmt: skip
+def test_a_name_that_nobody_bears(name):
+    assert Records(TABLE, "s").find(name) is None
 
 
 def test_a_stranger_sees_nothing():
@@ -46,9 +74,21 @@ def test_a_stranger_sees_nothing():
 
 def test_reverse_bears_the_network():
     records = Records(TABLE, "s")
-    assert records.find_reverse(TWO) == "db.demo"
-    assert records.find_reverse(ONE) == "web.br.Net1"
+    assert records.find_reverse(TWO) == ("db", ZONES["n2"])
+    assert records.find_reverse(ONE) == ("web", ZONES["n1"])
     assert records.find_reverse(THREE) is None
+
+
+def test_only_what_the_view_sees_makes_a_difference():
+    records = Records(TABLE, "s")
+    same = DnsTable(zones={**ZONES, "n3": ZONES["n2"]}, views=dict(TABLE.views))
+    assert Records(same, "s").sees_as(records)
+    built_again = DnsTable(zones={**ZONES, "n1": replace(ZONES["n1"])}, views=TABLE.views)
+    assert not Records(built_again, "s").sees_as(records)
+    gone = DnsTable(zones={"n2": ZONES["n2"]}, views=TABLE.views)
+    assert not Records(gone, "s").sees_as(records)
+    other = DnsView(zones=("n2", "n1"), upstreams=("9.9.9.9",))
+    assert not Records(DnsTable(zones=ZONES, views={"s": other}), "s").sees_as(records)
 
 
 @given(st.ip_addresses())

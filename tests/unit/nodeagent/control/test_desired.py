@@ -1,11 +1,9 @@
-"""From records to what kernel and name server should hold."""
+"""From records to what the kernel should hold."""
 
 from ipaddress import ip_address
 
 from nodeagent.control.desired import (
     build_desired,
-    build_table,
-    endpoint_names,
     endpoints_in_order,
     has_sandbox,
     port_text,
@@ -53,47 +51,6 @@ def test_only_own_sandboxes_are_desired():
     joined = container("b" * 64, network_mode="container:" + "a" * 64)
     assert not has_sandbox(host)
     assert not build_desired(NETWORKS, [host, joined]).sandboxes
-
-
-def test_names_live_within_their_network():
-    zones = build_table(NETWORKS, [web()], ()).zones
-    assert set(zones[DEMO].names) == {"web", "www", "a" * 12}
-    assert set(zones[INNER].names) == {"web", "a" * 12}
-    assert zones[DEMO].reverse == {ip_address("172.20.0.2"): "web"}
-
-
-def test_two_containers_with_one_alias_are_both_answered():
-    other = container(
-        "b" * 64,
-        name="Web2",
-        endpoints={DEMO: endpoint(DEMO, "172.20.0.3/24", aliases=["www"])},
-        network_mode=DEMO,
-    )
-    names = build_table(NETWORKS, [web(), other], ()).zones[DEMO].names
-    assert names["www"] == (ip_address("172.20.0.2"), ip_address("172.20.0.3"))
-    assert "web2" in names
-
-
-def test_the_predefined_network_has_no_names():
-    networks = {DEMO: network(name="bridge", predefined=True)}
-    record = container(endpoints={DEMO: endpoint()}, network_mode=DEMO)
-    assert not build_table(networks, [record], ()).zones[DEMO].names
-
-
-def test_who_may_ask_upstream():
-    def upstreams(record):
-        view = build_table(NETWORKS, [record], ("9.9.9.9",)).views[record.id]
-        return view.upstreams, view.upstreams_in_sandbox
-
-    only_inner = container(endpoints={INNER: endpoint(INNER)}, network_mode=INNER)
-    assert upstreams(web()) == (("9.9.9.9",), False)
-    assert upstreams(only_inner) == ((), False)
-    assert upstreams(web(request={"dns": ["1.1.1.1"]})) == (("1.1.1.1",), True)
-
-
-def test_the_hostname_is_a_name_too():
-    record = container(request={"hostname": "box"})
-    assert endpoint_names(record, endpoint()) == ["web", "a" * 12, "box"]
 
 
 def test_ports_as_text():

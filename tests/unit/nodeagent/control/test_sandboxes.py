@@ -1,4 +1,4 @@
-"""Host ports: held by one container, in families that lead to it."""
+"""Host ports: held by one container, in families that lead to it. Readiness of names."""
 
 import msgspec
 import pytest
@@ -52,3 +52,32 @@ async def test_a_chosen_port_is_let_go_if_another_address_refuses_it(control):
     with pytest.raises(Invalid):
         control.sandboxes.bind_ports(publishing("", host_port=0))
     assert not control.engine.held
+
+
+def ready(control, name):
+    zone = control.names.table.zones["n" * 64]
+    return [host.is_ready for host in zone.names.get(name, ())]
+
+
+async def test_readiness_is_told_to_the_names_and_forgotten_with_them(control):
+    record = container(network_mode="n" * 64, endpoints={"n" * 64: endpoint()})
+    await control.inventory.put(network())
+    await control.inventory.put(record)
+    control.sandboxes.set_ready(record.id, False)  # may come before the names
+    control.sandboxes.show(record.id)
+    assert ready(control, "web") == [False]
+    assert not control.sandboxes.name_rows("n" * 64)[0].is_ready
+    control.sandboxes.set_ready(record.id, True)
+    assert ready(control, "web") == [True]
+    control.sandboxes.set_ready(record.id, False)
+    control.sandboxes.hide(record.id)
+    assert ready(control, "web") == []
+    control.sandboxes.show(record.id)
+    assert ready(control, "web") == [True]
+    assert control.sandboxes.name_rows("gone") == []
+
+
+async def test_a_readiness_that_is_known_costs_nothing(control):
+    table = control.names.table
+    control.sandboxes.set_ready("a" * 64, True)
+    assert control.names.table is table
