@@ -38,6 +38,7 @@ class BridgeDriver:
     """Containers of one network share a bridge; other networks and the outside do not reach in."""
 
     name: ClassVar[str] = "bridge"
+    on_wire: ClassVar[bool] = False
 
     def check(self, net: NetworkSpec) -> None:
         """Refuse what a bridge cannot do (Invalid names the option)."""

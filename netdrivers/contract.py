@@ -120,6 +120,9 @@ class NetworkDriver(Protocol):
     """Says which kernel objects should exist. Pure: no socket, file, clock or random."""
 
     name: ClassVar[str]
+    # unless internal, its containers are on a wire that is not ours, with addresses of that wire:
+    # such a network publishes no ports, and its subnet may be that of a link of the host
+    on_wire: ClassVar[bool]
 
     def check(self, net: NetworkSpec) -> None:
         """Refuse what this driver cannot do (Invalid names the option)."""

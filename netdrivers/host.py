@@ -12,6 +12,7 @@ class HostDriver:
     """Makes nothing; the container runs without a namespace of its own."""
 
     name: ClassVar[str] = "host"
+    on_wire: ClassVar[bool] = False
 
     def check(self, net: NetworkSpec) -> None:
         """Refuse subnets and options: there is nothing that could bear them."""

@@ -33,6 +33,14 @@ def parse_subnet(text: str, *, field: str = "subnet") -> IPNetwork:
     return net
 
 
+def parse_range(text: str, *, field: str = "ip_range") -> IPNetwork:
+    """Read a part of a subnet in CIDR form; one address is a part, too."""
+    try:
+        return ip_network(text)
+    except ValueError as exc:
+        raise Invalid(f"not a range like 10.1.2.0/25: {exc}", field=field, value=text) from exc
+
+
 def parse_address(text: str, *, field: str = "address") -> IPAddress:
     """Read an address."""
     try:

@@ -30,6 +30,7 @@ class MacvlanDriver:
     """Containers share the wire of a host's link; the host itself is not on it unless asked for."""
 
     name: ClassVar[str] = "macvlan"
+    on_wire: ClassVar[bool] = True
 
     def check(self, net: NetworkSpec) -> None:
         """Refuse what a macvlan cannot do (Invalid names the option)."""

@@ -12,6 +12,7 @@ class NullDriver:
     """Makes nothing; the sandbox's loopback is all there is."""
 
     name: ClassVar[str] = "null"
+    on_wire: ClassVar[bool] = False
 
     def check(self, net: NetworkSpec) -> None:
         """Refuse subnets and options: there is nothing that could bear them."""

@@ -22,6 +22,7 @@ from nodeagent.control.addresses import Addresses
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.containers import Containers
 from nodeagent.control.events import Events
+from nodeagent.control.hostinfo import read_addresses
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.inventory import Inventory
 from nodeagent.control.lifecycle import Lifecycle
@@ -196,7 +197,7 @@ def _settings(config: Config) -> Settings:
 async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.Nursery) -> None:
     """Start what is needed in the order of need; RPC comes last, when all else is up."""
     sandboxes = Sandboxes(parts)
-    addresses = Addresses(parts.inventory)
+    addresses = Addresses(parts.inventory, read_addresses)
     volumes = Volumes(parts)
     containers = Containers(parts, sandboxes, addresses, volumes)
     streams = Streams(parts, sandboxes, containers)

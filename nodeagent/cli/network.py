@@ -5,7 +5,6 @@ from typing import Final
 
 from nodeagent.cli.call import Call, go_on, parse_filters, parse_pairs
 from nodeagent.cli.grammar import (
-    UsageError,
     Values,
     Verb,
     Words,
@@ -19,6 +18,7 @@ from nodeagent.cli.objects import inspect_verb
 from nodeagent.cli.output import LIST_FLAGS, print_list, put, short_id
 from nodeagent.cli.plan import DRY_RUN, plan_verb, plans, print_ops, print_plan
 from nodeagent.cli.prune import FORCE, prune
+from nodeagent.cli.subnets import SWARM_FLAGS, build_subnets, check_swarm_flags
 
 Params = dict[str, object]
 
@@ -40,6 +40,7 @@ def _create(call: Call) -> int:
 
 def build_create(values: Values, words: Sequence[str]) -> Params:
     """Build the parameters of ``network.create``."""
+    check_swarm_flags(values)
     return Params(
         name=words[0],
         driver=values.text("driver"),
@@ -47,50 +48,13 @@ def build_create(values: Values, words: Sequence[str]) -> Params:
             values.list("subnet"),
             values.list("gateway"),
             values.list("ip-range"),
-            parse_pairs(values.list("aux-address"), "aux-address"),
+            values.list("aux-address"),
         ),
         internal=values.is_on("internal"),
         ipv6=values.is_on("ipv6"),
         labels=parse_pairs(values.list("label"), "label"),
         options=parse_pairs(values.list("opt"), "opt"),
     )
-
-
-def build_subnets(
-    subnets: Sequence[str], gateways: Sequence[str], ranges: Sequence[str], others: dict[str, str]
-) -> list[dict[str, object]]:
-    """Put each gateway, range and reserved address to the subnet it lies in.
-
-    Raises:
-        UsageError: one lies in no subnet, is no address, or there are two for one subnet.
-    """
-    import ipaddress
-
-    try:
-        nets = [ipaddress.ip_network(subnet) for subnet in subnets]
-    except ValueError as exc:
-        raise UsageError(f"--subnet: {exc}; write for instance 172.30.0.0/16") from exc
-    made: list[dict[str, object]] = [{"subnet": str(net)} for net in nets]
-
-    def place(flag: str, words: str) -> dict[str, object]:
-        try:
-            first = ipaddress.ip_network(words).network_address
-        except ValueError as exc:
-            raise UsageError(f"--{flag}: {exc}") from exc
-        for net, subnet in zip(nets, made, strict=True):
-            if first in net:
-                return subnet
-        raise UsageError(f"--{flag}: {words} lies in no --subnet; add one that holds it")
-
-    for flag, field, items in (("gateway", "gateway", gateways), ("ip-range", "ip_range", ranges)):
-        for words in items:
-            if place(flag, words).setdefault(field, words) != words:
-                raise UsageError(f"--{flag}: {words} is the second for its subnet")
-    for name, words in others.items():
-        subnet = place("aux-address", words)
-        before = subnet.get("aux_addresses")
-        subnet["aux_addresses"] = {**(before if isinstance(before, dict) else {}), name: words}
-    return made
 
 
 def _ls(call: Call) -> int:
@@ -158,21 +122,27 @@ VERBS: Final = (
         help="Create a network",
         run=_create,
         flags=(
-            many("aux-address", "Address that is not given out: NAME=IP"),
-            text("driver", "Driver", "d", "bridge"),
+            many("aux-address", "Address that is not given out: NAME=IP (host: the host's own)"),
+            text("driver", "Driver: bridge or macvlan", "d", "bridge"),
             DRY_RUN,
             many("gateway", "Gateway of a subnet"),
             switch("internal", "Without a way out"),
             many("ip-range", "Give out addresses from this part of a subnet"),
             switch("ipv6", "Also IPv6"),
             many("label", "Set metadata KEY=VALUE"),
-            many("opt", "Option of the driver: KEY=VALUE", "o"),
-            many("subnet", "Subnet, e.g. 172.30.0.0/16"),
+            many("opt", "Option of the driver: KEY=VALUE, e.g. parent=eth0", "o"),
+            many("subnet", "Subnet, e.g. 172.30.0.0/16; of a macvlan that of the wire"),
+            *SWARM_FLAGS,
         ),
         words=one("NETWORK"),
         examples=(
             "nodeagent network create demo",
             "nodeagent network create --subnet 172.30.0.0/16 --gateway 172.30.0.1 demo",
+            "nodeagent network create -d macvlan -o parent=eth0 --subnet 192.0.2.0/24 lan",
+            "nodeagent network create -d macvlan -o parent=eth0 -o macvlan_mode=private"
+            " --subnet 192.0.2.0/24 --ip-range 192.0.2.128/26 apart",
+            "nodeagent network create -d macvlan -o parent=eth0 -o host_access=true"
+            " --subnet 192.0.2.0/24 --aux-address host=192.0.2.250 lan",
         ),
     ),
     Verb(

@@ -60,7 +60,7 @@ class Attachments:
                 "the container is on this network already", field="network", name=target.name
             )
         interface = self._containers.free_interface(record)
-        endpoint = self._containers.endpoint(target, asked, interface, held)
+        endpoint = self._containers.endpoint(target, asked, interface, record.id, held)
         return target, {**record.endpoints, target.id: endpoint}
 
     def left(

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import ExitStack
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +11,7 @@ import trio
 from netdrivers import ipam
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.creation import (
+    check_endpoint,
     check_name,
     check_request,
     generate_name,
@@ -25,6 +26,7 @@ from nodeagent.control.creation import (
 from nodeagent.control.desired import PREDEFINED
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes, wanted_ports
+from nodeagent.control.subnets import is_on_wire
 from nodeagent.control.times import build_time, parse_time
 from nodeagent.control.views import Surroundings, container_row, container_view, state_view, status
 from nodeagent.control.volumes import UNDO_S, Volumes, spec
@@ -91,7 +93,7 @@ class Containers:
         id_ = self._parts.new_id()
         name = request.name or generate_name(id_, self._is_taken)
         held.enter_context(self._parts.inventory.reserve("container", name))
-        mode, endpoints = self._attach(request, held)
+        mode, endpoints = self._attach(request, id_, held)
         record = self._record(request, image, id_, name)
         record = msgspec.structs.replace(record, network_mode=mode, endpoints=endpoints)
         self._check_ports(record)
@@ -136,6 +138,14 @@ class Containers:
         )
 
     def _check_ports(self, record: ContainerRecord) -> None:
+        networks = [self._parts.inventory.networks[id_] for id_ in record.endpoints]
+        if wanted_ports(record) and is_on_wire(networks):
+            raise Invalid(
+                "a network on a wire publishes no ports: the container has an address of its own "
+                "there; to publish, connect it to a bridge network, too",
+                field="ports",
+                network=networks[0].name,
+            )
         if record.request.ports and not wanted_ports(record):
             raise Invalid(
                 "ports cannot be published in this network mode",
@@ -166,7 +176,7 @@ class Containers:
     # --- networks at creation -----------------------------------------------------------------
 
     def _attach(
-        self, request: ContainerCreate, held: ExitStack
+        self, request: ContainerCreate, id_: str, held: ExitStack
     ) -> tuple[str, dict[str, EndpointRecord]]:
         """(resolved mode, endpoints by network id); addresses stay leased while ``held`` is."""
         head, tail = split_mode(request.network_mode)
@@ -183,7 +193,7 @@ class Containers:
         endpoints: dict[str, EndpointRecord] = {}
         for n, (network_id, asked) in enumerate(wanted.items()):
             network = self._parts.inventory.networks[network_id]
-            endpoints[network_id] = self.endpoint(network, asked, f"eth{n}", held)
+            endpoints[network_id] = self.endpoint(network, asked, f"eth{n}", id_, held)
         return first.id, endpoints
 
     def _joined(self, request: ContainerCreate, target: str) -> str:
@@ -198,22 +208,24 @@ class Containers:
         return f"container:{self._parts.inventory.container(target).id}"
 
     def endpoint(
-        self, network: NetworkRecord, asked: EndpointRequest, interface: str, held: ExitStack
+        self,
+        network: NetworkRecord,
+        asked: EndpointRequest,
+        interface: str,
+        owner: str,
+        held: ExitStack,
     ) -> EndpointRecord:
         """A new endpoint with leased addresses; ``held`` keeps them until the record does."""
         if self._parts.inventory.is_leaving(network):
             raise Conflict("the network is being removed", field="network", name=network.name)
-        if network.predefined and asked.aliases:
-            raise Invalid(
-                "aliases work on user-defined networks only", field="aliases", network=network.name
-            )
-        addresses = held.enter_context(self._addresses.lease(network, asked))
-        for n, alias in enumerate(asked.aliases):
-            check_name(alias, field=f"aliases[{n}]")
-        versions = {ip_network(subnet.subnet).version for subnet in network.subnets}
-        for field, value, version in (("ip", asked.ip, 4), ("ip6", asked.ip6, 6)):
-            if value and version not in versions:
-                raise Invalid("the network has no subnet of this family", field=field, value=value)
+        check_endpoint(network, asked)
+        addresses = held.enter_context(self._addresses.lease(network, asked, owner))
+        leased = [ip_interface(text) for text in addresses]
+        gateways = [
+            subnet.gateway
+            for subnet in network.subnets
+            if any(each.ip in ip_network(subnet.subnet) for each in leased)
+        ]
         return EndpointRecord(
             id=self._parts.new_id(),
             network_id=network.id,
@@ -222,7 +234,7 @@ class Containers:
             if asked.mac_address
             else ipam.mac_for(self._parts.new_id()),
             addresses=addresses,
-            gateways=[str(ip_address(subnet.gateway)) for subnet in network.subnets],
+            gateways=gateways,
             aliases=asked.aliases,
             requested=asked,
         )

@@ -2,11 +2,18 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
 
 from netdrivers import ipam
 from nodeagent.control.signals import parse_signal
 from nodeagent.errors import Invalid
-from nodeagent.model.container import ContainerCreate, MountRecord, MountRequest
+from nodeagent.model.container import (
+    ContainerCreate,
+    EndpointRequest,
+    MountRecord,
+    MountRequest,
+)
+from nodeagent.model.network import NetworkRecord
 from runtime.contract import ImageConfig
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -172,6 +179,23 @@ def check_request(request: ContainerCreate) -> None:
     for n, entry in enumerate(request.extra_hosts):
         if not all(entry.partition(":")[::2]):
             raise Invalid("an extra host is NAME:ADDRESS", field=f"extra_hosts[{n}]", value=entry)
+
+
+def check_endpoint(network: NetworkRecord, asked: EndpointRequest) -> None:
+    """Refuse what the network cannot give (Invalid names the field)."""
+    for field, value in (("aliases", asked.aliases), ("ip", asked.ip), ("ip6", asked.ip6)):
+        if value and network.predefined:
+            raise Invalid(
+                "aliases and addresses of one's choice are for user-defined networks only",
+                field=field,
+                network=network.name,
+            )
+    versions = {ip_network(subnet.subnet).version for subnet in network.subnets}
+    for field, value, version in (("ip", asked.ip, 4), ("ip6", asked.ip6, 6)):
+        if value and version not in versions:
+            raise Invalid("the network has no subnet of this family", field=field, value=value)
+    for n, alias in enumerate(asked.aliases):
+        check_name(alias, field=f"aliases[{n}]")
 
 
 def merge_labels(image: Mapping[str, str], request: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from netdrivers.contract import (
 from nodeagent.model.container import ContainerRecord, EndpointRecord, PortBinding
 from nodeagent.model.network import NetworkRecord
 
+HOST = "host"  # the auxiliary address that the host itself has on a wire
 PREDEFINED = "bridge"  # the default network: no names on it, as in Docker
 
 
@@ -25,7 +26,11 @@ def network_spec(record: NetworkRecord) -> NetworkSpec:
         name=record.name,
         driver=record.driver,
         subnets=tuple(
-            SubnetSpec(subnet=ip_network(each.subnet), gateway=ip_address(each.gateway))
+            SubnetSpec(
+                subnet=ip_network(each.subnet),
+                gateway=ip_address(each.gateway),
+                host=ip_address(host) if (host := each.aux_addresses.get(HOST, "")) else None,
+            )
             for each in record.subnets
         ),
         internal=record.internal,
@@ -37,10 +42,18 @@ def network_spec(record: NetworkRecord) -> NetworkSpec:
 def endpoints_in_order(
     record: ContainerRecord, networks: Mapping[str, NetworkRecord]
 ) -> list[EndpointRecord]:
-    """Endpoints in interface order, those on internal networks last: the first has the route."""
-    known = [each for each in record.endpoints.values() if each.network_id in networks]
+    """Endpoints in interface order, those on internal networks last: the first has the route.
+
+    If ports are published, a network that publishes comes before a wire: answers to those who come
+    by a port leave by the route.
+    """
+
+    def place(each: EndpointRecord) -> tuple[bool, bool, int]:
+        network = networks[each.network_id]
+        return network.internal, network.on_wire and bool(record.ports), _number(each.interface)
+
     return sorted(
-        known, key=lambda each: (networks[each.network_id].internal, _number(each.interface))
+        (each for each in record.endpoints.values() if each.network_id in networks), key=place
     )
 
 
@@ -71,7 +84,8 @@ def endpoint_specs(
     for position, each in enumerate(endpoints_in_order(record, networks)):
         leads = position == 0 and not networks[each.network_id].internal
         addresses = tuple(ip_interface(text) for text in each.addresses)
-        ports = [port for a in addresses for port in published(record, a.ip)] if leads else []
+        serves = leads and not networks[each.network_id].on_wire
+        ports = [port for a in addresses for port in published(record, a.ip)] if serves else []
         specs.append(
             EndpointSpec(
                 id=each.id,

@@ -1,19 +1,22 @@
 """Networks: create, list, inspect, remove."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_network
 
 import msgspec
 import trio
 
-from netdrivers import ipam
 from netdrivers.contract import IPNetwork, NetworkDriver
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.creation import matches_labels
 from nodeagent.control.desired import network_spec
+from nodeagent.control.etcdir import read_resolv_conf
+from nodeagent.control.etcfiles import parse_nameservers
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.subnets import Taken, choose_subnets
 from nodeagent.control.times import build_time
 from nodeagent.control.views import network_row, network_view
 from nodeagent.errors import Busy, Invalid, Missing, Refused
@@ -28,8 +31,6 @@ from nodeagent.model.volume import Pruned
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 RESERVED = ("host", "none", "default", "container")
-# Its addresses are of the wire's subnet: leases, gateways and ports here know only our own.
-UNSERVED = frozenset({"macvlan"})
 FILTERS = ("driver", "id", "label", "name", "type")
 REMOVE_S = 30.0  # for the kernel's half of a removal; a guess
 MTU_OPTION = "com.docker.network.driver.mtu"
@@ -86,6 +87,7 @@ class Networks:
             options=request.options,
             phase="ready",
             predefined=predefined,
+            on_wire=self._is_on_wire(request),
         )
         self._drivers[record.driver].check(network_spec(record))
         return record
@@ -97,12 +99,12 @@ class Networks:
                 field="name",
                 value=request.name,
             )
-        if request.driver not in self._drivers or request.driver in UNSERVED:
+        if request.driver not in self._drivers:
             raise Invalid(
                 "no such network driver",
                 field="driver",
                 value=request.driver,
-                have=sorted(self._drivers.keys() - UNSERVED),
+                have=sorted(self._drivers),
             )
 
     async def _apply_or_forget(self, record: NetworkRecord) -> None:
@@ -120,66 +122,29 @@ class Networks:
         return int(text) if text else self._parts.settings.mtu_bytes or 1500
 
     async def _subnets(self, request: NetworkCreate) -> list[SubnetRequest]:
-        used = await self._used()
-        chosen: list[SubnetRequest] = []
-        for n, asked in enumerate(request.subnets):
-            subnet = ipam.parse_subnet(asked.subnet, field=f"subnets[{n}].subnet")
-            clash = next((each for each in used if subnet.overlaps(each)), None)
-            if clash is not None:
-                raise Invalid(
-                    "the subnet overlaps one that is in use on this host; choose another",
-                    field=f"subnets[{n}].subnet",
-                    value=asked.subnet,
-                    overlaps=str(clash),
-                )
-            used.append(subnet)
-            chosen.append(self._check_subnet(asked, subnet, f"subnets[{n}]"))
-        if not any(ip_network(each.subnet).version == 4 for each in chosen):
-            chosen.append(self._from_pool(self._parts.settings.pools, used))
-        if request.ipv6 and not any(ip_network(each.subnet).version == 6 for each in chosen):
-            chosen.append(self._ula())
-        return chosen
-
-    async def _used(self) -> list[IPNetwork]:
-        ours: Iterable[str] = (
-            subnet.subnet
-            for network in self._parts.inventory.networks.values()
-            for subnet in network.subnets
+        taken = Taken(
+            networks=list(self._parts.inventory.networks.values()),
+            avoid=[*await self._parts.engine.host_routes(), *self._nameservers()],
         )
-        routes = await self._parts.engine.host_routes()
-        return [*(ip_network(text) for text in ours), *(r for r in routes if r.prefixlen)]
-
-    def _check_subnet(self, asked: SubnetRequest, net: IPNetwork, field: str) -> SubnetRequest:
-        gateway = (
-            ipam.parse_address(asked.gateway, field=f"{field}.gateway")
-            if asked.gateway
-            else ipam.gateway(net)
+        return choose_subnets(
+            request,
+            taken,
+            on_wire=self._is_on_wire(request),
+            pools=self._parts.settings.pools,
+            new_id=self._parts.new_id,
         )
-        ipam.check_subnet(
-            net,
-            gateway=gateway,
-            ip_range=ipam.parse_subnet(asked.ip_range, field=f"{field}.ip_range")
-            if asked.ip_range
-            else None,
-            aux=[
-                ipam.parse_address(text, field=f"{field}.aux_addresses.{name}")
-                for name, text in asked.aux_addresses.items()
-            ],
-        )
-        return msgspec.structs.replace(asked, subnet=str(net), gateway=str(gateway))
 
-    def _from_pool(
-        self, pools: tuple[tuple[str, int], ...], used: list[IPNetwork]
-    ) -> SubnetRequest:
-        net = ipam.free_subnet([(ip_network(base), size) for base, size in pools], used=used)
-        used.append(net)
-        return SubnetRequest(subnet=str(net), gateway=str(ipam.gateway(net)))
+    def _nameservers(self) -> list[IPNetwork]:
+        """Who the host asks for names must stay in reach, even where the way is not there yet."""
+        settings = self._parts.settings
+        found = []
+        for text in (*settings.dns_upstreams, *parse_nameservers(read_resolv_conf(settings))):
+            with suppress(ValueError):  # what is no address is nobody's to avoid
+                found.append(ip_network(text.partition("%")[0]))
+        return found
 
-    def _ula(self) -> SubnetRequest:
-        """A /64 of RFC 4193's random prefixes: 40 random bits, so no look-up is needed."""
-        digits = self._parts.new_id()
-        net = ip_network(f"fd{digits[0:2]}:{digits[2:6]}:{digits[6:10]}::/64")
-        return SubnetRequest(subnet=str(net), gateway=str(ipam.gateway(net)))
+    def _is_on_wire(self, request: NetworkCreate) -> bool:
+        return self._drivers[request.driver].on_wire and not request.internal
 
     async def ensure_predefined(self) -> None:
         """Make the default network if it is not there yet."""

@@ -43,6 +43,7 @@ class NetworkRecord(Struct, frozen=True, kw_only=True):
     options: dict[str, str]
     phase: Literal["creating", "ready", "removing"]
     predefined: bool = False
+    on_wire: bool = False  # its subnets and gateways are those of a wire that is not ours
 
 
 class _View(Struct, frozen=True, kw_only=True, rename="pascal"):

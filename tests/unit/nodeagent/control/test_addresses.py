@@ -1,9 +1,11 @@
 """Address leases: nobody gets an address twice, also while choices are in flight."""
 
+from contextlib import ExitStack
 from ipaddress import ip_address
 
 import pytest
 
+from netdrivers.errors import Exhausted
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.inventory import Inventory
 from nodeagent.errors import Conflict, Invalid
@@ -13,6 +15,7 @@ from nodeagent.state.sqlite import open_store
 from tests.fakes.records import container, endpoint, network
 
 ANY = EndpointRequest()
+OWNER = "c" * 64
 
 
 @pytest.fixture
@@ -25,7 +28,10 @@ async def inventory(tmp_path):
 
 async def test_leases_in_flight_count(inventory):
     addresses = Addresses(inventory)
-    with addresses.lease(network(), ANY) as one, addresses.lease(network(), ANY) as two:
+    with (
+        addresses.lease(network(), ANY, OWNER) as one,
+        addresses.lease(network(), ANY, OWNER) as two,
+    ):
         assert one == ["172.20.0.3/24"]
         assert two == ["172.20.0.4/24"]
     assert ip_address("172.20.0.3") not in addresses.used(network())
@@ -33,26 +39,28 @@ async def test_leases_in_flight_count(inventory):
 
 async def test_a_freed_address_is_not_given_again_at_once(inventory):
     addresses = Addresses(inventory)
-    with addresses.lease(network(), ANY) as one:
+    with addresses.lease(network(), ANY, OWNER) as one:
         pass
-    with addresses.lease(network(), ANY) as two:
+    with addresses.lease(network(), ANY, OWNER) as two:
         assert one != two
 
 
 async def test_wanted_addresses_are_checked(inventory):
     addresses = Addresses(inventory)
-    with addresses.lease(network(), EndpointRequest(ip="172.20.0.77")) as lease:
+    with addresses.lease(network(), EndpointRequest(ip="172.20.0.77"), OWNER) as lease:
         assert lease == ["172.20.0.77/24"]
     for wanted, error in (
         ("172.20.0.2", Conflict),
         ("172.20.0.1", Conflict),
         ("172.20.0.255", Conflict),
+        ("172.20.0.0", Conflict),
+        ("fd00::2", Invalid),
         ("10.0.0.1", Invalid),
         ("x", Invalid),
     ):
         with (
             pytest.raises(error, match="field=ip"),
-            addresses.lease(network(), EndpointRequest(ip=wanted)),
+            addresses.lease(network(), EndpointRequest(ip=wanted), OWNER),
         ):
             pass
 
@@ -66,6 +74,73 @@ async def test_excluded_addresses_and_ranges_are_kept(inventory):
     )
     narrow = network(subnets=[subnet])
     addresses = Addresses(inventory)
-    with addresses.lease(narrow, ANY) as one:
+    with addresses.lease(narrow, ANY, OWNER) as one:
         assert one == ["172.20.0.129/24"]
         assert addresses.count(narrow, subnet) == (4, 250)
+
+
+async def test_two_addresses_are_one_for_the_gateway_and_one_for_a_container(inventory):
+    for subnet, gateway, address in (
+        ("10.1.0.0/31", "10.1.0.0", "10.1.0.1/31"),
+        ("fd00::/127", "fd00::", "fd00::1/127"),
+    ):
+        small = network("m" * 64, subnet=subnet, gateway=gateway)
+        addresses = Addresses(inventory)
+        with addresses.lease(small, ANY, OWNER) as one:
+            assert one == [address]
+            with pytest.raises(Exhausted), addresses.lease(small, ANY, OWNER):
+                pass
+
+
+async def test_one_address_a_family_from_the_first_subnet_with_room(inventory):
+    subnets = [
+        SubnetRequest(subnet="10.1.0.0/30", gateway="10.1.0.1"),
+        SubnetRequest(subnet="10.2.0.0/24", gateway="10.2.0.1"),
+        SubnetRequest(subnet="fd00::/64", gateway="fd00::1"),
+    ]
+    several = network("m" * 64, subnets=subnets)
+    addresses = Addresses(inventory)
+    with addresses.lease(several, ANY, OWNER) as one, addresses.lease(several, ANY, OWNER) as two:
+        assert one == ["10.1.0.2/30", "fd00::2/64"]
+        assert two == ["10.2.0.2/24", "fd00::3/64"]
+    with addresses.lease(several, EndpointRequest(ip="10.2.0.9"), OWNER) as wanted:
+        assert wanted[0] == "10.2.0.9/24"
+
+
+async def test_on_a_wire_the_hosts_addresses_are_never_given(inventory):
+    there = [ip_address(each) for each in ("192.0.2.2", "192.0.2.3", "203.0.113.1")]
+    addresses = Addresses(inventory, lambda: there)
+    wire = network("m" * 64, subnet="192.0.2.0/24", gateway="192.0.2.1", on_wire=True)
+    with addresses.lease(wire, ANY, OWNER) as one:
+        assert one == ["192.0.2.4/24"]
+    with (
+        pytest.raises(Conflict, match="field=ip"),
+        addresses.lease(wire, EndpointRequest(ip="192.0.2.3"), OWNER),
+    ):
+        pass
+    there.append(ip_address("192.0.2.5"))  # while we run
+    with addresses.lease(wire, ANY, OWNER) as two:
+        assert two == ["192.0.2.6/24"]
+
+
+async def test_requests_at_once_get_what_is_there_and_give_all_back(inventory):
+    addresses = Addresses(inventory)
+    small = network("m" * 64, subnet="10.1.0.0/28", gateway="10.1.0.1")
+    with ExitStack() as held:
+        given = [held.enter_context(addresses.lease(small, ANY, OWNER))[0] for _ in range(13)]
+        assert len(set(given)) == 13
+        with pytest.raises(Exhausted, match=r"10.1.0.0/28"):
+            held.enter_context(addresses.lease(small, ANY, OWNER))
+    with ExitStack() as held:
+        assert {held.enter_context(addresses.lease(small, ANY, OWNER))[0] for _ in given} == set(
+            given
+        )
+
+
+async def test_a_lease_in_flight_has_an_owner(inventory):
+    addresses = Addresses(inventory)
+    with addresses.lease(network(), ANY, OWNER):
+        (lease,) = addresses.unowned({"a" * 64})
+        assert (lease.owner, str(lease.address)) == (OWNER, "172.20.0.3")
+        assert addresses.unowned({OWNER}) == []
+    assert addresses.unowned(set()) == []

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from nodeagent.control.creation import (
+    check_endpoint,
     check_name,
     check_request,
     generate_name,
@@ -18,11 +19,13 @@ from nodeagent.control.creation import (
 from nodeagent.errors import Invalid
 from nodeagent.model.container import (
     ContainerCreate,
+    EndpointRequest,
     MountRequest,
     PortBinding,
     RestartPolicy,
 )
 from runtime.contract import ImageConfig
+from tests.fakes.records import network
 
 
 def request(**fields):
@@ -158,3 +161,24 @@ def test_labels_and_modes():
     assert not matches_labels({"a": "1"}, ["a=2"])
     assert split_mode("container:web") == ("container", "web")
     assert split_mode("demo") == ("demo", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [({"ip": "172.20.0.9"}, "ip"), ({"ip6": "fd00::2"}, "ip6"), ({"aliases": ["www"]}, "aliases")],
+)
+def test_the_predefined_network_gives_no_address_or_alias_of_ones_choice(fields, field):
+    with pytest.raises(Invalid, match="user-defined networks only") as caught:
+        check_endpoint(network(predefined=True), EndpointRequest(**fields))
+    assert caught.value.fields["field"] == field
+
+
+def test_an_endpoint_asks_for_what_the_network_can_give():
+    check_endpoint(network(), EndpointRequest(ip="172.20.0.9", aliases=["www"]))
+    for asked, field in (
+        (EndpointRequest(ip6="fd00::2"), "ip6"),
+        (EndpointRequest(aliases=["a b"]), "aliases[0]"),
+    ):
+        with pytest.raises(Invalid) as caught:
+            check_endpoint(network(), asked)
+        assert caught.value.fields["field"] == field

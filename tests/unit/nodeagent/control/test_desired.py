@@ -2,13 +2,17 @@
 
 from ipaddress import ip_address
 
+import msgspec
+
 from nodeagent.control.desired import (
     build_desired,
     endpoints_in_order,
     has_sandbox,
+    network_spec,
     port_text,
 )
 from nodeagent.model.container import PortBinding
+from nodeagent.model.network import SubnetRequest
 from tests.fakes.records import container, endpoint, network
 
 DEMO, INNER = "n" * 64, "i" * 64
@@ -40,6 +44,26 @@ def test_ports_lead_to_the_address_of_their_family_on_that_network():
     specs = build_desired(NETWORKS, [web()]).endpoints.values()
     ports = [port for spec in specs for port in spec.ports]
     assert [(str(p.host_ip), str(p.container_ip)) for p in ports] == [("127.0.0.1", "172.20.0.2")]
+
+
+def test_ports_and_with_them_the_route_are_on_a_network_that_publishes():
+    wire = network(INNER, name="wire", subnet="192.0.2.0/24", gateway="192.0.2.1", on_wire=True)
+    networks = {DEMO: network(), INNER: wire}
+    specs = build_desired(networks, [web()]).endpoints.values()
+    led = [each.network_id for each in specs if each.default_gateway]
+    assert led == [DEMO] == [each.network_id for each in specs if each.ports]
+    quiet = build_desired(networks, [msgspec.structs.replace(web(), ports=[])]).endpoints.values()
+    assert [each.network_id for each in quiet if each.default_gateway] == [INNER]
+    (alone,) = build_desired({INNER: wire}, [web()]).endpoints.values()
+    assert not alone.ports
+
+
+def test_the_auxiliary_address_host_is_the_hosts_own():
+    subnet = SubnetRequest(
+        subnet="192.0.2.0/24", gateway="192.0.2.1", aux_addresses={"host": "192.0.2.250"}
+    )
+    assert network_spec(network(subnets=[subnet])).subnets[0].host == ip_address("192.0.2.250")
+    assert network_spec(network()).subnets[0].host is None
 
 
 def test_a_network_being_removed_is_not_desired():
