@@ -20,6 +20,7 @@ from netdrivers.contract import (
     Scope,
 )
 from netdrivers.errors import Conflict, Invalid, Missing, Refused
+from netdrivers.keep import Keep
 from netdrivers.kernel.access import DEFAULT_AGENT
 from netdrivers.kernel.counters import read_counters
 from netdrivers.kernel.linux import LinuxKernel
@@ -99,13 +100,14 @@ class Engine:
         agent_id: str = DEFAULT_AGENT,
         drivers: Mapping[str, NetworkDriver] | None = None,
         kernel: Kernel | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._linux = LinuxKernel(run, agent_id)
         self._kernel: Kernel = kernel or self._linux
         self._drivers = load_drivers() if drivers is None else drivers
         self._turns = Turns()
         self._elements: dict[Key, Element] = {}
-        self._ports = HostPorts(self._home)
+        self._ports = HostPorts(self._home, keep)
         self._monitor: Monitor | None = None
 
     async def open(self) -> None:

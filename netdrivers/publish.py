@@ -12,6 +12,7 @@ from typing import Final
 
 from netdrivers.contract import IPAddress, PublishedPort
 from netdrivers.errors import Conflict, Exhausted, Invalid, Refused
+from netdrivers.keep import Keep, Wanted, netns_cookie, port_name
 
 Held = tuple[str, IPAddress, int]
 KINDS: Final = {
@@ -22,10 +23,16 @@ KINDS: Final = {
 
 
 class HostPorts:
-    """The ports this agent holds in the namespace that ``enter`` leads to."""
+    """The ports this agent holds in the namespace that ``enter`` leads to.
 
-    def __init__(self, enter: Callable[[], AbstractContextManager[None]]) -> None:
+    A socket that a former agent left in ``keep`` is taken over: the port is free at no instant.
+    """
+
+    def __init__(
+        self, enter: Callable[[], AbstractContextManager[None]], keep: Keep | None = None
+    ) -> None:
         self._enter = enter
+        self._keep = keep or Keep()
         self._held: dict[Held, socket.socket] = {}
 
     def hold(self, ports: Iterable[PublishedPort]) -> None:
@@ -38,32 +45,51 @@ class HostPorts:
         try:
             for port in ports:
                 key: Held = (port.protocol, port.host_ip, port.host_port)
-                self._held[key] = self._bind(*key)
+                self._add(key, self._open(*key))
                 taken.append(key)
         except BaseException:
             for key in taken:
-                self._held.pop(key).close()
+                self._let_go(key)
             raise
 
     def pick(self, protocol: str, host_ip: IPAddress) -> int:
         """Bind a port of the kernel's ephemeral range and hold it."""
         sock = self._bind(protocol, host_ip, 0)
         port = int(sock.getsockname()[1])
-        self._held[protocol, host_ip, port] = sock
+        self._add((protocol, host_ip, port), sock)
         return port
 
     def release(self, ports: Iterable[PublishedPort]) -> None:
         """Close the sockets of these ports."""
         for port in ports:
-            sock = self._held.pop((port.protocol, port.host_ip, port.host_port), None)
-            if sock is not None:
-                sock.close()
+            self._let_go((port.protocol, port.host_ip, port.host_port))
 
     def close(self) -> None:
-        """Close all."""
+        """Close all, as the agent ends: what was told to ``keep`` stays wanted."""
         for sock in self._held.values():
             sock.close()
         self._held.clear()
+
+    def _add(self, key: Held, sock: socket.socket) -> None:
+        self._held[key] = sock
+        self._keep.put(port_name(*key), sock.fileno())
+
+    def _let_go(self, key: Held) -> None:
+        sock = self._held.pop(key, None)
+        if sock is not None:
+            sock.close()
+            self._keep.drop(port_name(*key))
+
+    def _open(self, protocol: str, host_ip: IPAddress, port: int) -> socket.socket:
+        return self._taken_over(protocol, host_ip, port) or self._bind(protocol, host_ip, port)
+
+    def _taken_over(self, protocol: str, host_ip: IPAddress, port: int) -> socket.socket | None:
+        if protocol not in KINDS or (protocol, host_ip, port) in self._held:
+            return None
+        with self._enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
+            cookie = netns_cookie(here)
+        wanted = Wanted(type=KINDS[protocol][0], address=(str(host_ip), port), cookie=cookie)
+        return self._keep.take(port_name(protocol, host_ip, port), wanted)
 
     def _bind(self, protocol: str, host_ip: IPAddress, port: int) -> socket.socket:
         if (protocol, host_ip, port) in self._held:

@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from netdrivers.dns.route import OWN_ADDRESS
-from netdrivers.errors import Exhausted, Missing, Unavailable
+from netdrivers.errors import Exhausted, Missing, Refused, Unavailable
+from netdrivers.keep import Keep, Wanted, dns_name, netns_cookie
 from netdrivers.kernel.netns import Namespaces, open_fd
 
-BACKLOG: Final = 64
+BACKLOG: Final = 256
+# What waits here while one agent replaces another: some 5,000 queries (the kernel counts 768 bytes
+# for a small one, and doubles what we ask for). Taken only as it fills.
+BUFFER_BYTES: Final = 2 << 20
 PORT_TRIES: Final = 16
+SO_RCVBUFFORCE: Final = 33  # Python has no name for it
 
 
 @contextmanager
@@ -77,11 +82,46 @@ def bind_pair(netns: Path, port: int) -> tuple[socket.socket, socket.socket]:
     raise Exhausted("find a port for names", netns=netns, address=OWN_ADDRESS)
 
 
+def take_pair(
+    keep: Keep, sandbox_id: str, netns: Path, port: int
+) -> tuple[socket.socket, socket.socket] | None:
+    """Both sockets that a former agent left for this sandbox on ``port`` (0 = any), or None."""
+    try:
+        with make_socket(netns, socket.AF_INET, socket.SOCK_DGRAM) as there:
+            cookie = netns_cookie(there)
+    except (OSError, Refused):
+        return None  # binding anew says what is wrong
+    udp = keep.take(
+        dns_name("udp", sandbox_id),
+        Wanted(type=socket.SOCK_DGRAM, address=(OWN_ADDRESS, port), cookie=cookie),
+    )
+    both = port or (udp.getsockname()[1] if udp is not None else 0)
+    tcp = keep.take(
+        dns_name("tcp", sandbox_id),
+        Wanted(type=socket.SOCK_STREAM, address=(OWN_ADDRESS, both), cookie=cookie, listens=True),
+    )
+    if udp is not None and tcp is not None:
+        return udp, tcp
+    for half in (udp, tcp):
+        if half is not None:
+            half.close()
+    return None
+
+
+def _widen(udp: socket.socket) -> None:
+    """Make room for queries, beyond the host's limit if we may."""
+    try:
+        udp.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+    except PermissionError:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+
+
 def _try_pair(netns: Path, port: int) -> tuple[socket.socket, socket.socket] | None:
     """Both sockets, or None if the port is taken for one of them."""
     try:
         with ExitStack() as undo:
             udp = undo.enter_context(make_socket(netns, socket.AF_INET, socket.SOCK_DGRAM))
+            _widen(udp)
             udp.bind((OWN_ADDRESS, port))
             tcp = undo.enter_context(make_socket(netns, socket.AF_INET, socket.SOCK_STREAM))
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

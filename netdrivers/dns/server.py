@@ -26,6 +26,7 @@ from netdrivers.dns.prepared import Prepared
 from netdrivers.dns.records import Records
 from netdrivers.dns.resolver import Failure, Forward, resolve
 from netdrivers.dns.route import Route, route_of
+from netdrivers.keep import Keep, dns_name
 
 TTL_S: Final = 2  # a container that is re-created is found at its new address by then
 BATCH: Final = 16
@@ -33,6 +34,7 @@ QUERY_BYTES: Final = 4096
 STREAM_BYTES: Final = 512  # about a batch of queries
 MAX_STREAMS: Final = 32  # TCP connections per sandbox
 STREAM_IDLE_S: Final = 10.0
+DRAIN_S: Final = 5.0  # for what was taken to be answered; an upstream has 4 s
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +51,8 @@ class Sandbox:
     kept_whole: Prepared = field(default_factory=Prepared)  # for streams: never cut
     streams: int = 0
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    taking: trio.CancelScope = field(default_factory=trio.CancelScope)  # of new queries
+    ended: trio.Event = field(default_factory=trio.Event)
 
     def swap(self, table: DnsTable) -> bool:
         """Answer from ``table`` from now on; whether upstreams are others now.
@@ -73,6 +77,7 @@ class DnsServer:
         upstream_port: where upstreams listen.
         deadline_s: how long an upstream may take before the asker gets SERVFAIL.
         now: the clock by which answers age, in seconds; never goes back.
+        keep: has the sockets that a former agent left, and is told which are open.
     """
 
     def __init__(
@@ -81,32 +86,53 @@ class DnsServer:
         upstream_port: int = 53,
         deadline_s: float = 4.0,
         now: Callable[[], float] = trio.current_time,
+        keep: Keep | None = None,
     ) -> None:
         self._forwarder = Forwarder(port=upstream_port, deadline_s=deadline_s, now=now)
         self._now = now
         self._counts = Counts()
         self._table = DnsTable()
         self._sandboxes: dict[str, Sandbox] = {}
+        self._keep = keep or Keep()
+        self._told = trio.Event()
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
-        """Serve until cancelled. Sockets may be opened before or while it runs."""
+        """Serve until cancelled or drained. Sockets may be opened before or while it runs.
+
+        Queries wait for the first table: without it every answer would be wrong.
+        """
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._forwarder.run)
+                await self._told.wait()
                 self._nursery = nursery
                 for box in self._sandboxes.values():
                     nursery.start_soon(self._serve, box)
                 await trio.sleep_forever()
         finally:
             self._nursery = None
-            for sandbox_id in list(self._sandboxes):
-                self.close(sandbox_id)
+            for box in self._sandboxes.values():
+                self._end(box)
+            self._sandboxes.clear()
+
+    async def drain(self) -> None:
+        """Take no more queries, answer those that were taken, and end ``run``."""
+        nursery = self._nursery
+        if nursery is None:
+            return
+        for box in self._sandboxes.values():
+            box.taking.cancel()
+        with trio.move_on_after(DRAIN_S):
+            for box in list(self._sandboxes.values()):
+                await box.ended.wait()
+        nursery.cancel_scope.cancel()
 
     def open(self, sandbox_id: str, netns: Path, port: int) -> int:
         """Bind udp and tcp 127.0.0.11 in the sandbox, on ``port`` if free (0 = any); return it.
 
-        A sandbox that is open already is opened anew.
+        Sockets that a former agent left for it are taken over. A sandbox that is open already is
+        opened anew.
 
         Raises:
             Missing: no such namespace. Refused: it is none of network.
@@ -114,7 +140,11 @@ class DnsServer:
             Exhausted: no port was free for both protocols.
         """
         self.close(sandbox_id)
-        udp, tcp = namespace.bind_pair(netns, port)
+        udp, tcp = namespace.take_pair(self._keep, sandbox_id, netns, port) or namespace.bind_pair(
+            netns, port
+        )
+        self._keep.put(dns_name("udp", sandbox_id), udp.fileno())
+        self._keep.put(dns_name("tcp", sandbox_id), tcp.fileno())
         records = Records(self._table, sandbox_id)
         box = Sandbox(sandbox_id, netns, udp, tcp, records, route_of(records.view, netns))
         self._sandboxes[sandbox_id] = box
@@ -126,16 +156,22 @@ class DnsServer:
         """Stop serving the sandbox. Idempotent."""
         box = self._sandboxes.pop(sandbox_id, None)
         if box is not None:
-            # Cancel first: it takes the sockets out of the poll set before they are closed.
-            box.scope.cancel()
-            box.udp.close()
-            box.tcp.close()
-            if box.route.netns is not None:
-                self._forwarder.forget(box.route)  # the next namespace at this path is another
+            self._end(box)
+            self._keep.drop(dns_name("udp", sandbox_id))
+            self._keep.drop(dns_name("tcp", sandbox_id))
+
+    def _end(self, box: Sandbox) -> None:
+        # Cancel first: it takes the sockets out of the poll set before they are closed.
+        box.scope.cancel()
+        box.udp.close()
+        box.tcp.close()
+        if box.route.netns is not None:
+            self._forwarder.forget(box.route)  # the next namespace at this path is another
 
     def set_table(self, table: DnsTable) -> None:
         """Swap the table; the next query sees it."""
         self._table = table
+        self._told.set()
         moved = [box for box in self._sandboxes.values() if box.swap(table)]
         if moved:
             self._forwarder.keep_only({box.route for box in self._sandboxes.values()})
@@ -151,10 +187,14 @@ class DnsServer:
     # --- one sandbox ------------------------------------------------------------------------
 
     async def _serve(self, box: Sandbox) -> None:
+        """Serve until closed; once it takes no more, until all that was taken is answered."""
         with box.scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._serve_udp, box, nursery)
-                nursery.start_soon(self._serve_tcp, box)
+            async with trio.open_nursery() as answering:
+                with box.taking:
+                    async with trio.open_nursery() as taking:
+                        taking.start_soon(self._serve_udp, box, answering)
+                        taking.start_soon(self._serve_tcp, box, answering)
+        box.ended.set()
 
     async def _serve_udp(self, box: Sandbox, nursery: trio.Nursery) -> None:
         while True:
@@ -254,7 +294,7 @@ class DnsServer:
 
     # --- tcp --------------------------------------------------------------------------------
 
-    async def _serve_tcp(self, box: Sandbox) -> None:
+    async def _serve_tcp(self, box: Sandbox, nursery: trio.Nursery) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(box.tcp))
 
@@ -263,7 +303,7 @@ class DnsServer:
 
         # it is closed under us by ``close``, maybe just when a connection came
         with suppress(trio.ClosedResourceError):
-            await trio.serve_listeners(handle, [listener])
+            await trio.serve_listeners(handle, [listener], handler_nursery=nursery)
 
     async def _serve_stream(self, box: Sandbox, stream: trio.SocketStream) -> None:
         """Answer one connection's queries in turn; over the bound it is closed at once."""

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from netdrivers.errors import Conflict, Invalid
+from netdrivers.keep import Keep, port_name
 from netdrivers.publish import HostPorts
 from tests.fakes.world import parse_port
 
@@ -75,3 +76,35 @@ def test_bad_protocol_and_foreign_address(ports):
         ports.hold([replace(port("tcp:0.0.0.0:80:80"), protocol="icmp")])
     with pytest.raises(Invalid, match="address"):
         ports.hold([port("tcp:192.0.2.77:80:80")])
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::"])
+def test_a_port_goes_to_the_next_agent_and_is_free_at_no_instant(host, protocol, address):
+    keep = Keep()
+    first = HostPorts(nullcontext, keep)
+    one = port(f"{protocol}:{address}:80:80")
+    first.hold([one])
+    second = HostPorts(nullcontext, Keep(keep.copies()))
+    second.hold([one])
+    first.close()
+    with pytest.raises(Conflict):
+        HostPorts(nullcontext).hold([one])
+    with pytest.raises(Conflict):
+        second.hold([one])
+    second.release([one])
+    assert host.is_free(host.home, 80)
+
+
+def test_a_handed_socket_of_another_port_or_namespace_is_not_believed(host):
+    here, there = port("tcp:127.0.0.1:80:80"), port("tcp:127.0.0.1:81:80")
+    keep = Keep()
+    first = HostPorts(nullcontext, keep)
+    first.hold([there])
+    wrong = keep.copies()
+    second = HostPorts(nullcontext, Keep({port_name("tcp", here.host_ip, 80): wrong.popitem()[1]}))
+    second.hold([here])
+    first.close()
+    assert host.is_free(host.home, 81)
+    assert not host.is_free(host.home, 80)
+    second.close()
