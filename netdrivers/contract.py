@@ -241,6 +241,22 @@ class DnsTable:
     views: Mapping[str, DnsView] = field(default_factory=dict)  # by sandbox id
 
 
+# (upper bounds in s, cumulative counts, one more than bounds: the last is all, sum of s)
+Latency = tuple[Sequence[float], Sequence[int], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamCounts:
+    """What came of asking one upstream, and how long its answers took.
+
+    Outcomes: answered (it knows, also that there is no such name), failed (it says that it does
+    not know), unreachable, timeout, outrun (another one answered first).
+    """
+
+    outcomes: Mapping[str, int]
+    latency: Latency
+
+
 class NameServer(Protocol):
     """127.0.0.11 of every sandbox, served by this process's loop."""
 
@@ -265,6 +281,23 @@ class NameServer(Protocol):
         """
         ...
 
-    def latency(self) -> tuple[Sequence[float], Sequence[int], float]:
-        """(upper bounds in s, cumulative counts, sum of s) of answers, forwarded ones included."""
+    def latency(self) -> Latency:
+        """Of all answers, forwarded ones included."""
+        ...
+
+    def upstreams(self) -> Mapping[str, UpstreamCounts]:
+        """By address; ``container``: all that containers brought, ``other``: beyond a bound."""
+        ...
+
+    def dropped(self) -> Mapping[str, int]:
+        """What was turned away or lost since the start.
+
+        By reason: ``questions`` and ``sandbox`` (too many under way, in all and of one container),
+        ``streams`` (too many connections of one), ``send`` (the container did not take the
+        answer), ``guesses`` (datagrams to us that answer nothing we asked).
+        """
+        ...
+
+    def cache_entries(self) -> int:
+        """Answers of upstreams that are kept now."""
         ...

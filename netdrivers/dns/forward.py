@@ -1,34 +1,31 @@
 """Asking upstreams: all at once, first good answer wins, under a deadline and a bound.
 
-Each query goes out of a fresh socket that is bound to a random port by the kernel, connected to
-its upstream, and bears a random id, so a stranger must guess both. Who asks what is being asked
-already waits for that answer; what was answered lately is not asked at all; and when upstreams
-fail, or take long, what they said before is better than nothing (RFC 8767).
+Who asks what is being asked already waits for that answer, which also ends every loop: a question
+that comes back to us by way of others waits for itself, up to its deadline. What was answered
+lately is not asked at all; and when upstreams fail, or take long, what they said before is better
+than nothing (RFC 8767).
 """
 
-import socket
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from math import inf
-from pathlib import Path
-from secrets import randbits
 from typing import Final
 
 import trio
 
-from netdrivers.dns import message, namespace
+from netdrivers.dns import message, upstream
 from netdrivers.dns.cache import Asked, Cache, Found, asked_of
+from netdrivers.dns.counts import Counts
 from netdrivers.dns.message import Query, Rcode
 from netdrivers.dns.route import Route
-from netdrivers.errors import Refused
+from netdrivers.dns.upstream import Outcome
 
 DEADLINE_S: Final = 4.0  # below the 5 s after which libc asks again
-RESEND_S: Final = 1.3  # a lost datagram is sent again twice within the deadline
 PATIENCE_S: Final = 1.8  # RFC 8767 section 5
 MAX_FLIGHTS: Final = 512  # questions under way, all sandboxes together
 MAX_WAITING_PER_SANDBOX: Final = 128
+INSIDE: Final = "container"  # how servers that containers brought are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +50,21 @@ class Forwarder:
     """Asks upstreams. Over its bounds it refuses at once instead of queueing.
 
     Args:
+        counts: where it is noted what came of it.
         patience_s: how long to wait before a stale answer is given, if there is one.
         now: the clock by which answers age, in seconds; never goes back.
     """
 
     def __init__(
         self,
+        counts: Counts,
         *,
         port: int = 53,
         deadline_s: float = DEADLINE_S,
         patience_s: float = PATIENCE_S,
         now: Callable[[], float] = trio.current_time,
     ) -> None:
+        self._counts = counts
         self._port = port
         self._deadline_s = deadline_s
         self._patience_s = patience_s
@@ -83,6 +83,10 @@ class Forwarder:
                 await trio.sleep_forever()
         finally:
             self._nursery = None
+
+    def __len__(self) -> int:
+        """Answers kept."""
+        return len(self._cache)
 
     def recall(self, query: Query, route: Route) -> Found | None:
         """What may be answered without asking anybody."""
@@ -122,11 +126,16 @@ class Forwarder:
     def _join(self, sandbox_id: str, query: Query, key: tuple[Route, Asked]) -> Flight | None:
         """The flight of this question, a new one if there is none; None = over the bounds."""
         if self._waiting.get(sandbox_id, 0) >= MAX_WAITING_PER_SANDBOX:
+            self._counts.dropped["sandbox"] += 1
             return None
         flight = self._flights.get(key)
-        if flight is None and len(self._flights) < MAX_FLIGHTS and self._nursery:
-            flight = self._flights[key] = Flight(trio.current_time())
-            self._nursery.start_soon(self._fly, flight, query, key)
+        if flight is not None or not self._nursery:
+            return flight
+        if len(self._flights) >= MAX_FLIGHTS:
+            self._counts.dropped["questions"] += 1
+            return None
+        flight = self._flights[key] = Flight(trio.current_time())
+        self._nursery.start_soon(self._fly, flight, query, key)
         return flight
 
     async def _wait(self, sandbox_id: str, flight: Flight, *, until_s: float) -> None:
@@ -162,87 +171,33 @@ class Forwarder:
 
     async def _race(self, query: Query, route: Route) -> bytes | None:
         """First reply that knows; None if there is none before the deadline."""
+        started = trio.current_time()
         won: list[bytes] = []
+        still = set(route.upstreams)
         with trio.move_on_after(self._deadline_s):
             async with trio.open_nursery() as nursery:
 
-                async def run(upstream: str) -> None:
-                    reply = await self._try(upstream, query, route.netns)
-                    if reply is not None and message.has_verdict(reply):
-                        won.append(reply)
+                async def run(address: str) -> None:
+                    heard = await upstream.ask(address, self._port, query, route.netns)
+                    still.discard(address)
+                    self._counts.dropped["guesses"] += heard.guesses
+                    self._note(address, route, heard.outcome, started)
+                    if heard.reply is not None and heard.outcome == "answered":
+                        won.append(heard.reply)
                         nursery.cancel_scope.cancel()
 
-                for upstream in route.upstreams:
-                    nursery.start_soon(run, upstream)
+                for address in route.upstreams:
+                    nursery.start_soon(run, address)
+        for address in still:
+            self._note(address, route, "outrun" if won else "timeout", started)
         return won[0] if won else None
 
-    async def _try(self, upstream: str, query: Query, netns: Path | None) -> bytes | None:
-        """One upstream: UDP, then TCP if the reply was cut. None if it fails in any way."""
-        sent = message.build_upstream(query, randbits(16))
-        try:
-            family, address = _address(upstream, self._port, netns)
-            reply = await _ask_udp(family, address, sent, query, netns)
-            if message.is_truncated(reply):
-                reply = await _ask_tcp(family, address, sent, query, netns) or reply
-        except (OSError, ValueError, Refused):
-            return None  # unreachable, refused, no descriptor, no such address: not this one
-        return reply
+    def _note(self, address: str, route: Route, outcome: Outcome, started: float) -> None:
+        # 127.0.0.1 inside is another server in each sandbox, and there may be many sandboxes
+        name = INSIDE if route.netns else address
+        self._counts.upstreams.note(name, outcome, trio.current_time() - started)
 
 
 def _told_again(found: Found, query: Query, max_bytes: int) -> Told:
     reply = message.adapt_reply(found.reply, query, max_bytes)
     return Told(reply=reply, source="stale" if found.is_stale else "cache")
-
-
-Address = tuple[str, int] | tuple[str, int, int, int]
-
-
-def _address(upstream: str, port: int, netns: Path | None) -> tuple[int, Address]:
-    """Socket family and address of ``9.9.9.9``, ``::1`` or ``fe80::1%eth0``."""
-    bare, _, zone = upstream.partition("%")
-    if ip_address(bare).version == 4:
-        return socket.AF_INET, (bare, port)
-    return socket.AF_INET6, (bare, port, 0, _scope(zone, netns))
-
-
-def _scope(zone: str, netns: Path | None) -> int:
-    if not zone or zone.isdigit():
-        return int(zone or 0)
-    return namespace.index_of(netns, zone)
-
-
-async def _ask_udp(
-    family: int, address: Address, sent: bytes, query: Query, netns: Path | None
-) -> bytes:
-    with trio.socket.from_stdlib_socket(
-        namespace.make_socket(netns, family, socket.SOCK_DGRAM)
-    ) as sock:
-        await sock.connect(address)
-        while True:
-            await sock.send(sent)
-            with trio.move_on_after(RESEND_S):
-                while True:
-                    reply = await sock.recv(message.MAX_BYTES)
-                    if message.is_reply_to(reply, sent, query.question):
-                        return reply
-
-
-async def _ask_tcp(
-    family: int, address: Address, sent: bytes, query: Query, netns: Path | None
-) -> bytes | None:
-    """The whole reply; None if the upstream hangs up without one."""
-    with trio.socket.from_stdlib_socket(
-        namespace.make_socket(netns, family, socket.SOCK_STREAM)
-    ) as sock:
-        frames = message.Frames()
-        try:
-            await sock.connect(address)
-            stream = trio.SocketStream(sock)
-            await stream.send_all(message.build_frame(sent))
-            while chunk := await stream.receive_some():
-                for reply in frames.feed(bytes(chunk)):
-                    if message.is_reply_to(reply, sent, query.question):
-                        return reply
-        except (OSError, trio.BrokenResourceError):
-            return None  # the cut reply is still worth something
-    return None

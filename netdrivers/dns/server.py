@@ -7,7 +7,7 @@ Datagrams are taken in small batches (64 at a time made RPC's p99 four times lon
 """
 
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from netdrivers.contract import DnsTable
+from netdrivers.contract import DnsTable, Latency, UpstreamCounts
 from netdrivers.dns import message, namespace
 from netdrivers.dns.cache import Found
 from netdrivers.dns.counts import Counts
@@ -88,9 +88,11 @@ class DnsServer:
         now: Callable[[], float] = trio.current_time,
         keep: Keep | None = None,
     ) -> None:
-        self._forwarder = Forwarder(port=upstream_port, deadline_s=deadline_s, now=now)
-        self._now = now
         self._counts = Counts()
+        self._forwarder = Forwarder(
+            self._counts, port=upstream_port, deadline_s=deadline_s, now=now
+        )
+        self._now = now
         self._table = DnsTable()
         self._sandboxes: dict[str, Sandbox] = {}
         self._keep = keep or Keep()
@@ -180,9 +182,21 @@ class DnsServer:
         """(result, source) -> count."""
         return self._counts.statistics()
 
-    def latency(self) -> tuple[Sequence[float], Sequence[int], float]:
-        """(upper bounds in s, cumulative counts, sum of s); a batch's answers share its mean."""
+    def latency(self) -> Latency:
+        """Of answers; a batch's answers share its mean."""
         return self._counts.latency()
+
+    def upstreams(self) -> Mapping[str, UpstreamCounts]:
+        """What came of asking each upstream."""
+        return self._counts.upstreams.statistics()
+
+    def dropped(self) -> Mapping[str, int]:
+        """What was turned away, by reason."""
+        return dict(self._counts.dropped)
+
+    def cache_entries(self) -> int:
+        """Answers of upstreams that are kept."""
+        return len(self._forwarder)
 
     # --- one sandbox ------------------------------------------------------------------------
 
@@ -228,7 +242,7 @@ class DnsServer:
             try:
                 send(reply, peer)
             except OSError:  # its buffer is full or its filter says no: the asker asks again
-                continue
+                self._counts.dropped["send"] += 1
         return answered
 
     def _answer_datagram(
@@ -283,7 +297,7 @@ class DnsServer:
         try:
             box.udp.sendto(reply, peer)  # type: ignore[call-overload]
         except OSError:
-            return
+            self._counts.dropped["send"] += 1
 
     async def _forward(self, box: Sandbox, query: Query, max_bytes: int) -> bytes:
         started = trio.current_time()
@@ -309,6 +323,7 @@ class DnsServer:
         """Answer one connection's queries in turn; over the bound it is closed at once."""
         async with stream:
             if box.streams >= MAX_STREAMS:
+                self._counts.dropped["streams"] += 1
                 return
             box.streams += 1
             try:

@@ -13,6 +13,8 @@ The daemon fills a ``Snapshot`` at each scrape, from memory and a few small cgro
         volumes=[VolumeSample(name=..., driver="local", used_bytes=usage.used_bytes, ...)],
         images=len(images.ls()), image_store_bytes=images.used_bytes(),
         dns_queries=names.statistics(), dns_latency=names.latency(),
+        dns_upstreams=names.upstreams(), dns_dropped=names.dropped(),
+        dns_cache_entries=names.cache_entries(),
         reconcile=ReconcileSample(runs=..., failures=..., repairs={"link": 2}),
     )
 
@@ -25,11 +27,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from nodeagent.metrics.exposition import Family, Value, counter, gauge, histogram, labels
+from nodeagent.metrics.exposition import (
+    Distribution,
+    Family,
+    Value,
+    counter,
+    gauge,
+    histogram,
+    histograms,
+    labels,
+)
 
 STATES: Final = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 NS: Final = 1e9
 SHORT_ID: Final = 12
+
+
+class UpstreamReading(Protocol):
+    """What came of asking one upstream, as ``netdrivers.contract.UpstreamCounts`` has it."""
+
+    @property
+    def outcomes(self) -> Mapping[str, int]: ...
+    @property
+    def latency(self) -> Distribution: ...
 
 
 class UsageReading(Protocol):
@@ -127,7 +147,10 @@ class Snapshot:
     images: int = 0
     image_store_bytes: int = 0
     dns_queries: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    dns_latency: tuple[Sequence[float], Sequence[int], float] = ((), (0,), 0.0)
+    dns_latency: Distribution = ((), (0,), 0.0)
+    dns_upstreams: Mapping[str, UpstreamReading] = field(default_factory=dict)
+    dns_dropped: Mapping[str, int] = field(default_factory=dict)
+    dns_cache_entries: int = 0
     reconcile: ReconcileSample = ReconcileSample()
 
 
@@ -298,6 +321,31 @@ def _names(snapshot: Snapshot) -> Iterator[Family]:
         "nodeagent_dns_response_duration_seconds",
         "Time from a DNS query to its answer, forwarded ones included.",
         *snapshot.dns_latency,
+    )
+    upstreams = snapshot.dns_upstreams.items()
+    yield counter(
+        "nodeagent_dns_upstream_queries_total",
+        "Questions to upstreams by what came of them; servers that containers bring are one.",
+        [
+            (labels(upstream=upstream, outcome=outcome), count)
+            for upstream, each in upstreams
+            for outcome, count in each.outcomes.items()
+        ],
+    )
+    yield histograms(
+        "nodeagent_dns_upstream_duration_seconds",
+        "Time from a question to an upstream to its answer.",
+        [({"upstream": upstream}, each.latency) for upstream, each in upstreams],
+    )
+    yield counter(
+        "nodeagent_dns_dropped_total",
+        "DNS queries turned away and datagrams lost or not believed, by reason.",
+        [(labels(reason=reason), count) for reason, count in snapshot.dns_dropped.items()],
+    )
+    yield gauge(
+        "nodeagent_dns_cache_entries",
+        "Answers of upstreams that are kept.",
+        [("", snapshot.dns_cache_entries)],
     )
 
 

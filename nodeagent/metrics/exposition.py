@@ -6,7 +6,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/ (text forma
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -14,6 +14,8 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Value = int | float
 Type = Literal["counter", "gauge", "histogram"]
+# upper bounds, cumulative counts, sum
+Distribution = tuple[Sequence[float], Sequence[int], float]
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _HELP_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
@@ -49,13 +51,22 @@ def histogram(
     name: str, help_: str, bounds: Sequence[float], cumulative: Sequence[int], sum_: float
 ) -> Family:
     """One histogram without labels; ``cumulative`` has one more than ``bounds``: all of them."""
-    samples: list[tuple[str, str, Value]] = [
-        ("_bucket", f'{{le="{_value(bound)}"}}', count)
-        for bound, count in zip((*bounds, math.inf), cumulative, strict=True)
-    ]
-    return Family(
-        name, "histogram", help_, [*samples, ("_sum", "", sum_), ("_count", "", cumulative[-1])]
-    )
+    return histograms(name, help_, [({}, (bounds, cumulative, sum_))])
+
+
+def histograms(
+    name: str, help_: str, series: Iterable[tuple[Mapping[str, str], Distribution]]
+) -> Family:
+    """Histograms of one name, by their labels."""
+    samples: list[tuple[str, str, Value]] = []
+    for pairs, (bounds, cumulative, sum_) in series:
+        samples += [
+            ("_bucket", labels(**pairs, le=_value(bound)), count)
+            for bound, count in zip((*bounds, math.inf), cumulative, strict=True)
+        ]
+        whole = labels(**pairs)
+        samples += [("_sum", whole, sum_), ("_count", whole, cumulative[-1])]
+    return Family(name, "histogram", help_, samples)
 
 
 def render(families: Iterable[Family]) -> bytes:

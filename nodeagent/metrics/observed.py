@@ -84,6 +84,9 @@ class Observed:
             image_store_bytes=self._parts.images.used_bytes(),
             dns_queries=self._parts.names.statistics(),
             dns_latency=self._parts.names.latency(),
+            dns_upstreams=self._parts.names.upstreams(),
+            dns_dropped=self._parts.names.dropped(),
+            dns_cache_entries=self._parts.names.cache_entries(),
             reconcile=ReconcileSample(
                 runs=repairs.runs, failures=repairs.failures, repairs=repairs.ops
             ),

@@ -1,4 +1,4 @@
-"""Names: ours, dnsmasq and aardvark-dns under one load, asked by one container; printed, never judged.
+"""Names: ours, dnsmasq and aardvark-dns under one load, asked by a container; prints, never judges.
 
     sudo python -m tests.bench.names_bench [--rounds 5] [--seconds 2]
 
@@ -10,11 +10,9 @@ container asks as fast as it can.
 """
 
 import argparse
-import json
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nodeagent.rpc.sync_client import open_sync_client
-from tests.system.harness.agent import Agent, child_environment, open_agent
+from tests.system.harness.agent import Agent, open_agent
 from tests.system.harness.images import build_busybox
 from tests.system.harness.namespace import open_namespace, run
 
@@ -56,7 +54,11 @@ class Place(NamedTuple):
 
 @contextmanager
 def open_place() -> Iterator[Place]:
-    with open_namespace() as space, open_agent(space) as agent, tempfile.TemporaryDirectory() as top:
+    with (
+        open_namespace() as space,
+        open_agent(space) as agent,
+        tempfile.TemporaryDirectory() as top,
+    ):
         tar = Path(top) / "busybox.tar"
         tar.write_bytes(build_busybox())
         agent.cli("image", "import", str(tar), "busybox:latest")
@@ -91,15 +93,16 @@ def dnsmasq(place: Place) -> Iterator[None]:
 @contextmanager
 def aardvark(place: Place) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="names-bench-") as top:
-        rows = [
-            f"{n:064x} {ip}  {name}" for n, (name, ip) in enumerate(place.addresses.items(), 1)
-        ]
+        rows = [f"{n:064x} {ip}  {name}" for n, (name, ip) in enumerate(place.addresses.items(), 1)]
         config = Path(top) / place.network
         config.write_text("\n".join([place.gateway, *rows]) + "\n", encoding="ascii")
         argv = [AARDVARK, "--config", top, "--port", "53", "run"]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         child = subprocess.Popen(
-            place.agent.space.argv(*argv), stderr=subprocess.DEVNULL, start_new_session=True, **quiet
+            place.agent.space.argv(*argv),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **quiet,
         )
         try:
             yield
@@ -132,7 +135,8 @@ sock.connect((server, 53))
 took = []
 for n in range(count):
     name = names[n % len(names)].encode()
-    query = n.to_bytes(2) + b"\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0" + bytes((len(name),)) + name + b"\\0\\0\\1\\0\\1"
+    head = n.to_bytes(2) + b"\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0"
+    query = head + bytes((len(name),)) + name + b"\\0\\0\\1\\0\\1"
     begin = time.perf_counter_ns()
     sock.send(query)
     reply = sock.recv(2048)

@@ -185,6 +185,15 @@ class FakeNames:
     def latency(self):
         return Counts().latency()
 
+    def upstreams(self):
+        return {}
+
+    def dropped(self):
+        return Counts().dropped
+
+    def cache_entries(self):
+        return 0
+
 
 class FakeRoots:
     def __init__(self, faults):

@@ -1,6 +1,7 @@
 """A snapshot with everything in it, for tests of /metrics."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from nodeagent.metrics.collectors import (
     ContainerSample,
@@ -10,6 +11,7 @@ from nodeagent.metrics.collectors import (
     SubnetSample,
     VolumeSample,
 )
+from nodeagent.metrics.exposition import Distribution
 
 INTERFACE = {
     f"{way}_{what}": number
@@ -35,6 +37,14 @@ class Reading:
     pids_limit: int = 100
     blkio_read_bytes: int = 4096
     blkio_write_bytes: int = 8192
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """As the name server's counts of one upstream."""
+
+    outcomes: Mapping[str, int] = field(default_factory=lambda: {"answered": 4, "timeout": 1})
+    latency: Distribution = ((0.001, 0.1), (1, 3, 4), 0.5)
 
 
 def full_snapshot(containers: int = 2) -> Snapshot:
@@ -73,5 +83,8 @@ def full_snapshot(containers: int = 2) -> Snapshot:
         image_store_bytes=1 << 30,
         dns_queries={("noerror", "local"): 10, ("nxdomain", "forwarded"): 1},
         dns_latency=((0.001, 0.1), (5, 10, 11), 0.25),
+        dns_upstreams={"9.9.9.9": Upstream(), "container": Upstream()},
+        dns_dropped={"sandbox": 3, "guesses": 0},
+        dns_cache_entries=17,
         reconcile=ReconcileSample(runs=9, failures=1, repairs={"link": 2, "nft": 1}),
     )

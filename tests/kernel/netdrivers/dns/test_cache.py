@@ -9,6 +9,7 @@ from dnslib import QTYPE, RCODE, RR, SOA, DNSRecord
 
 from netdrivers.contract import DnsTable, DnsView
 from netdrivers.dns import message, namespace
+from netdrivers.dns.counts import Counts
 from netdrivers.dns.forward import Forwarder
 from netdrivers.dns.route import Route
 from netdrivers.dns.server import DnsServer
@@ -164,7 +165,7 @@ async def test_an_old_answer_has_an_end(netns, nursery, clock):
 
 async def test_a_late_answer_is_for_the_next_asker(nursery, clock):
     up = await started(nursery, known(ONE))
-    forwarder = Forwarder(port=up.port, patience_s=0.05, now=clock)
+    forwarder = Forwarder(Counts(), port=up.port, patience_s=0.05, now=clock)
     await nursery.start(forwarder.run)
     route = Route(upstreams=(up.address,), netns=None)
     query = message.parse_query(bytes(DNSRecord.question("example.com").pack()))

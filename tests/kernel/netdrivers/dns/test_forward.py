@@ -43,6 +43,9 @@ async def test_the_rest_is_forwarded(netns, nursery):
     replies = [await ask(netns, port, f"X{n}.Example.COM") for n in range(8)]
     assert {tuple(data(each)) for each in replies} == {("192.0.2.1",)}
     assert server.statistics() == {("noerror", "forwarded"): 8}
+    assert server.upstreams()[up.address].outcomes == {"answered": 8}
+    assert server.upstreams()[up.address].latency[1][-1] == 8
+    assert server.cache_entries() == 8
     ids, ports = {raw[:2] for _, raw, _ in up.asked}, {peer for _, _, peer in up.asked}
     assert len(ids) > 6
     assert len(ports) > 4
@@ -88,13 +91,13 @@ async def test_silence_ends_in_servfail_while_local_names_answer(netns, nursery)
 
 async def test_too_many_under_way_are_refused(netns, nursery):
     up = await upstream(nursery)
-    _, port = await with_upstreams(nursery, netns, up.port, up.address)
+    server, port = await with_upstreams(nursery, netns, up.port, up.address)
     with sock(netns) as client, trio.fail_after(5):
         await client.connect((SERVER, port))
         for n in range(140):
             await client.send(question(f"x{n}.example"))
         codes = [DNSRecord.parse(await client.recv(512)).header.rcode for _ in range(140)]
-    assert codes.count(RCODE.REFUSED) == 12
+    assert codes.count(RCODE.REFUSED) == server.dropped()["sandbox"] == 12
     assert codes.count(RCODE.SERVFAIL) == 128
 
 
@@ -131,6 +134,7 @@ async def test_an_upstream_of_the_container_is_asked_inside(netns, nursery):
     assert data(await ask(netns, port, "example.com")) == ["192.0.2.1"]
     server.set_table(table(inside.address, inside=True))
     assert (await ask(netns, port, "example.com")).header.rcode == RCODE.SERVFAIL
+    assert server.upstreams()["container"].outcomes == {"unreachable": 1}
     with namespace.make_socket(netns, socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind((inside.address, inside.port))
         asked = trio.socket.from_stdlib_socket(listener)

@@ -7,6 +7,7 @@ import trio
 from dnslib import DNSRecord
 
 from netdrivers.dns import message
+from netdrivers.dns.counts import Counts
 from netdrivers.dns.forward import Forwarder
 from netdrivers.dns.route import Route
 
@@ -17,7 +18,7 @@ def query_of(name="example.com"):
 
 @pytest.mark.parametrize("upstream", ["nonsense", "", "::1%no-such-link", "::1%-1"])
 async def test_an_upstream_that_is_no_address_is_servfail(upstream, nursery):
-    forwarder = Forwarder()
+    forwarder = Forwarder(Counts())
     await nursery.start(forwarder.run)
     route = Route(upstreams=(upstream,), netns=None)
     told = await forwarder.ask("s", query_of(), route, max_bytes=512)
@@ -26,14 +27,14 @@ async def test_an_upstream_that_is_no_address_is_servfail(upstream, nursery):
 
 async def test_before_it_runs_it_refuses():
     route = Route(upstreams=("192.0.2.1",), netns=None)
-    told = await Forwarder().ask("s", query_of(), route, max_bytes=512)
+    told = await Forwarder(Counts()).ask("s", query_of(), route, max_bytes=512)
     assert message.result_of(told.reply) == "refused"
 
 
 async def test_a_forgotten_question_is_over_and_its_like_is_asked_anew(nursery):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        forwarder = Forwarder(port=silent.getsockname()[1], deadline_s=0.3)
+        forwarder = Forwarder(Counts(), port=silent.getsockname()[1], deadline_s=0.3)
         await nursery.start(forwarder.run)
         route = Route(upstreams=("127.0.0.1",), netns=None)
         took = []
@@ -52,4 +53,7 @@ async def test_a_forgotten_question_is_over_and_its_like_is_asked_anew(nursery):
 
 
 def test_nothing_is_recalled_that_was_not_heard():
-    assert Forwarder(now=lambda: 0.0).recall(query_of(), Route(upstreams=(), netns=None)) is None
+    assert (
+        Forwarder(Counts(), now=lambda: 0.0).recall(query_of(), Route(upstreams=(), netns=None))
+        is None
+    )

@@ -49,6 +49,12 @@ def test_everything_has_its_place():
     assert get(found, "dns_queries_total", result="nxdomain", source="forwarded") == 1
     assert get(found, "dns_response_duration_seconds_bucket", le="+Inf") == 11
     assert get(found, "dns_response_duration_seconds_count") == 11
+    assert get(found, "dns_upstream_queries_total", upstream="9.9.9.9", outcome="timeout") == 1
+    both = {"upstream": "container", "le": "0.1"}
+    assert get(found, "dns_upstream_duration_seconds_bucket", **both) == 3
+    assert get(found, "dns_upstream_duration_seconds_sum", upstream="9.9.9.9") == 0.5
+    assert get(found, "dns_dropped_total", reason="sandbox") == 3
+    assert get(found, "dns_cache_entries") == 17
     assert get(found, "reconcile_repairs_total", kind="link") == 2
 
 
