@@ -170,11 +170,13 @@ class NetworkEngine(Protocol):
     async def wait_change(self) -> None:
         """Return once something changed in this namespace, whoever did it. One waiter only."""
 
-    def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
+    async def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
         """Bind the host ports (all or none) so that conflicts show now and nobody takes them.
 
         Raises:
-            Conflict: ``address already in use`` with fields host_ip, host_port, protocol.
+            Conflict: ``address already in use`` with fields host_ip, host_port, protocol, and
+                held_ip where it is by one of ours, or pid and command where a process is found.
+            Exhausted: no descriptor is left. Invalid: this host does not have the address.
         """
 
     def pick_port(self, protocol: str, host_ip: IPAddress) -> int:
@@ -183,6 +185,10 @@ class NetworkEngine(Protocol):
 
     def release_ports(self, ports: Iterable[PublishedPort]) -> None:
         """Let the host ports go. Unknown ones are ignored."""
+
+    def is_bound(self, port: PublishedPort) -> bool:
+        """Whether a socket of ours has the host port; never where the kernel has no SCTP."""
+        ...
 
     async def host_routes(self) -> list[IPNetwork]:
         """Destinations of all routes and addresses of this namespace, for IPAM to avoid."""

@@ -106,13 +106,14 @@ class Engine:
         self._kernel: Kernel = kernel or self._linux
         self._drivers = load_drivers() if drivers is None else drivers
         self._turns = Turns()
-        self._elements: dict[Key, Element] = {}
+        self._elements: dict[str, dict[Key, Element]] = {}  # by owner: an apply looks at few
         self._ports = HostPorts(self._home, keep)
         self._monitor: Monitor | None = None
 
     async def open(self) -> None:
         """Take the namespace of the calling thread and probe what is needed."""
-        self._elements = {element.key: element for element in await self._kernel.open()}
+        for element in await self._kernel.open():
+            self._elements.setdefault(element.owner, {})[element.key] = element
 
     async def close(self) -> None:
         """Let sockets and host ports go; the kernel stays as it is."""
@@ -156,9 +157,9 @@ class Engine:
                 self._monitor = Monitor()
         await self._monitor.wait()
 
-    def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
+    async def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
         """Bind the host ports, all or none."""
-        self._ports.hold(ports)
+        await self._ports.hold(ports)
 
     def pick_port(self, protocol: str, host_ip: IPAddress) -> int:
         """Bind and hold a free port of the ephemeral range."""
@@ -167,6 +168,10 @@ class Engine:
     def release_ports(self, ports: Iterable[PublishedPort]) -> None:
         """Let the host ports go."""
         self._ports.release(ports)
+
+    def is_bound(self, port: PublishedPort) -> bool:
+        """Whether a socket of ours has the host port."""
+        return self._ports.is_bound(port)
 
     async def host_routes(self) -> list[IPNetwork]:
         """Destinations of all routes of this namespace, default routes left out."""
@@ -211,7 +216,9 @@ class Engine:
             want=want,
             networks=scope.networks,
             sandboxes=scope.sandboxes,
-            elements=tuple(item for item in self._elements.values() if item.owner in owners),
+            elements=tuple(
+                item for owner in owners for item in self._elements.get(owner, {}).values()
+            ),
         )
 
     async def _change(self, ops: Sequence[Op], done: list[Op]) -> None:
@@ -244,11 +251,16 @@ class Engine:
 
     def _remember(self, ops: Iterable[Op]) -> None:
         for op in ops:
-            if isinstance(op.obj, Element):
-                if op.verb == "delete":
-                    self._elements.pop(op.obj.key, None)
+            for verb, each in (("delete", op.was), (op.verb, op.obj)):
+                if not isinstance(each, Element):
+                    continue
+                own = self._elements.setdefault(each.owner, {})
+                if verb == "delete":
+                    own.pop(each.key, None)
                 else:
-                    self._elements[op.obj.key] = op.obj
+                    own[each.key] = each
+                if not own:
+                    del self._elements[each.owner]
 
     # --- from specs to objects --------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from netdrivers.kernel.asking import (
     removed_link,
 )
 from netdrivers.kernel.codec import LinkChange, Request, RouteInfo
+from netdrivers.kernel.flows import forget_flows
 from netdrivers.kernel.macvlans import change_lower
 from netdrivers.kernel.snapshot import (
     FORWARD_SYSCTL,
@@ -133,8 +134,8 @@ class Changer:
                 set_link_sysctl(link.name, "accept_ra", "2")
 
     def _elements(self, ops: Sequence[Op]) -> None:
-        requests = [request for op in ops for request in self._element(op)]
-        replies = self.access.host.filter.exchange(nfcodec.batch(requests))[1:-1]
+        requests = nfcodec.batch(self._element_requests(ops))
+        replies = self.access.host.filter.exchange(requests)[1:-1]
         failed = [reply for reply in replies if reply.errno]
         if failed and ops[0].verb == "delete" and all(reply.errno in GONE for reply in failed):
             self._remaining(ops)
@@ -142,24 +143,24 @@ class Changer:
             raise Refused(f"change elements: {failed[0].text}", op=render_op(ops[0]))
 
     def _forget(self, ops: Sequence[Op]) -> None:
-        """End flows of ports that lead elsewhere now; on old kernels they end by themselves."""
+        """End flows of ports that lead elsewhere now."""
         stale = (op.obj if op.verb == "delete" else op.was for op in ops)
         published = (each for each in stale if isinstance(each, Element) and each.value)
-        self.access.host.filter.ask([nfcodec.forget_flows(each) for each in published])
+        forget_flows(self.access.host.filter, published)
 
     def _remaining(self, ops: Sequence[Op]) -> None:
         left = {element.key for element in dump_elements(self.access)}
         ops = [op for op in ops if op.obj.key in left]
         if ops:
-            requests = [request for op in ops for request in self._element(op)]
-            check(self.access.host.filter, nfcodec.batch(requests), ops[0])
+            check(self.access.host.filter, nfcodec.batch(self._element_requests(ops)), ops[0])
 
-    def _element(self, op: Op) -> Iterator[Request]:
-        if isinstance(op.was, Element):
-            yield nfcodec.delete_element(self.access.table, op.was)
-        if isinstance(op.obj, Element):
-            build = nfcodec.delete_element if op.verb == "delete" else nfcodec.add_element
-            yield build(self.access.table, op.obj)
+    def _element_requests(self, ops: Sequence[Op]) -> list[Request]:
+        gone = [op.was for op in ops if isinstance(op.was, Element)]
+        obj = [(op.verb, op.obj) for op in ops if isinstance(op.obj, Element)]
+        gone += [each for verb, each in obj if verb == "delete"]
+        come = [each for verb, each in obj if verb != "delete"]
+        table = self.access.table
+        return [*nfcodec.delete_elements(table, gone), *nfcodec.add_elements(table, come)]
 
     # --- namespaces and links ---------------------------------------------------------------
 

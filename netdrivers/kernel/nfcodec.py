@@ -8,7 +8,7 @@ Source: linux/include/uapi/linux/netfilter/nf_tables.h; libnftnl's user data for
 
 import socket
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -18,7 +18,6 @@ from netdrivers.kernel.codec import (
     DUMP,
     NESTED,
     REQUEST,
-    U32,
     Request,
     attr,
     parse_attrs,
@@ -31,8 +30,7 @@ SUBSYSTEM: Final = 10
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, NEWRULE = 0, 1, 2, 3, 4, 6
 NEWSETELEM, GETSETELEM, DELSETELEM = 12, 13, 14
 INET: Final = 1
-CT_DELETE: Final = 1 << 8 | 2
-FILTER_IP_SRC, FILTER_PROTO, FILTER_SRC_PORT = 1 << 0, 1 << 3, 1 << 4
+A_MESSAGE: Final = 256  # elements; their list is an attribute, which holds 64 KiB
 PROTOCOLS: Final[Mapping[str, int]] = {"tcp": 6, "udp": 17, "sctp": 132}
 PROTOCOL_NAMES: Final = {number: name for name, number in PROTOCOLS.items()}
 FAMILIES: Final[Mapping[str, int]] = {"ipv4": 2, "ipv6": 10}
@@ -63,16 +61,28 @@ def batch(messages: Sequence[Request]) -> list[Request]:
     return [begin, *messages, end]
 
 
-def add_element(table: str, element: Element) -> Request:
-    """Add an element, its owner in the comment."""
-    flags = REQUEST | ACK | CREATE
-    return _message(NEWSETELEM, flags, INET, _elements(table, element.set, _full(element)))
+def add_elements(table: str, elements: Iterable[Element]) -> Iterator[Request]:
+    """Add elements, their owners in the comments."""
+    for name, some in _by_set(elements):
+        body = _elements(table, name, *(_full(each) for each in some))
+        yield _message(NEWSETELEM, REQUEST | ACK | CREATE, INET, body)
 
 
-def delete_element(table: str, element: Element) -> Request:
-    """Delete an element by its key."""
-    body = _elements(table, element.set, _key(element))
-    return _message(DELSETELEM, REQUEST | ACK, INET, body)
+def delete_elements(table: str, elements: Iterable[Element]) -> Iterator[Request]:
+    """Delete elements by their keys."""
+    for name, some in _by_set(elements):
+        body = _elements(table, name, *(_key(each) for each in some))
+        yield _message(DELSETELEM, REQUEST | ACK, INET, body)
+
+
+def _by_set(elements: Iterable[Element]) -> Iterator[tuple[str, list[Element]]]:
+    """Many a message: with one each, thousands are more than a socket takes in one write."""
+    sets: dict[str, list[Element]] = {}
+    for element in elements:
+        sets.setdefault(element.set, []).append(element)
+    for name, members in sets.items():
+        for at in range(0, len(members), A_MESSAGE):
+            yield name, members[at : at + A_MESSAGE]
 
 
 def get_element(table: str, element: Element) -> Request:
@@ -85,24 +95,6 @@ def dump_elements(table: str, name: str) -> Request:
     """Ask for all elements of one set."""
     body = attr(1, _z(table)) + attr(2, _z(name))
     return _message(GETSETELEM, REQUEST | DUMP, INET, body)
-
-
-def forget_flows(element: Element) -> Request:
-    """End the tracked flows that came in by an element of a publish map.
-
-    A client that goes on sending datagrams would else be led to the former container for ever.
-    Kernels before 6.8 do not know the filter and refuse.
-    """
-    ip, port = element.value
-    protocol = element.match[-2]
-    v6 = isinstance(ip, IPv6Address)
-    source = attr(1 | NESTED, attr(3 if v6 else 1, _field("6" if v6 else "4", ip)))
-    number = attr(1, _field("p", protocol))
-    tuple_ = source + attr(2 | NESTED, number + attr(2, _field("s", port)))
-    flags = attr(1, U32.pack(0)) + attr(2, U32.pack(FILTER_IP_SRC | FILTER_PROTO | FILTER_SRC_PORT))
-    family = socket.AF_INET6 if v6 else socket.AF_INET
-    body = struct.pack(">BBH", family, 1, 0) + attr(2 | NESTED, tuple_)
-    return Request(CT_DELETE, REQUEST | ACK, body + attr(25 | NESTED, flags))
 
 
 def parse_elements(body: bytes) -> Iterator[Element]:
@@ -134,8 +126,8 @@ def _message(kind: int, flags: int, family: int, body: bytes) -> Request:
     return Request(SUBSYSTEM << 8 | kind, flags, struct.pack(">BBH", family, 0, 0) + body)
 
 
-def _elements(table: str, name: str, element: bytes) -> bytes:
-    listed = attr(3 | NESTED, attr(1 | NESTED, element))
+def _elements(table: str, name: str, *elements: bytes) -> bytes:
+    listed = attr(3 | NESTED, b"".join(attr(1 | NESTED, each) for each in elements))
     return attr(1, _z(table)) + attr(2, _z(name)) + listed
 
 

@@ -25,7 +25,8 @@ from nodeagent.control.creation import (
 )
 from nodeagent.control.desired import PREDEFINED
 from nodeagent.control.parts import Parts
-from nodeagent.control.sandboxes import Sandboxes, wanted_ports
+from nodeagent.control.ports import wanted_ports
+from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.subnets import is_on_wire
 from nodeagent.control.times import build_time, parse_time
 from nodeagent.control.views import Surroundings, container_row, container_view, state_view, status
@@ -155,6 +156,12 @@ class Containers:
         for n, port in enumerate(record.request.ports):
             if port.host_ip:
                 ipam.parse_address(port.host_ip, field=f"ports[{n}].host_ip")
+            if port.host_port_end and not 0 < port.host_port <= port.host_port_end:
+                raise Invalid(
+                    "a range of host ports rises from host_port to host_port_end",
+                    field=f"ports[{n}].host_port_end",
+                    value=port.host_port_end,
+                )
 
     def _new_volumes(self, record: ContainerRecord, request: ContainerCreate) -> list[VolumeRecord]:
         options = {each.source: each.volume_options for each in request.mounts if each.source}

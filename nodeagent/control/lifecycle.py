@@ -88,7 +88,7 @@ class Lifecycle:
     async def _start(self, before: ContainerRecord, life: Life) -> None:
         life.begin()
         try:
-            bound = self._sandboxes.bind_ports(before)
+            bound = await self._sandboxes.ports.bind(before)
             record = await self._put(
                 before, phase="starting", ports=bound, error="", stopped_by_hand=False
             )

@@ -66,11 +66,11 @@ class Planner:
         """What the start of such a container would make."""
         with ExitStack() as held:
             record, _ = self._containers.draft(request, held)
-            ports = held.enter_context(self._sandboxes.tried_ports(record))
-            record = msgspec.structs.replace(
-                record, ports=ports, dns_port=UNKNOWN_PORT if record.endpoints else 0
-            )
-            return await self._container(record)
+            async with self._sandboxes.ports.tried(record) as ports:
+                record = msgspec.structs.replace(
+                    record, ports=ports, dns_port=UNKNOWN_PORT if record.endpoints else 0
+                )
+                return await self._container(record)
 
     async def _network(self, record: NetworkRecord, wanted: Iterable[NetworkRecord]) -> list[str]:
         desired = build_desired({each.id: each for each in wanted}, [])

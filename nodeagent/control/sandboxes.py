@@ -4,30 +4,28 @@
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_interface
 
 import msgspec
 import trio
 
-from netdrivers.contract import Desired, IPAddress, PublishedPort, Report, Scope
+from netdrivers.contract import Desired, Report, Scope
 from netdrivers.plan.render import render_op
-from nodeagent.control import hostinfo
 from nodeagent.control.desired import build_desired, has_sandbox
 from nodeagent.control.directory import Directory
 from nodeagent.control.etcdir import read_resolv_conf
 from nodeagent.control.etcfiles import parse_nameservers
 from nodeagent.control.names import NameRow, name_rows
 from nodeagent.control.parts import Parts
-from nodeagent.errors import Conflict, Invalid, kind_of
-from nodeagent.model.container import ContainerRecord, PortBinding
+from nodeagent.control.ports import Ports
+from nodeagent.errors import kind_of
+from nodeagent.model.container import ContainerRecord
 
 log = logging.getLogger(__name__)
 
 UNDO_S = 10.0  # for taking a sandbox back; a guess
-PICK_TRIES = 16  # random ports tried until one is free on every address
 
 
 class _Gate:
@@ -87,12 +85,12 @@ class Sandboxes:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.ports = Ports(parts)
         self._gate = _Gate()
         self._live: set[str] = set()
         self._named: dict[str, None] = {}  # whose names are answered, in order of coming
         self._unready: set[str] = set()
         self._directory = Directory()
-        self._ports: dict[str, list[PortBinding]] = {}  # held, by container
         self.repairs = Repairs()
 
     def is_live(self, container_id: str) -> bool:
@@ -102,76 +100,6 @@ class Sandboxes:
     def _records(self, ids: set[str]) -> list[ContainerRecord]:
         known = self._parts.inventory.containers
         return [known[id_] for id_ in ids if id_ in known]
-
-    # --- ports ------------------------------------------------------------------------------
-
-    def bind_ports(self, record: ContainerRecord) -> list[PortBinding]:
-        """Hold every host port the container asks for; random ones are chosen here.
-
-        Raises:
-            Conflict: a port is taken (fields host_ip, host_port, protocol). Nothing is held then.
-        """
-        self._release_ports(record.id)
-        bound = self._ports[record.id] = []
-        try:
-            for port in wanted_ports(record):
-                bound += self._bind(port, _versions(record))
-        except BaseException:
-            self._release_ports(record.id)
-            raise
-        return list(bound)
-
-    @contextmanager
-    def tried_ports(self, record: ContainerRecord) -> Iterator[list[PortBinding]]:
-        """Hold the ports of a container that is only planned, to the end of the block."""
-        bound = self.bind_ports(record)
-        try:
-            yield bound
-        finally:
-            self._release_ports(record.id)
-
-    def _bind(self, port: PortBinding, versions: set[int]) -> list[PortBinding]:
-        addresses = [each for each in self._publish_addresses(port) if each.version in versions]
-        if not addresses:
-            raise Invalid(
-                "no address to publish the port on, of a family that the container has",
-                field="ports",
-                host_ip=port.host_ip,
-                container_port=port.container_port,
-            )
-        for _ in range(PICK_TRIES if not port.host_port else 1):
-            number = port.host_port or self._parts.engine.pick_port(port.protocol, addresses[0])
-            bindings = [
-                msgspec.structs.replace(port, host_ip=str(address), host_port=number)
-                for address in addresses
-            ]
-            rest = bindings[1:] if not port.host_port else bindings
-            try:
-                self._parts.engine.hold_ports(_held(rest))
-            except Exception as exc:
-                if not port.host_port:
-                    self._parts.engine.release_ports(_held(bindings[:1]))
-                if port.host_port or kind_of(exc) != "conflict":
-                    raise
-            else:
-                return bindings
-        raise Conflict("no port is free on all publish addresses", field="ports")
-
-    def _publish_addresses(self, port: PortBinding) -> list[IPAddress]:
-        if port.host_ip:
-            return [ip_address(port.host_ip)]
-        gateways = {
-            ip_address(subnet.gateway)
-            for network in self._parts.inventory.networks.values()
-            for subnet in network.subnets
-        }
-        return hostinfo.choose_publish_addresses(
-            self._parts.settings.publish_addresses, hostinfo.read_addresses(), gateways
-        )
-
-    def _release_ports(self, container_id: str) -> None:
-        """Let go what this container holds, and nothing that went to another one since."""
-        self._parts.engine.release_ports(_held(self._ports.pop(container_id, [])))
 
     # --- one sandbox ------------------------------------------------------------------------
 
@@ -205,8 +133,12 @@ class Sandboxes:
             containers[container_id] = msgspec.structs.replace(record, dns_port=dns_port)
 
     async def _apply(self, container_id: str) -> Report:
+        """Only what is in scope is built: the cost is that of one container, not of all."""
+        live = self._records({container_id} & self._live)
+        networks = self._parts.inventory.networks
+        own = {id_: networks[id_] for each in live for id_ in each.endpoints if id_ in networks}
         scope = Scope(sandboxes=frozenset({container_id}))
-        return await self._parts.engine.apply(self._desired(), scope)
+        return await self._parts.engine.apply(build_desired(own, live), scope)
 
     async def close(self, record: ContainerRecord) -> None:
         """Remove the sandbox and everything that led to it. Idempotent."""
@@ -216,7 +148,7 @@ class Sandboxes:
             self._parts.names.close(record.id)
             async with self._gate.step():
                 await self._apply(record.id)
-        self._release_ports(record.id)
+        self.ports.release(record.id)
 
     async def refresh(self, record: ContainerRecord) -> None:
         """Make a live sandbox agree with its changed endpoints, then tell the names."""
@@ -273,34 +205,17 @@ class Sandboxes:
     # --- everything -------------------------------------------------------------------------
 
     async def adopt(self, record: ContainerRecord) -> None:
-        """Take over the sandbox of a container that ran on without us.
-
-        A port that somebody took meanwhile stays published: ours was first, and is in the kernel.
-        """
+        """Take over the sandbox of a container that ran on without us."""
         self._live.add(record.id)
         if not has_sandbox(record):
             return
         self._named[record.id] = None
-        self._hold_again(record)
+        await self.ports.hold_again(record)
         if record.endpoints:
             async with self._gate.step():
                 path = await self._parts.engine.make_sandbox(record.id)
             port = self._parts.names.open(record.id, path, record.dns_port)
             self._set_dns_port(record.id, port)
-
-    def _hold_again(self, record: ContainerRecord) -> None:
-        held = self._ports[record.id] = []
-        for port in record.ports:
-            try:
-                self._parts.engine.hold_ports(_held([port]))
-                held.append(port)
-            except Exception as exc:
-                if not kind_of(exc):
-                    raise
-                log.warning(
-                    "a published port cannot be held",
-                    extra={"id": record.id[:12], "error": str(exc)},
-                )
 
     async def plan_all(self) -> list[str]:
         """What a repair would change, as text."""
@@ -346,44 +261,8 @@ class Sandboxes:
 
     async def apply_network(self, network_id: str) -> Report:
         """Make or remove one network, as its record says."""
+        record = self._parts.inventory.networks.get(network_id)
         async with self._gate.step():
             scope = Scope(networks=frozenset({network_id}))
-            return await self._parts.engine.apply(self._desired(), scope)
-
-
-def wanted_ports(record: ContainerRecord) -> list[PortBinding]:
-    """Asked for by ``-p``, and with ``-P`` every exposed port that has none."""
-    if not has_sandbox(record) or record.network_mode == "none":
-        return []
-    asked = list(record.request.ports)
-    if record.request.publish_all:
-        taken = {f"{port.container_port}/{port.protocol}" for port in asked}
-        for text in record.expose:
-            number, _, protocol = text.partition("/")
-            if text not in taken:
-                asked.append(
-                    msgspec.convert(
-                        {"container_port": int(number), "protocol": protocol}, type=PortBinding
-                    )
-                )
-    return asked
-
-
-def _versions(record: ContainerRecord) -> set[int]:
-    """Address families in which ports can lead to the container; all if it has no network yet."""
-    addresses = [text for each in record.endpoints.values() for text in each.addresses]
-    return {ip_interface(text).version for text in addresses} or {4, 6}
-
-
-def _held(ports: Sequence[PortBinding]) -> list[PublishedPort]:
-    """Host halves of the ports; what they lead to does not matter for holding them."""
-    return [
-        PublishedPort(
-            protocol=port.protocol,
-            host_ip=ip_address(port.host_ip),
-            host_port=port.host_port,
-            container_ip=ip_address(port.host_ip),
-            container_port=port.container_port,
-        )
-        for port in ports
-    ]
+            desired = build_desired({network_id: record} if record else {}, [])
+            return await self._parts.engine.apply(desired, scope)

@@ -16,12 +16,16 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
 class PortBinding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``-p``: host_port 0 = pick one; host_ip "" = the configured default address."""
+    """``-p``: host_port 0 = pick one; host_ip "" = the configured default address.
+
+    ``host_port_end``: not 0 = the first free one from host_port to it.
+    """
 
     container_port: Annotated[int, Meta(ge=1, le=65535)]
     protocol: Literal["tcp", "udp", "sctp"] = "tcp"
     host_ip: Name = ""
     host_port: Port = 0
+    host_port_end: Port = 0
 
 
 class MountRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -131,6 +135,16 @@ class MountRecord(Struct, frozen=True, kw_only=True):
     anonymous: bool = False
 
 
+class BoundPort(PortBinding, frozen=True, kw_only=True):
+    """A port as bound: host_ip and host_port filled in.
+
+    ``by_default``: the address is of those that the configuration means, and comes and goes with
+    them.
+    """
+
+    by_default: bool = False
+
+
 class EndpointRecord(Struct, frozen=True, kw_only=True):
     """A container's place on one network; addresses are leased while the container exists."""
 
@@ -164,7 +178,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     phase: Phase
     network_mode: str  # "none", "host", "container:<id>", or the id of the first network
     endpoints: dict[str, EndpointRecord] = {}  # by network id
-    ports: list[PortBinding] = []  # as bound: every host_ip and host_port filled in
+    ports: list[BoundPort] = []
     dns_port: int = 0
     exit_code: int = 0
     error: str = ""

@@ -129,6 +129,8 @@ class FakeEngine:
     def __init__(self, faults):
         self._faults = faults
         self.held = set()
+        self.foreign = set()  # what somebody else has
+        self._numbers = iter(range(40000, 61000))
         self.desired = None
 
     async def make_sandbox(self, sandbox_id):
@@ -140,20 +142,32 @@ class FakeEngine:
         self.desired = desired
         return Report(ops=())
 
-    def hold_ports(self, ports):
-        if "hold" in self._faults.errors:
+    async def hold_ports(self, ports):
+        ports = list(ports)
+        if ports and "hold" in self._faults.errors:
             raise self._faults.errors["hold"]
+        taken = set()
         for port in ports:
-            if (port.host_ip, port.host_port) in self.held:
-                raise Conflict("address already in use")
-            self.held.add((port.host_ip, port.host_port))
+            key = (port.protocol, port.host_ip, port.host_port)
+            if key in self.held | taken | self.foreign:
+                ours = {} if key in self.foreign else {"held_ip": port.host_ip}
+                raise Conflict(
+                    "address already in use", host_ip=port.host_ip, host_port=port.host_port,
+                    protocol=port.protocol, **ours,
+                )  # fmt: skip
+            taken.add(key)
+        self.held |= taken
 
     def pick_port(self, protocol, host_ip):
-        self.held.add((host_ip, 40000))
-        return 40000
+        port = next(n for n in self._numbers if (protocol, host_ip, n) not in self.held)
+        self.held.add((protocol, host_ip, port))
+        return port
 
     def release_ports(self, ports):
-        self.held -= {(port.host_ip, port.host_port) for port in ports}
+        self.held -= {(port.protocol, port.host_ip, port.host_port) for port in ports}
+
+    def is_bound(self, port):
+        return (port.protocol, port.host_ip, port.host_port) in self.held
 
     async def host_routes(self):
         return []

@@ -264,7 +264,7 @@ async def test_host_ports_are_held_in_the_engines_namespace(host, engine, world)
     net = world.network("a", "10.1.0.0/24")
     ep = world.endpoints[world.container("a", net, 2, "tcp:0.0.0.0:8080:80", "udp:0.0.0.0:53:53")]
     with host.inside(host.outside):
-        engine.hold_ports(ep.ports)
+        await engine.hold_ports(ep.ports)
     assert not host.is_free(host.home, 8080)
     assert host.is_free(host.outside, 8080)
     picked = engine.pick_port("tcp", ip_address("198.51.100.1"))
@@ -277,7 +277,7 @@ async def test_the_same_port_on_two_loopback_addresses(host, engine, world, run_
     net = world.network("a", "10.1.0.0/24")
     world.container("a", net, 2, "tcp:127.0.0.1:5000:80")
     world.container("b", net, 3, "tcp:127.0.0.2:5000:80")
-    engine.hold_ports([port for ep in world.endpoints.values() for port in ep.ports])
+    await engine.hold_ports([port for ep in world.endpoints.values() for port in ep.ports])
     await engine.apply(world.desired, None)
     with host.listen(run_dir / "netns" / "a", 80) as one, host.listen(run_dir / "netns" / "b", 80):
         assert host.reaches(host.home, "127.0.0.2", 5000)

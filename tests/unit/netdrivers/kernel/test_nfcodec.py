@@ -31,12 +31,17 @@ elements = st.sampled_from(sorted(nfcodec.LAYOUT)).flatmap(
 
 @given(elements)
 def test_an_element_reads_as_it_was_written(element):
-    assert list(nfcodec.parse_elements(nfcodec.add_element("t", element).body)) == [element]
+    (request,) = nfcodec.add_elements("t", [element])
+    assert list(nfcodec.parse_elements(request.body)) == [element]
 
 
 @given(elements)
 def test_a_request_names_its_table_and_set(element):
-    for build in (nfcodec.add_element, nfcodec.delete_element, nfcodec.get_element):
+    def one(build):
+        return lambda table, element: next(build(table, [element]))
+
+    builds = one(nfcodec.add_elements), one(nfcodec.delete_elements), nfcodec.get_element
+    for build in builds:
         attrs = parse_attrs(build("nodeagent", element).body, 4)
         assert (attrs[1], attrs[2]) == (b"nodeagent\0", element.set.encode() + b"\0")
 
@@ -55,3 +60,15 @@ def test_a_table_without_a_comment_has_no_port():
 def test_a_batch_is_framed():
     first, last = nfcodec.batch([])
     assert (first.type, last.type) == (nfcodec.BATCH_BEGIN, nfcodec.BATCH_END)
+
+
+def test_many_elements_go_in_few_messages_that_an_attribute_can_hold():
+    many = [
+        Element(set="publish6", match=(IPv6Address(n), "tcp", 80), value=(IPv6Address(n), 80),
+                owner="c" * 64)
+        for n in range(1000)
+    ]  # fmt: skip
+    requests = list(nfcodec.add_elements("t", many))
+    assert len(requests) == 4
+    assert all(len(request.body) < 1 << 16 for request in requests)
+    assert [each for request in requests for each in nfcodec.parse_elements(request.body)] == many

@@ -7,7 +7,7 @@ import trio.testing
 from netdrivers.errors import Conflict, Invalid
 from nodeagent.control.networks import Networks
 from nodeagent.control.startup import Startup
-from nodeagent.model.container import PortBinding, RestartPolicy
+from nodeagent.model.container import BoundPort, RestartPolicy
 from runtime.contract import Found, Process
 from tests.fakes.control import Control
 from tests.fakes.records import container, endpoint, network
@@ -50,7 +50,7 @@ async def test_one_conflict_keeps_nothing_else_from_being_repaired(control):
 
 
 async def test_a_running_one_is_watched_though_its_port_cannot_be_held(control):
-    ports = [PortBinding(container_port=80, host_ip="192.168.7.7", host_port=80)]
+    ports = [BoundPort(container_port=80, host_ip="192.168.7.7", host_port=80)]
     await control.inventory.put(
         network(), container(phase="running", network_mode="n" * 64, ports=ports,
                              endpoints={"n" * 64: endpoint()}))  # fmt: skip
