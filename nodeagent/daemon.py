@@ -224,6 +224,7 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
     startup = Startup(parts, sandboxes, lifecycle, networks, volumes)
     await startup.run()
     nursery.start_soon(Reconciler(parts, sandboxes).run)
+    nursery.start_soon(sandboxes.follow_resolvers)
     nursery.start_soon(LogKeeper(parts).run)
     await nursery.start(_serve_rpc, config, use, observed)
     observed.is_ready = True

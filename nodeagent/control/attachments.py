@@ -5,9 +5,9 @@ from contextlib import ExitStack
 import msgspec
 import trio
 
+from nodeagent.control import etcdir
 from nodeagent.control.containers import Containers
 from nodeagent.control.desired import has_sandbox
-from nodeagent.control.etcdir import rewrite
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
@@ -75,19 +75,20 @@ class Attachments:
 
     async def _change(self, before: ContainerRecord, endpoints: dict[str, EndpointRecord]) -> None:
         """Intent, then the kernel; if it refuses, the record goes back to what it was."""
-        await self._parts.inventory.put(msgspec.structs.replace(before, endpoints=endpoints))
+        after = msgspec.structs.replace(before, endpoints=endpoints)
+        await self._parts.inventory.put(after)
         try:
-            await self._apply(before.id)
+            await self._apply(before, after)
         except BaseException:
             with trio.move_on_after(UNDO_S, shield=True):
                 await self._parts.inventory.put(before)
-                await self._apply(before.id)
+                await self._apply(after, before)
             raise
 
-    async def _apply(self, id_: str) -> None:
-        await self._sandboxes.refresh(self._parts.inventory.containers[id_])
-        if self._sandboxes.is_live(id_):
-            rewrite(self._parts.settings, self._parts.inventory.containers[id_])
+    async def _apply(self, before: ContainerRecord, after: ContainerRecord) -> None:
+        await self._sandboxes.refresh(after)
+        if self._sandboxes.is_live(after.id):
+            etcdir.update(self._parts.settings, before, after)
 
     def _tell(self, action: str, network: NetworkRecord, record: ContainerRecord) -> None:
         self._parts.events.publish("network", action, network.id, network.name, container=record.id)

@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
-from nodeagent.control.etcfiles import build_hostname, build_hosts, build_resolv_conf
+from nodeagent.control.etcfiles import (
+    build_hostname,
+    build_hosts,
+    build_resolv_conf,
+    merge_hosts,
+)
 from nodeagent.control.parts import Settings
 from nodeagent.model.container import ContainerRecord
 
@@ -23,21 +28,44 @@ def etc_directory(settings: Settings, container_id: str) -> Path:
 
 def read_resolv_conf(settings: Settings) -> str:
     """The host's file, whatever it holds; "" if there is none."""
+    return _read(settings.resolv_conf)
+
+
+def _read(path: Path) -> str:
     try:
-        return settings.resolv_conf.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
 def rewrite(settings: Settings, record: ContainerRecord) -> None:
     """Write all three files as the record says; some kilobytes, so on the loop."""
-    gateway = next((g for each in record.endpoints.values() for g in each.gateways), "")
     files = {
-        "hosts": build_hosts(record, gateway),
+        "hosts": build_hosts(record, _gateway(record)),
         "hostname": build_hostname(record) + "\n",
         "resolv.conf": build_resolv_conf(record, read_resolv_conf(settings)),
     }
     write_files(etc_directory(settings, record.id), files)
+
+
+def update(settings: Settings, before: ContainerRecord, after: ContainerRecord) -> None:
+    """Follow a change of networks; what the container wrote into its files stays.
+
+    Our name server is asked whatever the networks are, so resolv.conf only changes where the
+    container had none when it started, and has left it as it was.
+    """
+    directory = etc_directory(settings, after.id)
+    was, is_ = (build_hosts(each, _gateway(each)) for each in (before, after))
+    files = {"hosts": merge_hosts(_read(directory / "hosts"), was, is_)}
+    host = read_resolv_conf(settings)
+    if _read(directory / "resolv.conf") == host:
+        files["resolv.conf"] = build_resolv_conf(after, host)
+    write_files(directory, files)
+
+
+def _gateway(record: ContainerRecord) -> str:
+    """What ``host-gateway`` stands for."""
+    return next((g for each in record.endpoints.values() for g in each.gateways), "")
 
 
 def remove(settings: Settings, container_id: str) -> None:

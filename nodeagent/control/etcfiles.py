@@ -29,6 +29,13 @@ def build_hosts(record: ContainerRecord, host_gateway: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def merge_hosts(text: str, before: str, after: str) -> str:
+    """The file as it is now, with our lines as of ``after``; the container's own lines stay."""
+    ours = set(before.splitlines()) | set(after.splitlines())
+    own = [line for line in text.splitlines() if line not in ours]
+    return "\n".join([*after.splitlines(), *own]) + "\n"
+
+
 def build_hostname(record: ContainerRecord) -> str:
     """The host name: as asked for, else the short id."""
     return record.request.hostname or record.id[:12]

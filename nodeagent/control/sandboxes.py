@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import msgspec
 import trio
@@ -15,11 +16,10 @@ from netdrivers.contract import Desired, Report, Scope
 from netdrivers.plan.render import render_op
 from nodeagent.control.desired import build_desired, has_sandbox
 from nodeagent.control.directory import Directory
-from nodeagent.control.etcdir import read_resolv_conf
-from nodeagent.control.etcfiles import parse_nameservers
 from nodeagent.control.names import NameRow, name_rows
 from nodeagent.control.parts import Parts
 from nodeagent.control.ports import Ports
+from nodeagent.control.resolvers import Resolvers
 from nodeagent.errors import kind_of
 from nodeagent.model.container import ContainerRecord
 
@@ -91,6 +91,7 @@ class Sandboxes:
         self._named: dict[str, None] = {}  # whose names are answered, in order of coming
         self._unready: set[str] = set()
         self._directory = Directory()
+        self._resolvers = Resolvers(parts.settings)
         self.repairs = Repairs()
 
     def is_live(self, container_id: str) -> bool:
@@ -187,10 +188,10 @@ class Sandboxes:
 
     def publish_names(self) -> None:
         """Let the name server know of every change."""
-        upstreams = self._parts.settings.dns_upstreams or self._host_upstreams()
         containers = self._parts.inventory.containers
         named = {id_: containers[id_] for id_ in self._named if id_ in containers}
         networks = self._parts.inventory.networks
+        upstreams = self._resolvers.upstreams
         table = self._directory.update(networks, named, self._unready, upstreams)
         self._parts.names.set_table(table)
 
@@ -199,8 +200,12 @@ class Sandboxes:
         zone = self._directory.table.zones.get(network_id)
         return name_rows(zone) if zone else []
 
-    def _host_upstreams(self) -> tuple[str, ...]:
-        return parse_nameservers(read_resolv_conf(self._parts.settings))
+    async def follow_resolvers(self) -> NoReturn:
+        """Let names go to the host's servers, also when those change."""
+        while True:
+            await self._resolvers.wait_change()
+            log.info("the host asks other name servers", extra={"to": self._resolvers.upstreams})
+            self.publish_names()
 
     # --- everything -------------------------------------------------------------------------
 

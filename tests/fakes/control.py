@@ -296,7 +296,7 @@ class FakeCopyUp:
 class Control:
     """The use cases over fakes; ``nursery`` is the daemon's."""
 
-    def __init__(self, root, nursery):
+    def __init__(self, root, nursery, **settings):
         self.faults = Faults()
         self.store = FakeStore(self.faults)
         self.inventory = Inventory(self.store)
@@ -308,11 +308,11 @@ class Control:
         self.volume_driver = FakeVolumeDriver(self.faults)
         self._ids = 0
         self.parts = Parts(
-            settings=Settings(
-                root=root, run=root, agent_id="test", metrics_address="", log_max_bytes=0,
-                pools=(("10.0.0.0/8", 24),), publish_addresses=("127.0.0.1",),
-                dns_upstreams=("9.9.9.9",), mtu_bytes=1500,
-            ),
+            settings=Settings(**{
+                "root": root, "run": root, "agent_id": "test", "metrics_address": "",
+                "log_max_bytes": 0, "pools": (("10.0.0.0/8", 24),), "mtu_bytes": 1500,
+                "publish_addresses": ("127.0.0.1",), "dns_upstreams": ("9.9.9.9",), **settings,
+            }),
             inventory=self.inventory, events=Events(lambda: 1000.0), images=self.images,
             roots=self.roots, runtime=self.runtime, engine=self.engine, names=self.names,
             volume_drivers={"local": self.volume_driver}, copy_up=FakeCopyUp(),
