@@ -24,8 +24,8 @@ from netdrivers.keep import Keep
 from netdrivers.kernel.access import DEFAULT_AGENT
 from netdrivers.kernel.counters import read_counters
 from netdrivers.kernel.linux import LinuxKernel
-from netdrivers.kernel.macvlans import missing_parent
 from netdrivers.kernel.monitor import Monitor
+from netdrivers.kernel.parents import parent_error
 from netdrivers.kernel.snapshot import Found, View
 from netdrivers.plan.diff import build_state, diff, without
 from netdrivers.plan.objects import (
@@ -199,14 +199,20 @@ class Engine:
         found = await self._kernel.read(self._view(want, scope))
         if found.foreign:
             raise Conflict("; ".join(found.foreign))
-        if found.absent and scope is not None:
-            raise missing_parent(min(found.absent))
-        # a card that is gone must not keep the other networks down
-        notes = [str(missing_parent(name)) for name in sorted(found.absent)]
-        have = found.objects
-        if found.absent:
-            have, want = without(have, found.absent), without(want, found.absent)
-        return diff(have, want), (*notes, *found.doubled)
+        have, notes = found.objects, found.doubled
+        if found.lacking and scope is not None:
+            name, why = min(found.lacking.items())
+            raise parent_error(name, why, found.usable)
+        if found.lacking:  # a card that is gone must not keep the other networks down
+            lacking = found.lacking.items()
+            notes += tuple(str(parent_error(*each, found.usable)) for each in sorted(lacking))
+            kept = without(want, found.lacking)
+            # a parent with another name now still bears what is left out
+            left_out = want.keys() - kept.keys()
+            gone = without(have, found.lacking)
+            have = {key: obj for key, obj in gone.items() if key not in left_out}
+            want = kept
+        return diff(have, want), notes
 
     def _view(self, want: dict[Key, KernelObject], scope: Scope | None) -> View:
         if scope is None:

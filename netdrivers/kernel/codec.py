@@ -37,7 +37,7 @@ DUMP: Final = 0x300
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
-IFF_UP: Final = 1
+(IFF_UP, ARPHRD_ETHER) = 1, 1
 NESTED: Final = 0x8000
 OUR_PROTOCOL: Final = 173  # of addresses and routes; not in any rt_protos file known
 ROUTER_PROTOCOL: Final = 9  # RTPROT_RA
@@ -83,6 +83,8 @@ class LinkInfo:
     hairpin: bool = False
     mode: int = 0  # of a macvlan
     vlan_id: int = 0
+    ethernet: bool = True
+    port_of: str = ""  # the kind of its master
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +229,7 @@ def delete_group(group: int) -> Request:
 
 def parse_link(body: bytes) -> LinkInfo:
     """Read the body of a RTM_NEWLINK message."""
-    _, _, index, flags, _ = LINK.unpack_from(body)
+    _, hardware, index, flags, _ = LINK.unpack_from(body)
     attrs = parse_attrs(body, LINK.size)
     info = parse_attrs(attrs.get(IFLA_LINKINFO, b""))
     kind, data = _text(info.get(INFO_KIND, b"")), parse_attrs(info.get(INFO_DATA, b""))
@@ -245,6 +247,8 @@ def parse_link(body: bytes) -> LinkInfo:
         hairpin=parse_attrs(info.get(INFO_PORT_DATA, b"")).get(BRPORT_MODE, b"\0") == b"\1",
         mode=_u32(data.get(MACVLAN_MODE)) if kind == "macvlan" else 0,
         vlan_id=int.from_bytes(data.get(VLAN_ID, b""), sys.byteorder) if kind == "vlan" else 0,
+        ethernet=hardware == ARPHRD_ETHER,
+        port_of=_text(info.get(INFO_PORT_KIND, b"")),
     )
 
 

@@ -47,17 +47,6 @@ def find_parents(
             yield wanted
 
 
-def find_absent(want: State, links: Mapping[str, LinkInfo]) -> set[str]:
-    """Links of the operator's that wanted objects need and that are not there."""
-    absent = set()
-    for obj in want.values():
-        if isinstance(obj, Parent) and obj.name not in links and obj.kind != "dummy":
-            absent.add(obj.lower or obj.name)
-        elif isinstance(obj, Macvlan) and ("parent", obj.parent) not in want:
-            absent.add(obj.parent)
-    return absent - set(links)
-
-
 def find_macvlan(
     want: State, link: LinkInfo, links: Mapping[str, LinkInfo], *, ns: str, owner: str, mark: str
 ) -> Macvlan:

@@ -1,15 +1,16 @@
 """Steps for macvlans and the links they hang on."""
 
 import sys
-from collections.abc import Sequence
-from errno import EINVAL, EOPNOTSUPP
+from errno import EBUSY, EINVAL, EOPNOTSUPP
 from typing import Final
 
 from netdrivers.errors import Busy, Conflict, Missing, Refused, Unavailable
 from netdrivers.kernel import codec
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.asking import ask_links, check
-from netdrivers.kernel.codec import LinkChange, LinkInfo, Request
+from netdrivers.kernel.codec import LinkChange, LinkInfo
+from netdrivers.kernel.netlink import Reply
+from netdrivers.kernel.parents import GONE, parent_error
 from netdrivers.plan.objects import Macvlan, Parent
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
@@ -43,11 +44,15 @@ def _change_parent(access: Access, op: Op, obj: Parent) -> None:
         check(access.host.route, up, op)
         return
     if not obj.kind:
-        raise missing_parent(obj.name)
+        raise parent_error(obj.name, GONE)
     lower = _find(access, obj.lower).index if obj.lower else 0
     data = codec.attr(codec.VLAN_ID, obj.vlan_id.to_bytes(2, sys.byteorder)) if obj.vlan_id else b""
     made = codec.add_lower(obj.name, kind=obj.kind, data=data, lower=lower)
-    _make(access, [made, *up], obj.name, op)
+    for n, reply in enumerate(access.host.route.ask([made, *up])):
+        if reply.errno:
+            if n:
+                access.host.route.ask([codec.delete_link(obj.name)])
+            raise refusal(reply, op, made=n > 0)
 
 
 def _change_macvlan(access: Access, op: Op, obj: Macvlan) -> None:
@@ -62,16 +67,8 @@ def _change_macvlan(access: Access, op: Op, obj: Macvlan) -> None:
         _add(access, op, obj)
 
 
-def missing_parent(name: str) -> Missing:
-    """The error for a network whose parent link is not there."""
-    return Missing(
-        "the network's parent link is not there: make it, or name another", option="parent",
-        parent=name,
-    )  # fmt: skip
-
-
 def _add(access: Access, op: Op, obj: Macvlan) -> None:
-    way = _way(access, obj.ns)
+    way, parent = _way(access, obj.ns), _find(access, obj.parent)
     change = LinkChange(
         alias=access.alias(obj.mark),
         mac=obj.mac,  # again: in passthru mode the parent's was taken
@@ -82,53 +79,61 @@ def _add(access: Access, op: Op, obj: Macvlan) -> None:
         obj.name,
         kind="macvlan",
         data=codec.attr(codec.MACVLAN_MODE, codec.U32.pack(codec.MODES[obj.mode])),
-        lower=_find(access, obj.parent).index,
+        lower=parent.index,
         mac=obj.mac,
         mtu_bytes=obj.mtu_bytes,
     )
-    if not obj.ns:
-        _make(access, [made, *codec.set_link(obj.name, change)], obj.name, op)
-        return
-    for _ in ask_links(way, [obj.name]):  # half made: the snapshot has seen that it is ours
-        way.route.ask([codec.delete_link(obj.name)])
-    _make(access, [codec.born_in(made, way.fd)], obj.name, op)
-    try:
-        check(way.route, codec.set_link(obj.name, change), op)
-    except Refused:
-        way.route.ask([codec.delete_link(obj.name)])
-        raise
-
-
-def _make(access: Access, requests: Sequence[Request], name: str, op: Op) -> None:
-    made, *rest = access.host.route.ask(requests)
-    if made.errno:
-        raise _refusal(made.errno, made.text, op)
-    for reply in rest:
+    if obj.ns:
+        for _ in ask_links(way, [obj.name]):  # half made: the snapshot has seen that it is ours
+            way.route.ask([codec.delete_link(obj.name)])
+    (reply,) = access.host.route.ask([codec.born_in(made, way.fd) if obj.ns else made])
+    if reply.errno:
+        raise refusal(reply, op, parent)
+    for reply in way.route.ask(codec.set_link(obj.name, change)):
         if reply.errno:
-            access.host.route.ask([codec.delete_link(name)])
-            raise _refusal(reply.errno, reply.text, op)
+            way.route.ask([codec.delete_link(obj.name)])
+            raise refusal(reply, op, parent, made=True)
 
 
-def _refusal(errno: int, text: str, op: Op) -> Exception:
-    kind = op.obj.kind if isinstance(op.obj, Parent) else "macvlan"
-    if errno == EOPNOTSUPP:
+def refusal(
+    reply: Reply, op: Op, parent: LinkInfo | None = None, *, made: bool = False
+) -> Exception:
+    """What the kernel's refusal of a link means; ``made``: to set it up, not to make it."""
+    obj = op.obj
+    kind = obj.kind if isinstance(obj, Parent) else "macvlan"
+    if reply.errno == EOPNOTSUPP and not made:
         return Unavailable(
             f"the kernel has no {kind} links", module=MODULES[kind], op=render_op(op)
         )
-    if errno == EINVAL and isinstance(op.obj, Macvlan):
+    if not isinstance(obj, Macvlan) or parent is None:
+        return Refused(f"the kernel refused: {reply.text}", op=render_op(op))
+    if made:
+        return _refused_setup(reply, obj, parent)
+    if reply.errno == EINVAL and obj.mtu_bytes > parent.mtu_bytes:
+        return Refused("the MTU exceeds that of the parent", option="mtu", most=parent.mtu_bytes)
+    if reply.errno in {EINVAL, EBUSY}:
         return Busy(
-            "the kernel refused: a passthru link has its parent alone, and no MTU may exceed "
-            "that of the parent",
+            "the parent is taken: a passthru link has it alone, so one container at a time, and "
+            "no network of another mode",
             option="macvlan_mode",
+            parent=parent.name,
             op=render_op(op),
         )
-    return Refused(f"the kernel refused: {text}", op=render_op(op))
+    return Refused(f"the kernel refused: {reply.text}", op=render_op(op))
+
+
+def _refused_setup(reply: Reply, obj: Macvlan, parent: LinkInfo) -> Refused:
+    if obj.mode == "passthru":
+        doing = "the parent refused promiscuous mode, which passthru needs; choose another mode"
+        return Refused(f"{doing}: {reply.text}", option="macvlan_mode", parent=parent.name)
+    doing = "the parent takes no packets for a further MAC address"
+    return Refused(f"{doing}: {reply.text}", option="parent", parent=parent.name, mac=obj.mac)
 
 
 def _find(access: Access, name: str) -> LinkInfo:
     for link in ask_links(access.host, [name]):
         return link
-    raise missing_parent(name)
+    raise parent_error(name, GONE)
 
 
 def _way(access: Access, ns: str) -> Way:

@@ -10,7 +10,6 @@ from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.asking import ask_links
 from netdrivers.kernel.codec import AddressInfo, LinkInfo
 from netdrivers.kernel.macvlan_view import (
-    find_absent,
     find_macvlan,
     find_parents,
     find_routes,
@@ -18,6 +17,7 @@ from netdrivers.kernel.macvlan_view import (
     names_at_home,
 )
 from netdrivers.kernel.netlink import Reply
+from netdrivers.kernel.parents import find_lacking, find_usable
 from netdrivers.kernel.stamp import build_stamp, operator_rules
 from netdrivers.kernel.sysctl import read_sysctl
 from netdrivers.plan.diff import State, build_state
@@ -58,13 +58,15 @@ class View:
 class Found:
     """Objects of ours in the view, and what is in the way of wanted ones, in words.
 
-    ``absent``: links of the operator's that wanted objects hang on. ``doubled``: addresses of ours
+    ``lacking``: links of the operator's that wanted objects hang on and cannot, with the reason;
+    ``usable``: what could be named instead. ``doubled``: addresses of ours
     that a neighbour has, too, in words.
     """
 
     objects: dict[Key, KernelObject]
     foreign: tuple[str, ...] = ()
-    absent: frozenset[str] = frozenset()
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    usable: tuple[str, ...] = ()
     doubled: tuple[str, ...] = ()
 
 
@@ -81,8 +83,7 @@ class Reader:
     def host_links(self) -> dict[str, LinkInfo]:
         """Links of the agent's namespace that the view needs, by name."""
         if self._whole_host():
-            replies = self.access.host.route.dump(codec.dump_links())
-            links = [codec.parse_link(body) for _, body in replies]
+            links = list(dump_links(self.access))
         else:
             names = {obj.name for obj in self.view.want.values() if isinstance(obj, Bridge | Veth)}
             names |= {obj.bridge for obj in self.view.want.values() if isinstance(obj, Veth)}
@@ -262,10 +263,12 @@ def read(access: Access, view: View) -> Found:
     reader.elements(guarded)
     reader.forwarding(guarded)
     reader.sysctls()
+    lacking = find_lacking(view.want, links)
     return Found(
         objects=build_state(reader.objects),
         foreign=tuple(reader.foreign),
-        absent=frozenset(find_absent(view.want, links)),
+        lacking=lacking,
+        usable=tuple(find_usable(access, dump_links(access))) if lacking else (),
         doubled=tuple(reader.doubled),
     )
 
@@ -286,6 +289,11 @@ def _table(access: Access, view: View, reader: Reader) -> None:
 def veth_name(endpoint: str) -> str:
     """The name of an endpoint's link in the agent's namespace."""
     return f"ve{endpoint[:13]}"
+
+
+def dump_links(access: Access) -> Iterator[LinkInfo]:
+    """All links of the agent's namespace."""
+    yield from (codec.parse_link(body) for _, body in access.host.route.dump(codec.dump_links()))
 
 
 def dump_elements(access: Access) -> Iterator[Element]:

@@ -193,3 +193,19 @@ async def two(host, engine, world, run_dir):
 @pytest.fixture
 def scoped():
     return scope
+
+
+@pytest.fixture
+async def wired(host, engine, world, run_dir):
+    """Containers a and b on the wire, c on a bridge; ``wired(**options)`` makes them."""
+
+    async def make(**options):
+        net = world.macvlan("e", "198.51.100.0/24", "2001:db8::/64", **options)
+        world.container("a", net, 20)
+        world.container("b", net, 30)
+        world.container("c", world.network("b", "10.2.0.0/24"), 2)
+        assert (await engine.apply(world.desired, None)).ops
+        assert (await engine.apply(world.desired, None)).ops == ()
+        return {name: run_dir / "netns" / name for name in world.sandboxes}
+
+    return make

@@ -1,11 +1,12 @@
 """Macvlan networks on a real kernel: ``outside`` is another machine on the parent's wire.
 
-Covers netdrivers/kernel/macvlans.py, netdrivers/kernel/macvlan_view.py.
+Covers netdrivers/kernel/macvlan_view.py.
 """
 
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import trio
 
 from netdrivers.contract import Desired
 from netdrivers.engine import Engine
-from netdrivers.errors import Busy, Conflict, Missing, Unavailable
+from netdrivers.errors import Busy, Conflict, Refused, Unavailable
 from netdrivers.kernel.linux import LinuxKernel
 from tests.fakes.apply_cases import ANYWHERE, on_the_wire
 
@@ -31,22 +32,6 @@ async def test_apply(case, host, run_dir):
     await kernel.open()
     await case(make, kernel, on_the_wire)
     await kernel.close()
-
-
-@pytest.fixture
-async def wired(host, engine, world, run_dir):
-    """Containers a and b on the wire, c on a bridge; ``wired(**options)`` makes them."""
-
-    async def make(**options):
-        net = world.macvlan("e", "198.51.100.0/24", "2001:db8::/64", **options)
-        world.container("a", net, 20)
-        world.container("b", net, 30)
-        world.container("c", world.network("b", "10.2.0.0/24"), 2)
-        assert (await engine.apply(world.desired, None)).ops
-        assert (await engine.apply(world.desired, None)).ops == ()
-        return {name: run_dir / "netns" / name for name in world.sandboxes}
-
-    return make
 
 
 async def settle(host, pin, *, flag="tentative", there=False) -> None:
@@ -196,31 +181,13 @@ async def test_damage_is_repaired(wired, host, engine, world, damage):
         assert host.connect(host.home, "2001:db8::14", 80)
 
 
-async def test_a_missing_parent_names_the_option(host, engine, world, scoped):
-    net = world.macvlan("e", "198.51.100.0/24", parent="up7")
-    with pytest.raises(Missing, match="parent") as caught:
-        await engine.apply(world.desired, scoped(networks=(net,)))
-    assert caught.value.fields == {"option": "parent", "parent": "up7"}
-    world.container("a", net, 20)
-    with pytest.raises(Missing, match="up7"):
-        await engine.apply(world.desired, scoped("a"))
-
-
-async def test_a_parent_that_goes_does_not_take_the_others_along_and_may_come_back(
-    wired, host, engine, world
-):
-    pins = await wired(host=250)
-    host.sh("ip link del up0")
-    report = await engine.apply(world.desired, None)
-    assert ["up0" in note for note in report.conflicts] == [True]
-    with host.listen(pins["c"], 80):
-        assert host.connect(host.home, "10.2.0.2", 80)
-    host.sh("ip link add up0 type veth peer name up9; ip link set up9 up; ip link set up0 up")
-    assert (await engine.apply(world.desired, None)).ops
-    report = await engine.apply(world.desired, None)
-    assert (report.ops, report.conflicts) == ((), ())
-    with host.listen(pins["b"], 80):
-        assert host.connect(pins["a"], "198.51.100.30", 80)
+async def test_an_mtu_above_the_parents_is_refused(host, engine, world):
+    net = world.macvlan("e", "198.51.100.0/24", **{"com.docker.network.driver.mtu": "9000"})
+    world.container("a", replace(net, mtu_bytes=9000), 20)
+    world.networks[net.id] = replace(net, mtu_bytes=9000)
+    with pytest.raises(Refused, match="MTU exceeds") as caught:
+        await engine.apply(world.desired, None)
+    assert caught.value.fields["most"] == 1500
 
 
 async def test_a_parent_that_is_down_stays_down_and_works_when_it_is_up(wired, host):

@@ -24,7 +24,8 @@ class Wire:
         for address in addresses:
             nodad = ("nodad",) if ":" in address else ()
             space.run("ip", "address", "add", address, "dev", link, *nodad)
-        space.run("ip", "link", "set", link, "up")
+        # without a link-local address, which would come a while later
+        space.run("ip", "link", "set", link, "addrgenmode", "none", "up")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Containers on a wire: reached by whoever else is on it, apart from the host unless asked for."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -137,6 +138,7 @@ def test_ports_are_refused_at_create_unless_a_bridge_serves_them(place: Place) -
 REFUSED = {
     "no subnet": ((), "--subnet"),
     "no such parent": ((*V4, "-o", "parent=up7"), "up7"),
+    "a VLAN on nothing": ((*V4, "-o", "parent=up7.30"), "up7"),
     "loopback": ((*V4, "-o", "parent=lo"), "parent"),
     "mode": ((*V4, "-o", "macvlan_mode=fast"), "macvlan_mode"),
     "option": ((*V4, "-o", "fast=true"), "fast"),
@@ -145,6 +147,53 @@ REFUSED = {
     "same wire": ((*V4,), "overlaps"),
     "range": ((*V4, "--ip-range", "198.51.100.0/25"), "range"),
 }
+
+
+def test_a_kernel_without_vlans_is_named_or_makes_one(place: Place) -> None:
+    before = place.agent.snapshot()
+    base = ("network", "create", "-d", "macvlan", "-o", "parent=up0.30", *V4, "lan")
+    done = place.agent.cli(*base, check=False)
+    if done.returncode:
+        assert "the kernel has no vlan links" in done.stderr
+        assert "8021q" in done.stderr
+    else:
+        assert "up0.30" in place.agent.space.run("ip", "-br", "link").stdout
+        place.agent.cli("network", "rm", "lan")
+    place.agent.expect(before)
+
+
+def test_passthru_is_for_one_container(place: Place) -> None:
+    place.wire.plug(place.agent.space, "up2")
+    place.create(*V4, "-o", "macvlan_mode=passthru", parent="up2")
+    place.run("one")
+    done = place.agent.cli("run", "-d", "--network", "lan", *SLEEP, check=False)
+    assert done.returncode == 125
+    assert "passthru" in done.stderr
+    assert place.answers("one", *PING, "192.0.2.1")
+
+
+def test_a_parent_that_goes_and_comes_back(place: Place) -> None:
+    place.create(*V4)
+    place.run("web", "--ip", "192.0.2.80", serve=True)
+    before = place.agent.pid_of("web")
+    place.agent.space.run("ip", "link", "delete", "up0")
+    assert "parent=up0" in wait_for(lambda: place.agent.log_tail(), "parent link is not there")
+    assert place.agent.pid_of("web") == before
+    done = place.agent.cli("run", "-d", "--network", "lan", *SLEEP, check=False)
+    assert "parent=up0" in done.stderr or "parent up0" in done.stderr
+    place.wire.plug(place.agent.space, "up0")
+    command = ("curl", "-fsS", "-m", "1", "http://192.0.2.80/passwd")
+    assert wait_for(lambda: place.other.run(*command, check=False).stdout, "root")
+    assert place.agent.pid_of("web") == before
+
+
+def wait_for(look: Callable[[], str], word: str, within_s: float = 15.0) -> str:
+    """What is seen once the word is in it."""
+    deadline = time.monotonic() + within_s
+    while word not in (seen := look()):
+        assert time.monotonic() < deadline, f"no {word!r} in: {seen}"
+        time.sleep(0.1)
+    return seen
 
 
 @pytest.mark.parametrize("case", REFUSED)

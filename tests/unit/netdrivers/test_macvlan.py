@@ -121,7 +121,8 @@ async def test_a_missing_parent_is_an_error_of_its_network_alone():
     net = next(iter(world.networks.values()))
     with pytest.raises(Missing) as caught:
         await engine.apply(world.desired, scope(networks=(net,)))
-    assert caught.value.fields == {"option": "parent", "parent": "up0"}
+    fields = {"option": "parent", "parent": "up0", "there_is": "nothing else"}
+    assert caught.value.fields == fields
     report = await engine.apply(world.desired, None)
     assert len(report.conflicts) == 1
     assert ("link", "", "br-bbbbbbbbbbbb") in kernel.objects
