@@ -41,7 +41,8 @@ GLOBAL_FLAGS: Final = (
 COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "container": {
         **dict.fromkeys(("run", "create", "start", "attach", "exec"), "run"),
-        **dict.fromkeys(("logs", "stats", "top", "port"), "watch"),
+        **dict.fromkeys(("logs", "stats", "top"), "watch"),
+        "port": "port",
         **dict.fromkeys(
             [
                 "ls",
@@ -66,6 +67,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         ["create", "ls", "rm", "inspect", "connect", "disconnect", "prune", "plan", "repair"],
         "network",
     ),
+    "port": {"ls": "port"},
     "volume": dict.fromkeys(["create", "ls", "rm", "inspect", "prune"], "volume"),
     "system": dict.fromkeys(["info", "df", "events", "version", "ping", "prune"], "system"),
     "rpc": {"describe": "rpc"},
@@ -208,7 +210,9 @@ def _no_such_command(words: Sequence[str]) -> int:
 
 def find(words: Sequence[str]) -> tuple[Found | None, list[str]]:
     """Look up a command by its words; also give the words that are left for it."""
-    if words[0] in COMMANDS and len(words) > 1:
+    if words[0] in COMMANDS and len(words) == 1:
+        return None, []
+    if _is_noun(words):
         noun, name, rest = words[0], ALIASES.get(words[1], words[1]), list(words[2:])
     else:
         (noun, name), rest = TOP.get(words[0], ("", "")), list(words[1:])
@@ -217,6 +221,13 @@ def find(words: Sequence[str]) -> tuple[Found | None, list[str]]:
         return None, []
     used = " ".join(words[: len(words) - len(rest)])
     return Found(f"nodeagent {used}", verb), rest
+
+
+def _is_noun(words: Sequence[str]) -> bool:
+    """``port ls`` is of a noun, ``port web`` a command of that name."""
+    if words[0] not in COMMANDS:
+        return False
+    return words[0] not in TOP or ALIASES.get(words[1], words[1]) in COMMANDS[words[0]]
 
 
 def load(noun: str, name: str) -> Verb | None:

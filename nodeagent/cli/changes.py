@@ -76,7 +76,7 @@ def _labels(params: Params, words: str) -> None:
 
 
 def _expose(params: Params, words: str) -> None:
-    from nodeagent.cli.ports import parse_expose
+    from nodeagent.cli.publish import parse_expose
 
     _add(params, "exposed_ports", [port for word in words.split() for port in parse_expose(word)])
 

@@ -68,7 +68,9 @@ def candidates(before: Sequence[str], begun: str, host: str) -> list[str]:
     if not before:
         return _fitting(begun, [*app.TOP, *app.COMMANDS, "serve", *_names(app.GLOBAL_FLAGS)])
     if before[0] in app.COMMANDS and len(before) == 1:
-        return _fitting(begun, list(app.COMMANDS[before[0]]))
+        verbs = _fitting(begun, list(app.COMMANDS[before[0]]))
+        own = app.load(*app.TOP[before[0]]) if before[0] in app.TOP else None
+        return [*verbs, *(_of_verb(own, [], begun, host) if own else [])]
     found, rest = app.find(before)
     if found is None:
         return []

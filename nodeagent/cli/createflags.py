@@ -41,7 +41,7 @@ CREATE_FLAGS: Final[tuple[Flag, ...]] = (
     number("pids-limit", "Limit of processes; -1 is none"),
     text("platform", "Platform of the image, e.g. linux/arm64"),
     switch("privileged", "All capabilities and devices"),
-    many("publish", "Publish a port: [[IP:]HOST:]PORT[/tcp|udp], ranges allowed", "p"),
+    many("publish", "Publish a port: [[IP:]HOST:]PORT[/tcp|udp|sctp], ranges allowed", "p"),
     switch("publish-all", "Publish all exposed ports at random host ports", "P"),
     Flag(name="pull", help="When to pull the image", default="missing",
          choices=("missing", "always", "never")),

@@ -10,7 +10,7 @@ from typing import Final
 from nodeagent.cli.call import parse_pairs
 from nodeagent.cli.grammar import UsageError, Values
 from nodeagent.cli.mounts import parse_mount, parse_tmpfs, parse_volume, split_commas
-from nodeagent.cli.ports import parse_expose, parse_publish
+from nodeagent.cli.publish import parse_expose, parse_publish
 from nodeagent.cli.quantities import parse_cpus, parse_size
 
 Params = dict[str, object]

@@ -1,11 +1,10 @@
 """``logs stats top port``: looking at containers."""
 
 import sys
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from nodeagent.cli.call import WINDOW_ITEMS, Call, CommandFailed, Row, as_row, pick
-from nodeagent.cli.grammar import UsageError, Verb, Words, one, several, switch, text
+from nodeagent.cli.call import WINDOW_ITEMS, Call, Row, as_row, pick
+from nodeagent.cli.grammar import UsageError, Verb, one, several, switch, text
 from nodeagent.cli.output import (
     LIST_FORMAT,
     human_bytes,
@@ -153,39 +152,6 @@ def _top(call: Call) -> int:
     return 0
 
 
-def _port(call: Call) -> int:
-    view = call.rows("container.inspect", names=call.words[:1])[0]
-    ports = pick(view["NetworkSettings"], "Ports", dict)
-    lines = port_lines(ports, call.words[1:])
-    if not lines and len(call.words) > 1:
-        raise CommandFailed(f"port {call.words[1]} of {call.words[0]} is not published")
-    put("".join(line + "\n" for line in lines))
-    return 0
-
-
-def port_lines(ports: Mapping[str, list[dict[str, str]] | None], asked: Sequence[str]) -> list[str]:
-    """Say where ports are published: ``80/tcp -> 0.0.0.0:8080``, or only the address."""
-    wanted = [port if "/" in port else f"{port}/tcp" for port in asked]
-    lines = []
-    for port in sorted(ports, key=_port_order):
-        for binding in ports[port] or ():
-            address = _address(binding["HostIp"], binding["HostPort"])
-            if not asked:
-                lines.append(f"{port} -> {address}")
-            elif port in wanted:
-                lines.append(address)
-    return lines
-
-
-def _port_order(port: str) -> tuple[int, str]:
-    digits, _, protocol = port.partition("/")
-    return int(digits), protocol
-
-
-def _address(ip: str, port: str) -> str:
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-
-
 VERBS: Final = (
     Verb(
         name="logs",
@@ -220,12 +186,5 @@ VERBS: Final = (
         flags=(LIST_FORMAT,),
         words=one("CONTAINER", "container"),
         examples=("nodeagent top web",),
-    ),
-    Verb(
-        name="port",
-        help="Show where the ports of a container are published",
-        run=_port,
-        words=Words(usage="CONTAINER [PORT[/PROTOCOL]]", least=1, most=2, completes="container"),
-        examples=("nodeagent port web", "nodeagent port web 80/tcp"),
     ),
 )

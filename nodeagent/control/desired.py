@@ -1,6 +1,6 @@
 """From records to what the kernel should hold. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 
 from netdrivers.contract import (
@@ -63,16 +63,17 @@ def _number(interface: str) -> int:
 
 def published(record: ContainerRecord, address: IPAddress) -> tuple[PublishedPort, ...]:
     """The bound ports of a container that lead to ``address``; families must match."""
+    hosts = {text: ip_address(text) for text in {port.host_ip for port in record.ports}}
     return tuple(
         PublishedPort(
             protocol=port.protocol,
-            host_ip=ip_address(port.host_ip),
+            host_ip=hosts[port.host_ip],
             host_port=port.host_port,
             container_ip=address,
             container_port=port.container_port,
         )
         for port in record.ports
-        if ip_address(port.host_ip).version == address.version
+        if hosts[port.host_ip].version == address.version
     )
 
 
@@ -124,7 +125,27 @@ def has_sandbox(record: ContainerRecord) -> bool:
     return record.network_mode != "host" and not record.network_mode.startswith("container:")
 
 
-def port_text(port: PortBinding) -> str:
-    """``127.0.0.1:8080->80/tcp``."""
-    host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
-    return f"{host}:{port.host_port}->{port.container_port}/{port.protocol}"
+def ports_text(ports: Sequence[PortBinding]) -> list[str]:
+    """``127.0.0.1:8080->80/tcp``; neighbours that go on in step are one: ``…:80-82->80-82/tcp``."""
+    runs: list[tuple[PortBinding, int]] = []
+    for port in sorted(ports, key=lambda each: (each.host_ip, each.protocol, each.host_port)):
+        if runs and _goes_on(*runs[-1], port):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((port, 1))
+    return [_run_text(*run) for run in runs]
+
+
+def _goes_on(first: PortBinding, count: int, port: PortBinding) -> bool:
+    steps = port.host_port - first.host_port, port.container_port - first.container_port
+    same = (port.host_ip, port.protocol) == (first.host_ip, first.protocol)
+    return same and steps == (count, count)
+
+
+def _run_text(first: PortBinding, count: int) -> str:
+    host = f"[{first.host_ip}]" if ":" in first.host_ip else first.host_ip
+    outer, inner = (
+        f"{port}-{port + count - 1}" if count > 1 else str(port)
+        for port in (first.host_port, first.container_port)
+    )
+    return f"{host}:{outer}->{inner}/{first.protocol}"

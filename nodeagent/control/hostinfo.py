@@ -3,11 +3,14 @@
 import os
 import platform
 import socket
+import sys
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Interface, ip_address
 from pathlib import Path
 
-from netdrivers.contract import IPAddress
+from netdrivers.contract import IPAddress, IPNetwork
+
+TENTATIVE, TWIN_FOUND = 0x40, 0x08  # IFA_F_TENTATIVE, IFA_F_DADFAILED
 
 
 def parse_fib_trie(text: str) -> list[IPv4Address]:
@@ -23,16 +26,46 @@ def parse_fib_trie(text: str) -> list[IPv4Address]:
     return list(found)
 
 
-def parse_if_inet6(text: str) -> list[IPv6Address]:
-    """IPv6 addresses of ``/proc/net/if_inet6``."""
-    return [IPv6Address(bytes.fromhex(line.split()[0])) for line in text.splitlines() if line]
+def parse_if_inet6(text: str) -> list[IPv6Interface]:
+    """IPv6 addresses of ``/proc/net/if_inet6`` that can be bound: their look for a twin is over."""
+    found = []
+    for line in filter(None, text.splitlines()):
+        digits, _, prefix, _, flags, _ = line.split()
+        if not int(flags, 16) & (TENTATIVE | TWIN_FOUND):
+            found.append(IPv6Interface((bytes.fromhex(digits), int(prefix, 16))))
+    return found
+
+
+def parse_routes(text: str) -> list[IPv4Network]:
+    """Networks of ``/proc/net/route`` that are directly on a link."""
+    found = []
+    for line in text.splitlines()[1:]:
+        _, to, via, _, _, _, _, mask, *_ = line.split()
+        if int(via, 16) == 0 and int(mask, 16) != 0:
+            found.append(IPv4Network((_swapped(to), int(mask, 16).bit_count())))
+    return found
+
+
+def _swapped(digits: str) -> bytes:
+    """The kernel prints addresses as numbers of this machine's byte order."""
+    return int(digits, 16).to_bytes(4, sys.byteorder)
 
 
 def read_addresses(proc: Path = Path("/proc/self/net")) -> list[IPAddress]:
     """All addresses of the agent's network namespace."""
     v4 = parse_fib_trie((proc / "fib_trie").read_text(encoding="ascii"))
-    v6 = proc / "if_inet6"
-    return [*v4, *(parse_if_inet6(v6.read_text(encoding="ascii")) if v6.exists() else [])]
+    return [*v4, *(each.ip for each in _read_v6(proc))]
+
+
+def read_links(proc: Path = Path("/proc/self/net")) -> list[IPNetwork]:
+    """The networks that are directly on a link of the agent's namespace."""
+    v4 = parse_routes((proc / "route").read_text(encoding="ascii"))
+    return [*v4, *(each.network for each in _read_v6(proc))]
+
+
+def _read_v6(proc: Path) -> list[IPv6Interface]:
+    file = proc / "if_inet6"
+    return parse_if_inet6(file.read_text(encoding="ascii")) if file.exists() else []
 
 
 def choose_publish_addresses(

@@ -1,7 +1,8 @@
 """Host ports of containers: who holds which, from before the start until after the end."""
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address, ip_interface
 
@@ -9,16 +10,22 @@ import msgspec
 import trio
 
 from netdrivers.contract import IPAddress, PublishedPort
+from netdrivers.ipam import parse_address
 from nodeagent.control import hostinfo
-from nodeagent.control.desired import has_sandbox
+from nodeagent.control.desired import endpoints_in_order, has_sandbox
 from nodeagent.control.parts import Parts
+from nodeagent.control.reach import port_rows
 from nodeagent.errors import Conflict, Invalid, fields_of, kind_of
 from nodeagent.model.container import BoundPort, ContainerRecord, PortBinding
+from nodeagent.model.port import PortRow
 
 log = logging.getLogger(__name__)
 
 PICK_TRIES = 16  # random ports tried until one is free on every address
 TURN = 64  # ports chosen before others have their turn
+
+FILTERS = ("container", "protocol")
+HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
 
 _Key = tuple[object, ...]  # protocol, host address, host port
 
@@ -60,7 +67,14 @@ class Ports:
             if kind_of(exc) == "conflict":
                 self._tell_conflict(record, exc)
             raise
-        return [half for each in bound for half in each]
+        chosen = [half for each in bound for half in each]
+        if any(half.protocol == "sctp" and not self.is_held(half) for half in chosen):
+            log.warning(
+                "this kernel has no SCTP sockets: the port is published, and held between"
+                " containers only",
+                extra={"id": record.id[:12]},
+            )
+        return chosen
 
     @asynccontextmanager
     async def tried(self, record: ContainerRecord) -> AsyncIterator[list[BoundPort]]:
@@ -117,28 +131,61 @@ class Ports:
         (spec,) = specs([port])
         return _key(port) in self._owners and self._parts.engine.is_bound(spec)
 
-    def default_addresses(self) -> list[IPAddress]:
-        """Where a port without an address of its own is published now."""
-        gateways = {
-            ip_address(subnet.gateway)
-            for network in self._parts.inventory.networks.values()
-            for subnet in network.subnets
-        }
-        return hostinfo.choose_publish_addresses(
+    def default_addresses(self, record: ContainerRecord) -> list[IPAddress]:
+        """Where a port without an address of its own is published now, in the container's families.
+
+        The network that leads outside may have an IPv4 address of its own for that.
+        """
+        networks = self._parts.inventory.networks
+        gateways = {ip_address(net.gateway) for each in networks.values() for net in each.subnets}
+        chosen = hostinfo.choose_publish_addresses(
             self._parts.settings.publish_addresses, hostinfo.read_addresses(), gateways
         )
+        leading = next(iter(endpoints_in_order(record, networks)), None)
+        own = networks[leading.network_id].options.get(HOST_BINDING, "") if leading else ""
+        if own:
+            first = parse_address(own, field=f"options.{HOST_BINDING}")
+            chosen = [first, *(each for each in chosen if each.version != 4)]
+        families = versions(record)
+        return [each for each in chosen if each.version in families]
+
+    def ls(self, filters: Mapping[str, list[str]]) -> list[PortRow]:
+        """Every published port of every container, with who can reach it.
+
+        Raises:
+            Invalid: no such filter.
+        """
+        for key in filters:
+            if key not in FILTERS:
+                raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
+        addresses, links = hostinfo.read_addresses(), hostinfo.read_links()
+        networks = self._parts.inventory.networks
+        rows = [
+            row
+            for record in self._parts.inventory.containers.values()
+            if record.ports and _is_asked_for(record, filters.get("container", []))
+            for row in port_rows(record, networks, addresses, links, self.is_held)
+            if row.protocol in filters.get("protocol", [row.protocol])
+        ]
+        return sorted(rows, key=lambda row: (row.host_port, row.protocol, row.host_ip))
+
+    def counts(self) -> dict[str, int]:
+        """How many ports are published, by protocol."""
+        records = self._parts.inventory.containers.values()
+        return Counter(port.protocol for record in records for port in record.ports)
 
     # --- the steps --------------------------------------------------------------------------
 
     def _addresses(
         self, record: ContainerRecord, wanted: Sequence[PortBinding]
     ) -> list[list[IPAddress]]:
-        default = self.default_addresses() if any(not each.host_ip for each in wanted) else []
+        has_default = any(not each.host_ip for each in wanted)
+        default = self.default_addresses(record) if has_default else []
         families = versions(record)
         found = []
         for port in wanted:
-            asked = [ip_address(port.host_ip)] if port.host_ip else default
-            found.append([each for each in asked if each.version in families])
+            own = [ip_address(port.host_ip)] if port.host_ip else default
+            found.append([each for each in own if each.version in families])
             if not found[-1]:
                 raise Invalid(
                     "no address to publish the port on, of a family that the container has",
@@ -223,6 +270,10 @@ class Ports:
         self._parts.events.publish(
             "container", "port-conflict", record.id, record.name, error=str(exc), **said
         )
+
+
+def _is_asked_for(record: ContainerRecord, words: list[str]) -> bool:
+    return not words or any(word == record.name or record.id.startswith(word) for word in words)
 
 
 def wanted_ports(record: ContainerRecord) -> list[PortBinding]:

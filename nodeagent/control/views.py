@@ -6,7 +6,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Literal
 
-from nodeagent.control.desired import endpoints_in_order, has_sandbox, port_text
+from nodeagent.control.desired import endpoints_in_order, has_sandbox, ports_text
 from nodeagent.control.etcfiles import build_hostname
 from nodeagent.control.names import endpoint_names
 from nodeagent.control.times import NEVER, build_ago, parse_time
@@ -75,7 +75,7 @@ def container_row(
     running = record.phase == "running"
     bound = {f"{port.container_port}/{port.protocol}" for port in record.ports}
     exposed = [text for text in record.expose if text not in bound]
-    ports = [*(port_text(port) for port in record.ports), *exposed] if running else []
+    ports = [*ports_text(record.ports), *exposed] if running else []
     names = [networks[id_].name for id_ in record.endpoints if id_ in networks]
     return ContainerRow(
         id=record.id,
@@ -198,9 +198,10 @@ def _config(record: ContainerRecord, image: Image | None) -> ConfigView:
 def _asked_ports(ports: Sequence[PortBinding]) -> dict[str, list[PortView]]:
     found: dict[str, list[PortView]] = {}
     for port in ports:
-        row = PortView(
-            host_ip=port.host_ip, host_port=str(port.host_port) if port.host_port else ""
-        )
+        outer = str(port.host_port) if port.host_port else ""
+        if port.host_port_end:
+            outer += f"-{port.host_port_end}"
+        row = PortView(host_ip=port.host_ip, host_port=outer)
         found.setdefault(f"{port.container_port}/{port.protocol}", []).append(row)
     return found
 

@@ -309,6 +309,9 @@ class Bindings:
         ops, _conflicts = await self._use.sandboxes.repair_all()
         return s.PlanResult(ops=ops)
 
+    async def port_ls(self, p: s.ListParams, _call: Call) -> object:
+        return self._use.sandboxes.ports.ls(p.filters)
+
     # --- volumes ------------------------------------------------------------------------------
 
     async def volume_create(self, p: VolumeCreate, _call: Call) -> object:

@@ -22,6 +22,7 @@ from nodeagent.model.container import (
 )
 from nodeagent.model.image import HistoryView, ImageRemoved, ImageRow, ImageView, PullItem
 from nodeagent.model.network import NetworkCreate, NetworkRow, NetworkView
+from nodeagent.model.port import PortRow
 from nodeagent.model.system import DiskUsageRow, Event, InfoView, VersionView
 from nodeagent.model.volume import Pruned, VolumeCreate, VolumeRow, VolumeView
 
@@ -376,6 +377,7 @@ _TABLE = (
     _change(
         "network.repair", "Make the kernel agree with what is wanted, now.", Nothing, PlanResult
     ),
+    _read("port.ls", "List published ports, with who can reach them.", ListParams, list[PortRow]),
     _change(
         "volume.create", "Make a volume, or answer the one that is there.", VolumeCreate, VolumeView
     ),

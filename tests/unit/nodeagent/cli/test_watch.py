@@ -1,7 +1,7 @@
 import pytest
 
 from nodeagent.cli.grammar import UsageError
-from nodeagent.cli.watch import LogWriter, parse_tail, port_lines, shape_stats
+from nodeagent.cli.watch import LogWriter, parse_tail, shape_stats
 
 READING = {
     "ID": "0123456789abcdef",
@@ -45,26 +45,6 @@ def test_tail(words, wanted):
 def test_bad_tail(words):
     with pytest.raises(UsageError, match=r"^--tail"):
         parse_tail(words)
-
-
-PORTS = {
-    "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
-    "9/udp": [{"HostIp": "127.0.0.1", "HostPort": "9"}],
-    "443/tcp": None,
-}
-
-
-@pytest.mark.parametrize(
-    ("asked", "wanted"),
-    [
-        ([], ["9/udp -> 127.0.0.1:9", "80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"]),
-        (["80"], ["0.0.0.0:8080", "[::]:8080"]),
-        (["9/udp"], ["127.0.0.1:9"]),
-        (["443"], []),
-    ],
-)
-def test_ports(asked, wanted):
-    assert port_lines(PORTS, asked) == wanted
 
 
 def test_unknown_counts_are_dashes():

@@ -9,7 +9,7 @@ from nodeagent.control.desired import (
     endpoints_in_order,
     has_sandbox,
     network_spec,
-    port_text,
+    ports_text,
 )
 from nodeagent.model.container import PortBinding
 from nodeagent.model.network import SubnetRequest
@@ -78,5 +78,17 @@ def test_only_own_sandboxes_are_desired():
 
 
 def test_ports_as_text():
-    assert port_text(PORT) == "127.0.0.1:8080->80/tcp"
-    assert port_text(V6_PORT) == "[::1]:8080->80/tcp"
+    assert ports_text([PORT]) == ["127.0.0.1:8080->80/tcp"]
+    assert ports_text([V6_PORT]) == ["[::1]:8080->80/tcp"]
+
+
+def test_ports_that_go_on_in_step_are_one_text():
+    def port(outer, inner, ip="127.0.0.1"):
+        return PortBinding(container_port=inner, host_ip=ip, host_port=outer)
+
+    many = [port(8000 + n, 80 + n) for n in range(100)]
+    others = [port(9000, 80), port(9001, 80), port(8100, 180, "127.0.0.2")]
+    assert ports_text([*many, *others]) == [
+        "127.0.0.1:8000-8099->80-179/tcp", "127.0.0.1:9000->80/tcp", "127.0.0.1:9001->80/tcp",
+        "127.0.0.2:8100->180/tcp",
+    ]  # fmt: skip

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeagent.cli.grammar import UsageError
-from nodeagent.cli.ports import parse_expose, parse_publish
+from nodeagent.cli.publish import parse_expose, parse_publish
 
 
 def _b(port, host=0, protocol="tcp", ip=""):
@@ -26,6 +26,13 @@ def _b(port, host=0, protocol="tcp", ip=""):
         (":80", [_b(80)]),
         ("8000-8002:80-82", [_b(80, 8000), _b(81, 8001), _b(82, 8002)]),
         ("80-81", [_b(80), _b(81)]),
+        ("8000-8010:80", [_b(80, 8000) | {"host_port_end": 8010}]),
+        ("[::1]:8000-8001:80/udp", [_b(80, 8000, "udp", "::1") | {"host_port_end": 8001}]),
+        ("8000-8000:80", [_b(80, 8000)]),
+        ("0:80", [_b(80)]),
+        ("::1:8080:80", [_b(80, 8080, ip="::1")]),
+        ("published=8080,target=80", [_b(80, 8080)]),
+        ("target=53,protocol=udp", [_b(53, protocol="udp")]),
         ("10.0.0.1:1-2:3-4/udp", [_b(3, 1, "udp", "10.0.0.1"), _b(4, 2, "udp", "10.0.0.1")]),
     ],
 )
@@ -35,8 +42,9 @@ def test_publish(words, wanted):
 
 @pytest.mark.parametrize(
     "words",
-    ["", "a", "80:", "0", "65536", "8000-8010:80-81", "8000-8010:80", "90-80", "80/http", "80/",
-     "::1:80:80", "name:80:80", "1.2.3:80:80", "1.2.3.4.5:80:80", "-1:80", "80:-80", "80-:80",
+    ["", "a", "80:", "0", "65536", "8000-8010:80-81", "80:80-81", "90-80", "80/http", "80/",
+     "[]:80:80", "[fe80::1%eth0]:80:80", "published=80", "target=80,mode=host", "target=80,x",
+     "0-1:80-81", "name:80:80", "1.2.3:80:80", "1.2.3.4.5:80:80", "-1:80", "80:-80", "80-:80",
      "1:2:3:4", "²:80", "[1.2.3.4:80:80"],
 )  # fmt: skip
 def test_bad_publish_names_the_flag(words):

@@ -1,0 +1,55 @@
+"""Who can reach a published port."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from nodeagent.control.reach import port_rows, say_closed, say_reach
+from nodeagent.model.container import BoundPort
+from tests.fakes.records import container, endpoint, network
+
+HAVE = [ip_address(text) for text in ("127.0.0.1", "192.168.1.5", "203.0.113.9", "fd00::5")]
+LINKS = [ip_network(text) for text in ("192.168.0.0/16", "192.168.1.0/24", "203.0.113.0/24")]
+NETWORKS = {"n" * 64: network(), "m" * 64: network("m" * 64, internal=True)}
+
+
+@pytest.mark.parametrize(
+    ("address", "who"),
+    [
+        ("127.0.0.1", "this host only"),
+        ("127.9.9.9", "this host only"),
+        ("::1", "this host only"),
+        ("0.0.0.0", "anyone who can route here"),
+        ("::", "anyone who can route here"),
+        ("203.0.113.9", "neighbours on 203.0.113.0/24"),
+        ("192.168.1.5", "neighbours on 192.168.1.0/24"),
+        ("fd00::5", "who has a route to fd00::5"),
+        ("192.168.1.6", "nobody: this host does not have 192.168.1.6 now"),
+    ],
+)
+def test_who(address, who):
+    assert say_reach(ip_address(address), HAVE, LINKS) == who
+
+
+def test_a_public_address_is_for_everybody():
+    public = ip_address("8.8.8.8")
+    assert say_reach(public, [public], [ip_network("8.8.8.0/24")]) == "anyone who can route here"
+
+
+def test_internal_networks_lead_nowhere_until_another_one_is_joined():
+    inner = endpoint("m" * 64)
+    assert "internal" in say_closed(container(endpoints={"m" * 64: inner}), NETWORKS)
+    both = container(endpoints={"m" * 64: inner, "n" * 64: endpoint(interface="eth1")})
+    assert say_closed(both, NETWORKS) == ""
+    assert "no network" in say_closed(container(), NETWORKS)
+    wire = {"n" * 64: network(on_wire=True)}
+    assert "publishes no ports" in say_closed(container(endpoints={"n" * 64: endpoint()}), wire)
+
+
+def test_rows():
+    ports = [BoundPort(container_port=80, host_ip="127.0.0.1", host_port=8080)]
+    record = container(endpoints={"n" * 64: endpoint()}, ports=ports)
+    (row,) = port_rows(record, NETWORKS, HAVE, LINKS, lambda _port: False)
+    assert (row.container, row.host_port, row.reach, row.held) == (
+        "web", 8080, "this host only", False,
+    )  # fmt: skip
