@@ -10,22 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from runtime.imageconfig import HealthCheck as HealthCheck
+from runtime.imageconfig import ImageConfig as ImageConfig
+
 # --- images ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageConfig:
-    """The part of an OCI image config that says how to run it."""
-
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    working_dir: str = ""
-    user: str = ""
-    exposed_ports: tuple[str, ...] = ()  # "80/tcp"
-    volumes: tuple[str, ...] = ()  # absolute paths
-    labels: Mapping[str, str] = field(default_factory=dict)
-    stop_signal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,6 +356,19 @@ class Containers(Protocol):
         self, container_id: str, process: ProcessSpec, *, privileged: bool
     ) -> AbstractAsyncContextManager[ExecSession]:
         """Run a further process in the container. Missing/Refused carry ``exit_code`` 127/126."""
+        ...
+
+    async def probe(
+        self, container_id: str, process: ProcessSpec, sink: Callable[[bytes], None]
+    ) -> int:
+        """Run a short process to its end: its exit code. stdout and stderr go to ``sink``.
+
+        It ends with the call: also ``scan`` after a killed agent ends what it began.
+
+        Raises:
+            Missing: the container has ended. Conflict: it is paused.
+        Cancel: the process and all it began are killed.
+        """
         ...
 
     def logs(

@@ -65,9 +65,16 @@ class Places:
     def execs(self, container_id: str) -> list[Path]:
         return list((self.run / "exec").glob(f"{container_id[:SHORT]}-*"))
 
+    def probes(self, container_id: str) -> list[Path]:
+        return list((self.run / "probe").glob(f"{container_id[:SHORT]}-*"))
+
     def make(self) -> None:
         """Create the directories all containers share."""
-        for path in (self.containers, self.state, self.run / "ctr", self.run / "exec"):
+        for path in (
+            self.containers,
+            self.state,
+            *(self.run / n for n in ("ctr", "exec", "probe")),
+        ):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.temporary.mkdir(mode=0o700, exist_ok=True)
 

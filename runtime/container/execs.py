@@ -18,7 +18,8 @@ import trio
 from runtime.container import attach, bundle, oci, supervisor
 from runtime.container.attach import AttachSession
 from runtime.container.conmon import Command, SyncPipe, Word
-from runtime.container.spec import Json
+from runtime.container.spec import Host, build_exec
+from runtime.contract import ProcessSpec
 from runtime.errors import Missing, Refused, Unavailable
 
 NOT_FOUND: Final = 127
@@ -131,10 +132,16 @@ async def run_conmon(command: Command) -> Word:
                 await sync.aclose()
 
 
-def write_directory(path: Path, process: Json) -> None:
-    """Make the directory of one exec, with the process in it."""
+def write_directory(
+    places: bundle.Places, container_id: str, path: Path, process: ProcessSpec, host: Host | None
+) -> None:
+    """Make the directory of one exec, with the process in it; ``host`` for a privileged one."""
+    sweep(places, container_id)
+    config = bundle.read_config(places, container_id)
+    identity = bundle.read_identity(bundle.read_rootfs(config), process)
+    described = build_exec(config, process, identity, host)
     path.mkdir(mode=0o700)
-    (path / PROCESS).write_bytes(msgspec.json.encode(process))
+    (path / PROCESS).write_bytes(msgspec.json.encode(described))
 
 
 def sweep(places: bundle.Places, container_id: str) -> None:

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from runtime.container import attach, bundle, ending, execs, oci, probe, supervisor
+from runtime.container import attach, bundle, ending, execs, oci, probe, supervisor, transient
 from runtime.container.cgroups import CONMONS, Cgroup, Layout, children, set_conmon_apart
 from runtime.container.conmon import Command
 from runtime.container.filters import Filters
@@ -24,7 +24,7 @@ from runtime.container.gate import Gate
 from runtime.container.host import read_host, read_layout
 from runtime.container.logfile import Query, read_log, rotate
 from runtime.container.oci import Oci
-from runtime.container.spec import Host, build_exec
+from runtime.container.spec import Host
 from runtime.container.supervisor import Record
 from runtime.contract import (
     ContainerSpec,
@@ -171,7 +171,7 @@ class ContainerRuntime:
             runtime=runtime.kind,
         )
         supervisor.write_record(live, record)  # from here on it is whole
-        return _process(record)
+        return record.process()
 
     async def start(self, container_id: str) -> None:
         """Execute the program. Missing with field ``exit_code`` 127/126 if it cannot be run."""
@@ -231,14 +231,7 @@ class ContainerRuntime:
         self, container_id: str, process: ProcessSpec, *, privileged: bool
     ) -> AsyncIterator[ExecSession]:
         """Run a further process in the container. Missing/Refused carry ``exit_code`` 127/126."""
-        record = self._record(container_id)
-        if not supervisor.is_alive(record.pid, record.ticks):
-            raise Missing("run in the container", id=container_id, reason="it has ended")
-        if self.cgroup(container_id).is_frozen():  # the new process would freeze and never answer
-            raise Conflict("run in the container", id=container_id, reason="it is paused")
-        runtime = self._oci or await self._choose()
-        directory = self._places.run / "exec" / f"{container_id[:12]}-{secrets.token_hex(4)}"
-        await self._on_disk(lambda: self._write_exec(directory, container_id, process, privileged))
+        runtime, directory = await self._prepare_exec("exec", container_id, process, privileged)
         command = Command(
             conmon=self._conmon,
             runtime=runtime.argv,
@@ -256,14 +249,29 @@ class ContainerRuntime:
             set_conmon_apart(self._layout, self._cgroup_parent, conmon)
             yield session
 
-    def _write_exec(
-        self, directory: Path, container_id: str, process: ProcessSpec, privileged: bool
-    ) -> None:
-        execs.sweep(self._places, container_id)
-        config = bundle.read_config(self._places, container_id)
-        identity = bundle.read_identity(bundle.read_rootfs(config), process)
+    async def probe(
+        self, container_id: str, process: ProcessSpec, sink: Callable[[bytes], None]
+    ) -> int:
+        """Run a short process to its end: its exit code. Cancel: it is killed."""
+        runtime, directory = await self._prepare_exec("probe", container_id, process, False)
+        return await transient.run(runtime, directory, self.cgroup(container_id), sink)
+
+    async def _prepare_exec(
+        self, place: str, container_id: str, process: ProcessSpec, privileged: bool
+    ) -> tuple[Oci, Path]:
+        """The runtime that can run a process there, and the directory that describes it."""
+        record = self._record(container_id)
+        if not supervisor.is_alive(record.pid, record.ticks):
+            raise Missing("run in the container", id=container_id, reason="it has ended")
+        if self.cgroup(container_id).is_frozen():  # the new process would freeze and never answer
+            raise Conflict("run in the container", id=container_id, reason="it is paused")
+        runtime = self._oci or await self._choose()
+        directory = self._places.run / place / f"{container_id[:12]}-{secrets.token_hex(4)}"
         host = self._host if privileged else None
-        execs.write_directory(directory, build_exec(config, process, identity, host))
+        await self._on_disk(
+            lambda: execs.write_directory(self._places, container_id, directory, process, host)
+        )
+        return runtime, directory
 
     def logs(
         self, container_id: str, *, follow: bool, since_ns: int, until_ns: int, tail: int
@@ -344,6 +352,7 @@ class ContainerRuntime:
     async def _end_execs(self, container_id: str) -> None:
         for path in self._places.execs(container_id):
             await execs.kill_conmons(path)
+        await transient.end_strays(self._places, container_id, self.cgroup(container_id))
 
     async def remove_logs(self, container_id: str) -> None:
         """Delete the log files too."""
@@ -356,14 +365,12 @@ class ContainerRuntime:
 
     async def scan(self) -> list[Found]:
         """All containers under this root and run directory; starts watching the live ones."""
-        ids = await self._on_disk(self._places.ids)
-        ids |= {name for name in self._cgroup_names() if bundle.is_id(name)}
+        cgroups = children(self._layout, f"/{self._cgroup_parent}")
+        ids = set(filter(bundle.is_id, cgroups)) | await self._on_disk(self._places.ids)
         for container_id in ids:
             execs.sweep(self._places, container_id)
+            await transient.end_strays(self._places, container_id, self.cgroup(container_id))
         return [await self._find(container_id) for container_id in sorted(ids)]
-
-    def _cgroup_names(self) -> set[str]:
-        return children(self._layout, f"/{self._cgroup_parent}")
 
     async def _find(self, container_id: str) -> Found:
         record = supervisor.read_record(self._places.live(container_id))
@@ -377,10 +384,10 @@ class ContainerRuntime:
         gate = self._gate(container_id, record)
         gate.settle()
         if gate.is_shut():
-            return Found(id=container_id, state="created", process=_process(record))
+            return Found(id=container_id, state="created", process=record.process())
         frozen = self.cgroup(container_id).is_frozen()
         return Found(
-            id=container_id, state="paused" if frozen else "running", process=_process(record)
+            id=container_id, state="paused" if frozen else "running", process=record.process()
         )
 
     def _record(self, container_id: str) -> Record:
@@ -391,7 +398,3 @@ class ContainerRuntime:
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._disk)
-
-
-def _process(record: Record) -> Process:
-    return Process(pid=record.pid, conmon_pid=record.conmon_pid, started_ticks=record.ticks)

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess  # noqa: TID251  this is the package's door; only constants are used
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -14,6 +14,7 @@ from runtime.errors import Unavailable
 
 OUTPUT_MAX_BYTES: Final = 64 << 10
 TAIL_BYTES: Final = 4096
+PIPE_BYTES: Final = 64 << 10  # what a pipe holds
 CHILD_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Kind = Literal["crun", "runc"]
@@ -116,6 +117,59 @@ async def run(
         return Done(code=process.returncode or 0, output=_read_tail(output))
     finally:
         os.close(output)
+
+
+async def stream(
+    argv: Sequence[str],
+    sink: Callable[[bytes], None],
+    stop: Callable[[int], Awaitable[None]],
+) -> int:
+    """Run a program to its end; its status (128+n for signal n). What it writes goes to ``sink``.
+
+    Args:
+        stop: ends a program of that pid and what it began, within a time of its own.
+
+    Cancel: ``stop`` is called.
+    """
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    async with trio.lowlevel.FdStream(read_fd) as output:
+        try:
+            process = await trio.lowlevel.open_process(
+                list(argv), stdin=subprocess.DEVNULL, stdout=write_fd, stderr=write_fd,
+                env={"PATH": CHILD_PATH},
+            )  # fmt: skip
+        finally:
+            os.close(write_fd)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pump, output, sink)
+            code = await _wait_or_stop(process, stop)
+            nursery.cancel_scope.cancel()  # what it left behind may hold the pipe open for ever
+            _drain(read_fd, sink)
+    return code if code >= 0 else 128 - code
+
+
+async def _wait_or_stop(process: trio.Process, stop: Callable[[int], Awaitable[None]]) -> int:
+    try:
+        return await process.wait()
+    except BaseException:
+        with trio.CancelScope(shield=True):  # stop has a deadline, and SIGKILL needs none
+            await stop(process.pid)
+            process.kill()
+            await process.wait()
+        raise
+
+
+async def _pump(output: trio.lowlevel.FdStream, sink: Callable[[bytes], None]) -> None:
+    while data := await output.receive_some(PIPE_BYTES):
+        sink(bytes(data))
+
+
+def _drain(fd: int, sink: Callable[[bytes], None]) -> None:
+    """Take what is in a non-blocking pipe, but not more than it can hold at once."""
+    try:
+        sink(os.read(fd, PIPE_BYTES))
+    except BlockingIOError:
+        return
 
 
 async def _wait(process: trio.Process) -> None:

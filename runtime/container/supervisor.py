@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import trio
 
-from runtime.contract import Exit
+from runtime.contract import Exit, Process
 
 PROC: Final = Path("/proc")
 CODE_UNKNOWN: Final = 255
@@ -35,6 +35,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     tty: bool
     stdin: bool
     runtime: str
+
+    def process(self) -> Process:
+        """As the contract says it."""
+        return Process(pid=self.pid, conmon_pid=self.conmon_pid, started_ticks=self.ticks)
 
 
 def parse_stat(text: str) -> tuple[str, int]:

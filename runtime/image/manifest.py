@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
 from runtime import errors
-from runtime.contract import HistoryRow, ImageConfig
+from runtime.contract import HealthCheck, HistoryRow, ImageConfig
 from runtime.image.platform import Platform
 from runtime.image.reference import is_digest
 
@@ -29,8 +29,10 @@ LAYERS: Final = frozenset(
 )
 MANIFEST_MAX_BYTES: Final = 4 << 20  # what registries accept
 CONFIG_MAX_BYTES: Final = 8 << 20
+NS_PER_S: Final = 1_000_000_000
 LAYERS_MAX: Final = 500  # overlayfs stacks no more
 
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # as Docker reads it
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -86,6 +88,17 @@ class RootfsJson(msgspec.Struct, frozen=True, kw_only=True):
     diff_ids: list[str]
 
 
+class HealthJson(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """Docker's ``HEALTHCHECK``; times are nanoseconds, 0 is the default."""
+
+    test: list[str] | None = None
+    interval: Int64 | None = None
+    timeout: Int64 | None = None
+    start_period: Int64 | None = None
+    start_interval: Int64 | None = None
+    retries: Int64 | None = None
+
+
 class RunJson(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
     """How to run the image; Docker writes null for what is empty."""
 
@@ -98,6 +111,8 @@ class RunJson(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_d
     working_dir: str | None = None
     labels: dict[str, str] | None = None
     stop_signal: str | None = None
+    healthcheck: HealthJson | None = None
+    shell: list[str] | None = None
 
 
 class ConfigJson(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -200,6 +215,35 @@ def run_config(config: ConfigJson) -> ImageConfig:
         volumes=tuple(sorted(run.volumes or ())),
         labels=dict(run.labels or {}),
         stop_signal=run.stop_signal or "",
+        healthcheck=_read_health(run.healthcheck),
+        shell=tuple(run.shell or ()),
+    )
+
+
+def _read_health(found: HealthJson | None) -> HealthCheck | None:
+    """What an image says of its health; without a test it says nothing."""
+    if found is None or not found.test:
+        return None
+    return HealthCheck(
+        test=tuple(found.test),
+        interval_s=(found.interval or 0) / NS_PER_S,
+        timeout_s=(found.timeout or 0) / NS_PER_S,
+        start_period_s=(found.start_period or 0) / NS_PER_S,
+        start_interval_s=(found.start_interval or 0) / NS_PER_S,
+        retries=found.retries or 0,
+    )
+
+
+def _write_health(check: HealthCheck | None) -> HealthJson | None:
+    if check is None:
+        return None
+    return HealthJson(
+        test=list(check.test),
+        interval=round(check.interval_s * NS_PER_S) or None,
+        timeout=round(check.timeout_s * NS_PER_S) or None,
+        start_period=round(check.start_period_s * NS_PER_S) or None,
+        start_interval=round(check.start_interval_s * NS_PER_S) or None,
+        retries=check.retries or None,
     )
 
 
@@ -237,6 +281,8 @@ def build_config(
         working_dir=config.working_dir or None,
         labels=dict(config.labels) or None,
         stop_signal=config.stop_signal or None,
+        healthcheck=_write_health(config.healthcheck),
+        shell=list(config.shell) or None,
     )
     document = ConfigJson(
         created=created,

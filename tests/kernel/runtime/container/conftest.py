@@ -95,6 +95,7 @@ class Box:
             self.base / "run" / "ctr",
             self.base / "run" / "oci",
             self.base / "run" / "exec",
+            self.base / "run" / "probe",
         ):
             found += [str(path) for path in top.iterdir()]
         found += [str(path) for path in (self.base / "root/containers").glob("*/bundle")]

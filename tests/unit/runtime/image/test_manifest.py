@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import errors
-from runtime.contract import ImageConfig
+from runtime.contract import HealthCheck, ImageConfig
 from runtime.image.manifest import (
     DOCKER_MANIFEST,
     OCI_MANIFEST,
@@ -123,3 +123,23 @@ def test_history_counts_only_real_layers():
     config["history"] = [{"created_by": "1"}, {"created_by": "env", "empty_layer": True}, {}]
     rows = history_of(parse_config(json.dumps(config).encode()), [10, 20])
     assert [row.size_bytes for row in rows] == [10, 0, 20]
+
+
+def test_a_health_check_is_read_and_written():
+    run = {
+        "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 1_500_000_000, "Retries": 2},
+        "Shell": ["/bin/ash", "-ec"],
+    }
+    config = run_config(parse_config(build_image([b"1"], run=run).config))
+    assert config.healthcheck == HealthCheck(test=("CMD-SHELL", "true"), interval_s=1.5, retries=2)
+    assert config.shell == ("/bin/ash", "-ec")
+    platform = Platform(os="linux", architecture="amd64", variant="")
+    body = build_config(config, IMAGE.diff_ids[0], platform=platform, created="2026", message="m")
+    assert json.loads(body)["config"]["Healthcheck"] == run["Healthcheck"]
+    assert run_config(parse_config(body)) == config
+
+
+@pytest.mark.parametrize("check", [{"Test": "true"}, {"Interval": 1 << 63}, {"Retries": 1.5}])
+def test_a_health_check_that_docker_could_not_read_is_refused(check):
+    with pytest.raises(errors.Refused):
+        parse_config(build_image([b"1"], run={"Healthcheck": check}).config)
