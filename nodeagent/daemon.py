@@ -218,6 +218,7 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
         volumes=volumes,
     )
     observed = Observed(parts, sandboxes, streams, volumes, addresses)
+    observed.health_of, observed.probe_counts = containers.health_of, lifecycle.probe_counts
     if config.metrics.listen:
         await nursery.start(_serve_metrics, config, observed)
     nursery.start_soon(parts.names.run)

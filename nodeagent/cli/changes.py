@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from nodeagent.cli.grammar import UsageError
+from nodeagent.cli.quantities import parse_seconds
 
 Params = dict[str, object]
 
@@ -85,6 +86,44 @@ def _volumes(params: Params, words: str) -> None:
     _add(params, "volumes", parse_command(words) if words.startswith("[") else words.split())
 
 
+_HEALTH_OPTIONS: Final = {
+    "interval": "interval_s", "timeout": "timeout_s", "start-period": "start_period_s",
+    "start-interval": "start_interval_s", "retries": "retries",
+}  # fmt: skip
+
+
+def _healthcheck(params: Params, words: str) -> None:
+    """Read ``[--interval=30s …] CMD …`` or ``NONE``."""
+    health: Params = {}
+    while words.startswith("--"):
+        option, _, words = words.partition(" ")
+        name, _, value = option[2:].partition("=")
+        if name not in _HEALTH_OPTIONS:
+            known = ", ".join(f"--{each}=" for each in _HEALTH_OPTIONS)
+            raise UsageError(f"--change: HEALTHCHECK: {option!r} is not one of {known}")
+        health[_HEALTH_OPTIONS[name]] = _health_value(name, value)
+        words = words.strip()
+    kind, _, command = words.partition(" ")
+    command = command.strip()
+    if kind == "NONE" and not command and not health:
+        health["test"] = ["NONE"]
+    elif kind != "CMD" or not command:
+        raise UsageError(f"--change: HEALTHCHECK: {words!r} is neither CMD with a command nor NONE")
+    elif command.startswith("["):
+        health["test"] = ["CMD", *parse_command(command)]
+    else:
+        health["test"] = ["CMD-SHELL", command]
+    params["health"] = health
+
+
+def _health_value(name: str, value: str) -> float:
+    if name != "retries":
+        return parse_seconds("change HEALTHCHECK", value)
+    if not value.isdecimal():
+        raise UsageError(f"--change: HEALTHCHECK: --retries={value} is not a number")
+    return int(value)
+
+
 def _add(params: Params, field: str, items: list[str]) -> None:
     before = params.get(field)
     params[field] = [*(before if isinstance(before, list) else []), *items]
@@ -95,6 +134,7 @@ _INSTRUCTIONS: Final[Mapping[str, Callable[[Params, str], None]]] = {
     "ENTRYPOINT": _command("entrypoint"),
     "ENV": _env,
     "EXPOSE": _expose,
+    "HEALTHCHECK": _healthcheck,
     "LABEL": _labels,
     "USER": _text("user"),
     "VOLUME": _volumes,

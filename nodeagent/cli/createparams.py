@@ -11,7 +11,7 @@ from nodeagent.cli.call import parse_pairs
 from nodeagent.cli.grammar import UsageError, Values
 from nodeagent.cli.mounts import parse_mount, parse_tmpfs, parse_volume, split_commas
 from nodeagent.cli.publish import parse_expose, parse_publish
-from nodeagent.cli.quantities import parse_cpus, parse_size
+from nodeagent.cli.quantities import parse_cpus, parse_seconds, parse_size
 
 Params = dict[str, object]
 _RESTARTS: Final = ("no", "always", "unless-stopped", "on-failure")
@@ -35,6 +35,10 @@ _NUMBERS: Final = {
 _SIZES: Final = {
     "memory": "memory_bytes", "memory-reservation": "memory_reservation_bytes",
     "shm-size": "shm_size_bytes",
+}  # fmt: skip
+_HEALTH_TIMES: Final = {
+    "health-interval": "interval_s", "health-timeout": "timeout_s",
+    "health-start-period": "start_period_s", "health-start-interval": "start_interval_s",
 }  # fmt: skip
 _ENDPOINT_KEYS: Final = {
     "ip": "ip", "ip6": "ip6", "mac-address": "mac_address",
@@ -66,6 +70,7 @@ def build_create(values: Values, words: Sequence[str], around: Surroundings) -> 
     params |= _networking(values)
     params |= _mounting(values, around)
     params |= _security(values, around)
+    params |= _health(values)
     params |= _rest(values, around)
     return params
 
@@ -195,6 +200,25 @@ def _security(values: Values, around: Surroundings) -> Params:
                 " seccomp=unconfined and seccomp=FILE"
             )
     return params
+
+
+def _health(values: Values) -> Params:
+    health: Params = {
+        field: parse_seconds(flag, values.text(flag))
+        for flag, field in _HEALTH_TIMES.items()
+        if flag in values.given
+    }
+    if values.text("health-cmd"):
+        health["test"] = ["CMD-SHELL", values.text("health-cmd")]
+    if "health-retries" in values.given:
+        health["retries"] = values.number("health-retries")
+    if values.text("on-unhealthy") != "none":
+        health["on_unhealthy"] = values.text("on-unhealthy")
+    if values.is_on("no-healthcheck"):
+        if health:
+            raise UsageError("--no-healthcheck excludes --health-* and --on-unhealthy")
+        health["test"] = ["NONE"]
+    return {"health": health} if health else {}
 
 
 def _rest(values: Values, around: Surroundings) -> Params:

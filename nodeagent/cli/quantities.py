@@ -7,6 +7,10 @@ from nodeagent.cli.grammar import UsageError
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s?([bkmgtp]?)i?b?", re.IGNORECASE)
 _CPUS: Final = re.compile(r"(\d*)(?:\.(\d{0,9}))?")
+_SPAN: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|ms|s|m|h)")
+_UNITS_S: Final = {
+    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
+}  # fmt: skip
 _POWERS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
@@ -20,6 +24,19 @@ def parse_size(flag: str, words: str) -> int:
     if match is None:
         raise UsageError(f"--{flag}: {words!r} is not a size; write for instance 64m or 1.5g")
     return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+
+
+def parse_seconds(flag: str, words: str) -> float:
+    """Read ``1m30s``, ``500ms`` or ``0`` as seconds.
+
+    Raises:
+        UsageError: not a duration.
+    """
+    if words == "0":
+        return 0.0
+    if not words or _SPAN.sub("", words):
+        raise UsageError(f"--{flag}: {words!r} is not a duration; write for instance 30s or 1m30s")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _SPAN.findall(words))
 
 
 def parse_cpus(words: str) -> int:

@@ -250,6 +250,7 @@ RUN: Final = Verb(
         "nodeagent run -d --name web -p 8080:80 -v data:/www --network demo busybox httpd -f",
         "nodeagent run --rm -it busybox sh",
         "nodeagent run --rm -m 64m --cpus 1.5 --restart=no busybox md5sum /etc/passwd",
+        "nodeagent run -d --health-cmd 'pidof httpd' --on-unhealthy restart busybox httpd -f",
     ),
 )  # fmt: skip
 

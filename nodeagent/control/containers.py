@@ -24,6 +24,7 @@ from nodeagent.control.creation import (
     split_mode,
 )
 from nodeagent.control.desired import PREDEFINED
+from nodeagent.control.health import Health, resolve_check
 from nodeagent.control.parts import Parts
 from nodeagent.control.ports import wanted_ports
 from nodeagent.control.sandboxes import Sandboxes
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 FILTERS = (
-    "ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume",
+    "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since",
+    "status", "volume",
 )  # fmt: skip
 INTERFACE = re.compile(r"eth(\d+)")
 
@@ -67,6 +69,7 @@ class Containers:
         self.is_paused: Callable[[str], bool] = lambda _id: False
         self.is_restarting: Callable[[str], bool] = lambda _id: False
         self.pid_of: Callable[[str], int] = lambda _id: 0
+        self.health_of: Callable[[str], Health | None] = lambda _id: None
         self.step: Callable[[str], AbstractAsyncContextManager[ContainerRecord]]  # lifecycle's
 
     # --- create -----------------------------------------------------------------------------
@@ -134,6 +137,7 @@ class Containers:
             labels=merge_labels(config.labels, request.labels),
             mounts=resolve_mounts(request, config, self._parts.new_id),
             expose=resolve_expose(request, config),
+            health=resolve_check(request.health, config, request.health.on_unhealthy),
             phase="created",
             network_mode="",
         )
@@ -278,7 +282,14 @@ class Containers:
         now = self._parts.now()
         networks = self._parts.inventory.networks
         return [
-            container_row(record, networks, **self._flags(record.id), now=now) for record in records
+            container_row(
+                record,
+                networks,
+                **self._flags(record.id),
+                now=now,
+                health=self.health_of(record.id),
+            )
+            for record in records
         ]
 
     def _passes(self, record: ContainerRecord, filters: dict[str, list[str]]) -> bool:
@@ -288,12 +299,14 @@ class Containers:
         joined = {each.name for each in known} | set(record.endpoints)
         mounted = {word for each in record.mounts for word in (each.name, each.target)}
         exited = str(record.exit_code) if record.phase == "exited" else ""
+        health = self.health_of(record.id)
         one_of: dict[str, set[str]] = {
             "status": {state},
             "network": joined or {record.network_mode},
             "ancestor": {record.image_name, record.image_id, record.image_id[7:19],
                          record.image_name.removesuffix(":latest")},
             "exited": {exited},
+            "health": {health.status if health else "none"},
             "volume": mounted,
         }  # fmt: skip
         return (
@@ -320,7 +333,8 @@ class Containers:
 
     def _view(self, record: ContainerRecord) -> ContainerView:
         settings = self._parts.settings
-        state = state_view(record, pid=self.pid_of(record.id), **self._flags(record.id))
+        pid, health = self.pid_of(record.id), self.health_of(record.id)
+        state = state_view(record, pid=pid, **self._flags(record.id), health=health)
         around = Surroundings(
             networks=self._parts.inventory.networks,
             image=self._image(record),

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from nodeagent.control.creation import matches_labels
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_ago, build_size, build_time, parse_time
+from nodeagent.control.views import healthcheck_view
 from nodeagent.errors import Invalid, kind_of
 from nodeagent.model.image import (
     HistoryView,
@@ -188,6 +189,7 @@ def image_view(image: Image) -> ImageView:
             working_dir=config.working_dir,
             labels=dict(config.labels),
             stop_signal=config.stop_signal,
+            healthcheck=healthcheck_view(config.healthcheck),
         ),
         root_fs=RootFsView(
             type="layers",

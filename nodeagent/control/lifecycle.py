@@ -3,12 +3,15 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 import trio
 
 from nodeagent.control import etcdir
+from nodeagent.control.checkups import Checkups
 from nodeagent.control.containers import Containers
+from nodeagent.control.health import is_ready
 from nodeagent.control.lives import Life, Lives
 from nodeagent.control.parts import Parts
 from nodeagent.control.restart import next_delay_s, wants_restart
@@ -50,9 +53,15 @@ class Lifecycle:
         self._starter = Starter(parts, sandboxes, volumes, at_gate)
         self._lives = Lives()
         self._signaller = Signaller(parts, self._lives)
+        again = partial(self.restart, timeout_s=None, signal="")
+        stop = partial(self.stop, timeout_s=None, signal="")
+        actions = {"restart": again, "stop": stop}
+        self._checkups = Checkups(parts, sandboxes, self._lives, nursery, actions)
+        self.probe_counts = self._checkups.counts
         self.is_restarting = self._lives.is_restarting
         containers.is_restarting = self._lives.is_restarting
         containers.is_paused = self._lives.is_paused
+        containers.health_of = self._lives.health
         containers.pid_of = self._lives.pid
         containers.step = self.step
 
@@ -90,8 +99,10 @@ class Lifecycle:
         try:
             bound = await self._sandboxes.ports.bind(before)
             record = await self._put(
-                before, phase="starting", ports=bound, error="", stopped_by_hand=False
-            )
+                before, phase="starting", ports=bound, error="", stopped_by_hand=False,
+                was_healthy=False,
+            )  # fmt: skip
+            self._sandboxes.set_ready(record.id, is_ready(record))
             process = await self._starter.run(record)
             record = await self._put(
                 self._find(record.id), phase="running", exit_code=0, oom_killed=False,
@@ -127,6 +138,7 @@ class Lifecycle:
         """Wait for the end of a running container in the background."""
         life = self._lives.of(record.id)
         life.pid, life.paused = pid, False
+        self._checkups.begin(record)
         self._nursery.start_soon(self._watch, record.id, life)
 
     async def _watch(self, id_: str, life: Life) -> None:
@@ -180,6 +192,7 @@ class Lifecycle:
         or of the agent repeats it.
         """
         life = self._lives.of(record.id)
+        life.checkup.cancel()
         self._sandboxes.hide(record.id)
         record = await self._put(
             self._find(record.id), phase="exited", exit_code=exit_.code,
@@ -364,17 +377,7 @@ class Lifecycle:
     async def wait(self, name: str, condition: str) -> tuple[int, str]:
         """(exit code, error) once the condition holds: not-running, next-exit or removed."""
         record = self._find(name)
-        life = self._lives.of(record.id)
-        is_up = record.phase in {"running", "starting"}
-        if condition == "removed":
-            await life.removed.wait()
-        elif condition == "next-exit" or is_up:
-            if not is_up:
-                life.begin()
-            await life.ended.wait()
-        else:
-            return record.exit_code, record.error
-        last = life.last or record
+        last = await self._lives.of(record.id).wait(record, condition)
         return last.exit_code, last.error
 
     # --- for others that change a container ----------------------------------------------------

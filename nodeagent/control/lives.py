@@ -2,6 +2,7 @@
 
 import trio
 
+from nodeagent.control.health import Health
 from nodeagent.model.container import ContainerRecord
 
 
@@ -17,6 +18,11 @@ class Life:
         self.paused = False
         self.delay_s = 0.0  # of the last restart by policy
         self.restarting: trio.CancelScope | None = None  # while it waits for its next start
+        self.health: Health | None = None  # of this run or the last; None without a check
+        self.checkup = trio.CancelScope()  # the probes of this run
+        self.healthy_at = 0.0  # when it was last found healthy; trio's clock, as the next
+        self.act_at = float("inf")  # when what was asked for unhealthy ones is to be done
+        self.act_delay_s = 0.0  # of the last time
         self.is_kept = False  # it is being restarted: this end is not the one that removes it
 
     def begin(self) -> None:
@@ -28,6 +34,19 @@ class Life:
         """The run ended, or did not come to be."""
         self.last = record
         self.ended.set()
+
+    async def wait(self, record: ContainerRecord, condition: str) -> ContainerRecord:
+        """The record as of the moment when not-running, next-exit or removed came true."""
+        is_up = record.phase in {"running", "starting"}
+        if condition == "removed":
+            await self.removed.wait()
+        elif condition == "next-exit" or is_up:
+            if not is_up:
+                self.begin()
+            await self.ended.wait()
+        else:
+            return record
+        return self.last or record
 
     def give_up_restart(self) -> bool:
         """Forget the restart that is to come; whether there was one."""
@@ -58,6 +77,10 @@ class Lives:
     def is_restarting(self, id_: str) -> bool:
         """Whether it is down for its back-off only."""
         return id_ in self._known and self._known[id_].restarting is not None
+
+    def health(self, id_: str) -> Health | None:
+        """What its probes found; None without a check."""
+        return self._known[id_].health if id_ in self._known else None
 
     def pid(self, id_: str) -> int:
         """Its first process; 0 if it is down."""

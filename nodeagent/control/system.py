@@ -163,7 +163,7 @@ def _passes(event: Event, filters: dict[str, list[str]]) -> bool:
         if key == "type":
             passes = event.type in wanted
         elif key == "event":
-            passes = event.action in wanted
+            passes = bool({event.action, event.action.partition(":")[0]} & set(wanted))
         elif key == "id":
             passes = any(event.id.startswith(word) for word in wanted)
         else:

@@ -33,6 +33,17 @@ def parse_duration(text: str) -> float | None:
     return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION.findall(text))
 
 
+def build_duration(seconds: float) -> str:
+    """``1m30s``, ``500ms``: as Go prints a duration that has no more than milliseconds."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms" if milliseconds else "0s"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    tail = f"{rest / 1000:g}s"
+    return f"{hours}h{minutes}m{tail}" if hours else f"{minutes}m{tail}" if minutes else tail
+
+
 def parse_since(text: str, *, now: float, field: str) -> float:
     """Seconds since the epoch of what ``--since`` accepts; 0 for "".
 

@@ -8,8 +8,9 @@ from typing import Literal
 
 from nodeagent.control.desired import endpoints_in_order, has_sandbox, ports_text
 from nodeagent.control.etcfiles import build_hostname
+from nodeagent.control.health import Health, status_words
 from nodeagent.control.names import endpoint_names
-from nodeagent.control.times import NEVER, build_ago, parse_time
+from nodeagent.control.times import NEVER, build_ago, build_time, parse_time
 from nodeagent.model.container import (
     ConfigView,
     ContainerRecord,
@@ -26,6 +27,7 @@ from nodeagent.model.container import (
     RestartPolicyView,
     StateView,
 )
+from nodeagent.model.health import HealthcheckView, HealthLogView, HealthRecord, HealthView
 from nodeagent.model.network import (
     IpamConfigView,
     IpamView,
@@ -34,8 +36,9 @@ from nodeagent.model.network import (
     NetworkRow,
     NetworkView,
 )
-from runtime.contract import Image
+from runtime.contract import HealthCheck, Image
 
+NS_PER_S = 1_000_000_000
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 
 
@@ -52,11 +55,20 @@ def status(record: ContainerRecord, *, paused: bool, restarting: bool) -> Status
             return "created"
 
 
-def status_text(record: ContainerRecord, *, paused: bool, restarting: bool, now: float) -> str:
-    """``Up 3 minutes``, ``Exited (0) 2 hours ago``, ``Created``."""
+def status_text(
+    record: ContainerRecord,
+    *,
+    paused: bool,
+    restarting: bool,
+    now: float,
+    health: Health | None = None,
+) -> str:
+    """``Up 3 minutes (healthy)``, ``Exited (0) 2 hours ago``, ``Created``."""
     if record.phase == "running":
         up = f"Up {build_ago(now - parse_time(record.started_at))}"
-        return f"{up} (Paused)" if paused else up
+        if paused:
+            return f"{up} (Paused)"
+        return f"{up} {status_words(health.status)}" if health else up
     if record.phase == "exited":
         word = "Restarting" if restarting else "Exited"
         return f"{word} ({record.exit_code}) {build_ago(now - parse_time(record.finished_at))} ago"
@@ -70,6 +82,7 @@ def container_row(
     paused: bool,
     restarting: bool,
     now: float,
+    health: Health | None = None,
 ) -> ContainerRow:
     """One line of ``container ls``."""
     running = record.phase == "running"
@@ -84,7 +97,7 @@ def container_row(
         command=" ".join(record.args),
         created_at=record.created,
         state=status(record, paused=paused, restarting=restarting),
-        status=status_text(record, paused=paused, restarting=restarting, now=now),
+        status=status_text(record, paused=paused, restarting=restarting, now=now, health=health),
         ports=", ".join(ports),
         labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
         mounts=",".join(mount.name or mount.source or mount.target for mount in record.mounts),
@@ -93,7 +106,45 @@ def container_row(
     )
 
 
-def state_view(record: ContainerRecord, *, paused: bool, restarting: bool, pid: int) -> StateView:
+def health_view(health: Health) -> HealthView:
+    """``State.Health`` of inspect."""
+    return HealthView(
+        status=health.status,
+        failing_streak=health.failing_streak,
+        log=[
+            HealthLogView(
+                start=build_time(each.start),
+                end=build_time(each.end),
+                exit_code=each.exit_code,
+                output=each.output,
+            )
+            for each in health.log
+        ],
+    )
+
+
+def healthcheck_view(check: HealthRecord | HealthCheck | None) -> HealthcheckView | None:
+    """``Healthcheck`` of a container's or an image's config."""
+    if check is None:
+        return None
+    return HealthcheckView(
+        test=list(check.test),
+        interval=round(check.interval_s * NS_PER_S),
+        timeout=round(check.timeout_s * NS_PER_S),
+        start_period=round(check.start_period_s * NS_PER_S),
+        start_interval=round(check.start_interval_s * NS_PER_S),
+        retries=check.retries,
+    )
+
+
+def state_view(
+    record: ContainerRecord,
+    *,
+    paused: bool,
+    restarting: bool,
+    pid: int,
+    health: Health | None = None,
+) -> StateView:
     """``State`` of inspect."""
     return StateView(
         status=status(record, paused=paused, restarting=restarting),
@@ -107,6 +158,7 @@ def state_view(record: ContainerRecord, *, paused: bool, restarting: bool, pid: 
         error=record.error,
         started_at=record.started_at or NEVER,
         finished_at=record.finished_at or NEVER,
+        health=health_view(health) if health else None,
     )
 
 
@@ -192,6 +244,7 @@ def _config(record: ContainerRecord, image: Image | None) -> ConfigView:
         exposed_ports={text: {} for text in record.expose},
         stop_signal=record.stop_signal,
         stop_timeout=asked.stop_timeout_s,
+        healthcheck=healthcheck_view(record.health),
     )
 
 
@@ -214,6 +267,7 @@ def _host_config(record: ContainerRecord) -> HostConfigView:
         restart_policy=RestartPolicyView(
             name=asked.restart_policy.name, maximum_retry_count=asked.restart_policy.max_retries
         ),
+        on_unhealthy=asked.health.on_unhealthy,
         auto_remove=asked.auto_remove,
         privileged=asked.privileged,
         readonly_rootfs=asked.read_only,

@@ -39,6 +39,7 @@ from nodeagent.metrics.exposition import (
 )
 
 STATES: Final = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+HEALTH_STATES: Final = ("starting", "healthy", "unhealthy")
 NS: Final = 1e9
 SHORT_ID: Final = 12
 
@@ -91,6 +92,7 @@ class ContainerSample:
     name: str
     usage: UsageReading | None
     interfaces: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    health: str = ""  # without a health check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,7 @@ class Snapshot:
     dns_dropped: Mapping[str, int] = field(default_factory=dict)
     dns_cache_entries: int = 0
     reconcile: ReconcileSample = ReconcileSample()
+    probes: Mapping[str, int] = field(default_factory=dict)  # of health checks, by outcome
 
 
 def collect(snapshot: Snapshot) -> Iterator[Family]:
@@ -159,6 +162,7 @@ def collect(snapshot: Snapshot) -> Iterator[Family]:
     yield from _agent(snapshot)
     yield from _containers(snapshot.containers)
     yield from _interfaces(snapshot.containers)
+    yield from _health(snapshot)
     yield from _networks(snapshot.networks)
     yield from _volumes(snapshot.volumes)
     yield from _names(snapshot)
@@ -227,6 +231,24 @@ def _containers(containers: Sequence[ContainerSample]) -> Iterator[Family]:
             if (value := getattr(usage, attribute)) >= lowest
         ]
         yield _by_name(f"nodeagent_container_{suffix}", help_, samples)
+
+
+def _health(snapshot: Snapshot) -> Iterator[Family]:
+    yield gauge(
+        "nodeagent_container_health",
+        "1 for the health status that a container with a health check has, 0 for the others.",
+        [
+            (labels(id=each.id[:SHORT_ID], name=each.name, status=one), int(one == each.health))
+            for each in snapshot.containers
+            if each.health
+            for one in HEALTH_STATES
+        ],
+    )
+    yield counter(
+        "nodeagent_health_probes_total",
+        "Probes of health checks that ended, by outcome.",
+        [(labels(outcome=outcome), count) for outcome, count in snapshot.probes.items()],
+    )
 
 
 _INTERFACE: Final[tuple[tuple[str, str, str], ...]] = (

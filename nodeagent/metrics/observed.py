@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -28,6 +29,9 @@ from nodeagent.metrics.own import OwnMetrics
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.network import NetworkRecord
 from nodeagent.model.volume import VolumeRecord
+
+if TYPE_CHECKING:
+    from nodeagent.control.health import Health
 
 VOLUMES_TTL_S = 30.0  # sizes of volumes are measured at most that often: it is a walk on disk
 VOLUMES_S = 2.5  # of a scrape for measuring; who is not reached comes first at the next; a guess
@@ -55,6 +59,8 @@ class Observed:
         self._sizes: dict[str, tuple[float, VolumeSample]] = {}  # when taken, by name
         self._measuring = trio.Lock()
         self.is_ready = False
+        self.health_of: Callable[[str], Health | None] = lambda _id: None
+        self.probe_counts: Mapping[str, int] = {}
 
     def observe_call(self, method: str, outcome: str, seconds: float) -> None:
         """Note one RPC call."""
@@ -90,6 +96,7 @@ class Observed:
             reconcile=ReconcileSample(
                 runs=repairs.runs, failures=repairs.failures, repairs=repairs.ops
             ),
+            probes=self.probe_counts,
         )
 
     async def _containers(self, records: list[ContainerRecord]) -> list[ContainerSample]:
@@ -110,7 +117,14 @@ class Observed:
             if not kind_of(exc) and not isinstance(exc, OSError):
                 raise
             usage, interfaces = None, {}
-        return ContainerSample(id=record.id, name=record.name, usage=usage, interfaces=interfaces)
+        health = self.health_of(record.id)
+        return ContainerSample(
+            id=record.id,
+            name=record.name,
+            usage=usage,
+            interfaces=interfaces,
+            health=health.status if health else "",
+        )
 
     def _runtime_name(self) -> str:
         try:

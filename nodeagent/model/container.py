@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from nodeagent.model.health import HealthcheckView, HealthRecord, HealthRequest, HealthView
+
 Name = Annotated[str, Meta(max_length=255)]
 Text = Annotated[str, Meta(max_length=4096)]
 Words = Annotated[list[Annotated[str, Meta(max_length=131072)]], Meta(max_length=4096)]
@@ -108,6 +110,7 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     init: bool = False
     auto_remove: bool = False
     restart_policy: RestartPolicy = RestartPolicy()
+    health: HealthRequest = HealthRequest()
     stop_signal: Name = ""
     stop_timeout_s: Annotated[int, Meta(ge=-1)] = 10
     platform: Name = ""
@@ -187,6 +190,8 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     finished_at: str = ""
     stopped_by_hand: bool = False
     restart_count: int = 0
+    health: HealthRecord | None = None
+    was_healthy: bool = False  # in this run, by its last probe
 
 
 # --- shown ----------------------------------------------------------------------------------
@@ -208,6 +213,7 @@ class StateView(_View, frozen=True, kw_only=True):
     error: str
     started_at: str
     finished_at: str
+    health: HealthView | None  # null without a health check
 
 
 class MountView(_View, frozen=True, kw_only=True):
@@ -264,6 +270,7 @@ class ConfigView(_View, frozen=True, kw_only=True):
     exposed_ports: dict[str, dict[str, str]]
     stop_signal: str
     stop_timeout: int
+    healthcheck: HealthcheckView | None
 
 
 class RestartPolicyView(_View, frozen=True, kw_only=True):
@@ -275,6 +282,7 @@ class HostConfigView(_View, frozen=True, kw_only=True):
     network_mode: str
     port_bindings: dict[str, list[PortView]]
     restart_policy: RestartPolicyView
+    on_unhealthy: str
     auto_remove: bool
     privileged: bool
     readonly_rootfs: bool

@@ -2,6 +2,8 @@
 
 from msgspec import Struct, field
 
+from nodeagent.model.health import HealthcheckView
+
 
 class _View(Struct, frozen=True, kw_only=True, rename="pascal"):
     """Docker's spelling."""
@@ -17,6 +19,7 @@ class ImageConfigView(_View, frozen=True, kw_only=True):
     working_dir: str
     labels: dict[str, str]
     stop_signal: str
+    healthcheck: HealthcheckView | None
 
 
 class RootFsView(_View, frozen=True, kw_only=True):

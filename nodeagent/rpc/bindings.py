@@ -9,6 +9,7 @@ import trio
 
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.containers import Containers
+from nodeagent.control.health import image_check
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.networks import Networks
@@ -228,6 +229,7 @@ class Bindings:
             exposed_ports=tuple(p.exposed_ports),
             volumes=tuple(p.volumes),
             labels=p.labels,
+            healthcheck=image_check(p.health),
         )
         async with aclosing(_input(call)) as chunks:
             return await self._use.imaging.import_rootfs(

@@ -20,6 +20,7 @@ from nodeagent.model.container import (
     Text,
     Words,
 )
+from nodeagent.model.health import HealthSettings
 from nodeagent.model.image import HistoryView, ImageRemoved, ImageRow, ImageView, PullItem
 from nodeagent.model.network import NetworkCreate, NetworkRow, NetworkView
 from nodeagent.model.port import PortRow
@@ -179,6 +180,7 @@ class ImageImport(Params, frozen=True):
     exposed_ports: Words = []
     volumes: Words = []
     labels: Labels = {}
+    health: HealthSettings = HealthSettings()
     window: Annotated[int, Meta(ge=0)] = 0
 
 

@@ -61,6 +61,10 @@ class FakeStore:
                 self.rows.pop(op.key, None)
 
 
+async def _pass_probe(_sink):
+    return 0
+
+
 class FakeRuntime:
     """Containers end when ``end`` says so, or are killed."""
 
@@ -69,6 +73,15 @@ class FakeRuntime:
         self.up = {}
         self.signals = []
         self.found = []
+        self.probed = []  # when; trio's clock
+        self.answer = _pass_probe
+
+    async def probe(self, container_id, process, sink):
+        await self._faults.pass_("probe")
+        if container_id not in self.up:
+            raise Missing("it has ended")
+        self.probed.append(trio.current_time())
+        return await self.answer(sink)
 
     async def create(self, spec):
         await self._faults.pass_("create")
@@ -298,6 +311,7 @@ class Control:
 
     def __init__(self, root, nursery, **settings):
         self.faults = Faults()
+        self.clock = lambda: 1000.0
         self.store = FakeStore(self.faults)
         self.inventory = Inventory(self.store)
         self.runtime = FakeRuntime(self.faults)
@@ -313,10 +327,10 @@ class Control:
                 "log_max_bytes": 0, "pools": (("10.0.0.0/8", 24),), "mtu_bytes": 1500,
                 "publish_addresses": ("127.0.0.1",), "dns_upstreams": ("9.9.9.9",), **settings,
             }),
-            inventory=self.inventory, events=Events(lambda: 1000.0), images=self.images,
+            inventory=self.inventory, events=Events(lambda: self.clock()), images=self.images,
             roots=self.roots, runtime=self.runtime, engine=self.engine, names=self.names,
             volume_drivers={"local": self.volume_driver}, copy_up=FakeCopyUp(),
-            now=lambda: 1000.0, new_id=self._new_id,
+            now=lambda: self.clock(), new_id=self._new_id,
         )  # fmt: skip
         self.sandboxes = Sandboxes(self.parts)
         self.addresses = Addresses(self.inventory)

@@ -127,11 +127,27 @@ def test_the_command_is_passed_as_it_is():
         ("-e =x", "--env"),
         ("-l =x", "--label"),
         ("-p x", "--publish"),
+        ("--health-interval 5", "--health-interval"),
+        ("--health-cmd a --no-healthcheck", "--no-healthcheck"),
+        ("--on-unhealthy frob", "--on-unhealthy"),
     ],
 )
 def test_mistakes_name_the_flag(line, named):
     with pytest.raises(UsageError, match=rf"^{named}"):
         _build(f"{line} busybox")
+
+
+def test_a_health_check():
+    line = (
+        "--health-cmd 'a || b' --health-interval 1m30s --health-timeout 2s --health-retries 5"
+        " --health-start-period 1s --health-start-interval 500ms --on-unhealthy stop busybox"
+    )
+    assert _build(line)["health"] == {
+        "test": ["CMD-SHELL", "a || b"], "interval_s": 90.0, "timeout_s": 2.0, "retries": 5,
+        "start_period_s": 1.0, "start_interval_s": 0.5, "on_unhealthy": "stop",
+    }  # fmt: skip
+    assert _build("--no-healthcheck busybox")["health"] == {"test": ["NONE"]}
+    assert "health" not in _build("--on-unhealthy none busybox")
 
 
 def test_each_flag_has_help():

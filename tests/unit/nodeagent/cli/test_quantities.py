@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeagent.cli.grammar import UsageError
-from nodeagent.cli.quantities import parse_cpus, parse_port_range, parse_size
+from nodeagent.cli.quantities import parse_cpus, parse_port_range, parse_seconds, parse_size
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,28 @@ def test_cpus(words, wanted):
 def test_bad_cpus(words):
     with pytest.raises(UsageError, match=r"--cpus"):
         parse_cpus(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("30s", 30),
+        ("1m30s", 90),
+        ("1.5h", 5400),
+        ("500ms", 0.5),
+        ("0", 0),
+        (".5s", 0.5),
+        ("1.s", 1),
+    ],
+)
+def test_durations(words, wanted):
+    assert parse_seconds("health-interval", words) == wanted
+
+
+@pytest.mark.parametrize("words", ["", "30", "s", "1x", "-1s", "1s2", "1 s"])
+def test_bad_durations(words):
+    with pytest.raises(UsageError, match=r"--health-interval"):
+        parse_seconds("health-interval", words)
 
 
 @given(st.integers(0, 10**15))

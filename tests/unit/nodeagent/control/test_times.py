@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from nodeagent.control.times import (
     NEVER,
     build_ago,
+    build_duration,
     build_size,
     build_time,
     parse_duration,
@@ -82,3 +83,13 @@ def test_sizes():
         "4.27MB",
         "1.23GB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0s"), (0.25, "250ms"), (1, "1s"), (1.5, "1.5s"), (60, "1m0s"), (90, "1m30s"),
+     (3600, "1h0m0s"), (3725.5, "1h2m5.5s")],
+)  # fmt: skip
+def test_durations_are_written_as_go_does(seconds, words):
+    assert build_duration(seconds) == words
+    assert parse_duration(words) == seconds
