@@ -15,7 +15,7 @@ from ipaddress import (
     IPv6Network,
 )
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, NoReturn, Protocol
 
 from netdrivers.plan.objects import KernelObject
 from netdrivers.plan.ops import Op
@@ -145,6 +145,13 @@ class NetworkEngine(Protocol):
 
     async def open(self) -> None:
         """Take the namespace and probe its features. Unavailable names what is missing."""
+
+    async def run(self) -> NoReturn:
+        """Tell neighbours of new addresses, in the background of ``apply``, until cancelled.
+
+        A neighbour who has one of them, too, is a conflict of the next apply without a scope.
+        """
+        ...
 
     async def make_sandbox(self, sandbox_id: str) -> Path:
         """Create and pin the namespace (lo up) if it is not there; return its path."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 import trio
 
@@ -22,6 +22,7 @@ from netdrivers.contract import (
 from netdrivers.errors import Conflict, Invalid, Missing, Refused
 from netdrivers.keep import Keep
 from netdrivers.kernel.access import DEFAULT_AGENT
+from netdrivers.kernel.announce import Announcer, find_claims
 from netdrivers.kernel.counters import read_counters
 from netdrivers.kernel.linux import LinuxKernel
 from netdrivers.kernel.monitor import Monitor
@@ -109,6 +110,7 @@ class Engine:
         self._elements: dict[str, dict[Key, Element]] = {}  # by owner: an apply looks at few
         self._ports = HostPorts(self._home, keep)
         self._monitor: Monitor | None = None
+        self._announcer = Announcer(lambda: self._linux.access)
 
     async def open(self) -> None:
         """Take the namespace of the calling thread and probe what is needed."""
@@ -121,6 +123,10 @@ class Engine:
             self._monitor.close()
         self._ports.close()
         await self._linux.close()
+
+    async def run(self) -> NoReturn:
+        """Tell neighbours of new addresses until cancelled."""
+        await self._announcer.run()
 
     async def make_sandbox(self, sandbox_id: str) -> Path:
         """Create and pin the namespace if it is not there; return its path."""
@@ -143,7 +149,11 @@ class Engine:
                 with trio.move_on_after(UNDO_S, shield=True):
                     await self._undo(done)
                 raise
-        return Report(ops=tuple(done), conflicts=notes)
+        self._announcer.forget(want, scope.sandboxes if scope else None)
+        for batch in find_claims((op.obj for op in done if op.verb == "add"), want):
+            self._announcer.add(batch)
+        doubled = self._announcer.notes() if scope is None else ()
+        return Report(ops=tuple(done), conflicts=(*notes, *doubled))
 
     async def plan(self, desired: Desired, scope: Scope | None) -> Sequence[Op]:
         """What ``apply`` would do."""

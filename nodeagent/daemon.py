@@ -222,6 +222,7 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
     if config.metrics.listen:
         await nursery.start(_serve_metrics, config, observed)
     nursery.start_soon(parts.names.run)
+    nursery.start_soon(parts.engine.run)
     startup = Startup(parts, sandboxes, lifecycle, networks, volumes)
     await startup.run()
     nursery.start_soon(Reconciler(parts, sandboxes).run)
