@@ -181,6 +181,12 @@ async def test_dns_redirect_and_a_server_of_ones_own_on_53(host, engine, world, 
         assert host.datagram(pin, "127.0.0.11", 53, server)
         assert host.reaches(pin, "127.0.0.11", 53)
         assert host.datagram(pin, "10.1.0.2", 53, own)
+        with host.inside(pin):
+            tracked = host.sh("cat /proc/sys/net/netfilter/nf_conntrack_count").strip()
+            rules = host.sh("nft list table ip nodeagent-dns")
+    assert tracked == "0", "questions fill no table"
+    assert "udp dport 53 udp dport set 5300 notrack" in rules
+    assert "tcp sport 5300 tcp sport set 53 notrack" in rules
     world.sandboxes["a"] = type(world.sandboxes["a"])(id="a", dns_port=5400)
     assert len((await engine.apply(world.desired, None)).ops) == 1
     with host.listen(pin, 5400, "127.0.0.11", "udp") as server:

@@ -50,7 +50,7 @@ def test_a_request_names_its_table_and_set(element):
 def test_the_redirect_says_its_port_in_its_comment(port):
     table, *rest = nfcodec.add_redirect(port)
     assert nfcodec.parse_redirect(table.body) == port
-    assert len(rest) == 3
+    assert len(rest) == 5
 
 
 def test_a_table_without_a_comment_has_no_port():
