@@ -41,7 +41,7 @@ def _read(path: Path) -> str:
 def rewrite(settings: Settings, record: ContainerRecord) -> None:
     """Write all three files as the record says; some kilobytes, so on the loop."""
     files = {
-        "hosts": build_hosts(record, _gateway(record)),
+        "hosts": build_hosts(record, _gateways(record)),
         "hostname": build_hostname(record) + "\n",
         "resolv.conf": build_resolv_conf(record, read_resolv_conf(settings)),
     }
@@ -55,7 +55,7 @@ def update(settings: Settings, before: ContainerRecord, after: ContainerRecord) 
     container had none when it started, and has left it as it was.
     """
     directory = etc_directory(settings, after.id)
-    was, is_ = (build_hosts(each, _gateway(each)) for each in (before, after))
+    was, is_ = (build_hosts(each, _gateways(each)) for each in (before, after))
     files = {"hosts": merge_hosts(_read(directory / "hosts"), was, is_)}
     host = read_resolv_conf(settings)
     if _read(directory / "resolv.conf") == host:
@@ -63,9 +63,9 @@ def update(settings: Settings, before: ContainerRecord, after: ContainerRecord) 
     write_files(directory, files)
 
 
-def _gateway(record: ContainerRecord) -> str:
-    """What ``host-gateway`` stands for."""
-    return next((g for each in record.endpoints.values() for g in each.gateways), "")
+def _gateways(record: ContainerRecord) -> list[str]:
+    """What ``host-gateway`` stands for: of each family, as the first network has them."""
+    return next((each.gateways for each in record.endpoints.values() if each.gateways), [])
 
 
 def remove(settings: Settings, container_id: str) -> None:

@@ -1,5 +1,6 @@
 """/etc/hosts, /etc/hostname and /etc/resolv.conf of a container. Pure; etcdir.py writes them."""
 
+from collections.abc import Sequence
 from ipaddress import ip_interface
 
 from nodeagent.control.desired import has_sandbox
@@ -7,21 +8,27 @@ from nodeagent.control.names import endpoint_names
 from nodeagent.model.container import ContainerRecord
 
 DNS_ADDRESS = "127.0.0.11"
+V6_LINES = (
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::\tip6-localnet",
+    "ff00::\tip6-mcastprefix",
+    "ff02::1\tip6-allnodes",
+    "ff02::2\tip6-allrouters",
+)
 
 
-def build_hosts(record: ContainerRecord, host_gateway: str) -> str:
+def build_hosts(record: ContainerRecord, host_gateways: Sequence[str]) -> str:
     """Loopback names, the container's own addresses, and ``--add-host`` entries."""
     has_v6 = any(
         ip_interface(text).version == 6
         for endpoint in record.endpoints.values()
         for text in endpoint.addresses
     )
-    lines = ["127.0.0.1\tlocalhost"]
-    if has_v6:
-        lines += ["::1\tlocalhost ip6-localhost ip6-loopback", "ff02::1\tip6-allnodes"]
+    lines = ["127.0.0.1\tlocalhost", *(V6_LINES if has_v6 else ())]
     for entry in record.request.extra_hosts:
         name, _, address = entry.partition(":")
-        lines.append(f"{host_gateway if address == 'host-gateway' else address}\t{name}")
+        addresses = host_gateways if address == "host-gateway" else [address]
+        lines += [f"{each}\t{name}" for each in addresses]
     for endpoint in record.endpoints.values():
         own = build_hostname(record)
         names = " ".join(dict.fromkeys([own, *endpoint_names(record, endpoint)[-1:]]))

@@ -3,6 +3,7 @@
 from nodeagent.control.etcfiles import (
     build_hosts,
     build_resolv_conf,
+    merge_hosts,
     parse_nameservers,
 )
 from tests.fakes.records import container, endpoint
@@ -15,11 +16,24 @@ def test_hosts_has_the_containers_own_address_and_added_ones():
     record = container(
         endpoints=JOINED, request={"extra_hosts": ["db:10.0.0.9", "up:host-gateway"]}
     )
-    text = build_hosts(record, "172.20.0.1")
+    text = build_hosts(record, ["172.20.0.1", "fd00::1"])
     assert "172.20.0.2\t" + "a" * 12 in text
     assert "10.0.0.9\tdb" in text
-    assert "172.20.0.1\tup" in text
+    assert "172.20.0.1\tup\nfd00::1\tup" in text
     assert "ip6" not in text
+
+
+def test_ipv6_brings_its_five_lines():
+    text = build_hosts(container(endpoints={"n" * 64: endpoint(address="fd00::2/64")}), [])
+    assert sum("ip6-" in line for line in text.splitlines()) == 5
+
+
+def test_the_containers_own_lines_stay():
+    record = container(endpoints=JOINED)
+    before, after = build_hosts(record, []), build_hosts(container(), [])
+    own = "192.0.2.1 mine"
+    assert merge_hosts(f"{before}{own}\n", before, after) == f"{after}{own}\n"
+    assert merge_hosts("", before, after) == after
 
 
 def test_resolv_conf_names_our_server_and_keeps_the_search_list():
