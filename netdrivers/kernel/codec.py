@@ -200,16 +200,19 @@ def set_link(name: str, change: LinkChange) -> list[Request]:
     """Change a link that exists.
 
     Up goes in a message of its own: in one message the kernel would bring the link up first and
-    give it the link-local address that ``ipv6=False`` is there to prevent.
+    give it the link-local address that ``ipv6=False`` is there to prevent. So does the MTU: a link
+    of less than 1280 has no IPv6 whose mode could be set.
     """
+    mtu = attr(IFLA_MTU, U32.pack(change.mtu_bytes))
+    requests = [Request(NEWLINK, REQUEST | ACK, _link() + _name(name) + mtu)]
+    requests = requests if change.mtu_bytes else []
     body = _link() + _name(name)
     body += attr(IFLA_IFALIAS, change.alias.encode()) if change.alias else b""
     body += _mac(change.mac) if change.mac else b""
-    body += attr(IFLA_MTU, U32.pack(change.mtu_bytes)) if change.mtu_bytes else b""
     body += attr(IFLA_MASTER, U32.pack(change.master)) if change.master else b""
     body += attr(IFLA_GROUP, U32.pack(change.group)) if change.group else b""
     body += b"" if change.ipv6 is None else _address_mode(change.ipv6)
-    requests = [Request(NEWLINK, REQUEST | ACK, body)]
+    requests.append(Request(NEWLINK, REQUEST | ACK, body))
     if change.up is not None:
         flags = LINK.pack(0, 0, 0, IFF_UP if change.up else 0, IFF_UP)
         port = b"" if change.hairpin is None else _hairpin(change.hairpin)

@@ -39,6 +39,8 @@ DAMAGE = {
     "veth": "ip link del $(ip -br link | grep -o '^ve[0-9a-f]*' | head -1)",
     "veth down": "ip link set $(ip -br link | grep -o '^ve[0-9a-f]*' | head -1) down",
     "port off": "ip link set $(ip -br link | grep -o '^ve[0-9a-f]*' | head -1) nomaster",
+    # the bridge follows, and has no IPv6 any more
+    "port mtu": "ip link set $(ip -br link | grep -o '^ve[0-9a-f]*' | head -1) mtu 1200",
     "table": "nft delete table inet nodeagent-test",
     "element": "nft flush map inet nodeagent-test publish4any",
     "set": "nft flush set inet nodeagent-test same",
