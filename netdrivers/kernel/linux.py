@@ -76,6 +76,10 @@ class LinuxKernel:
         """Destinations of all routes but default ones."""
         return await self._off_loop(lambda: read_routes(self.access))
 
+    async def look(self, work: Callable[[Access], T]) -> T:
+        """Let ``work`` read of the kernel, in the thread for that."""
+        return await self._off_loop(lambda: work(self.access))
+
     async def _remove(self, links: Sequence[Link]) -> None:
         """Remove links together with those of others who ask meanwhile.
 

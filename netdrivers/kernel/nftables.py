@@ -14,13 +14,15 @@ from netdrivers.kernel.netns import Namespaces
 
 LIBRARY: Final = "libnftables.so.1"
 TERSE_STATELESS: Final = 1 << 11 | 1 << 2  # no elements, no counters
+HANDLES: Final = 1 << 3
 
 
 class Nftables:
     """The nft language, in the namespace that ``namespaces`` calls home."""
 
-    def __init__(self, namespaces: Namespaces) -> None:
+    def __init__(self, namespaces: Namespaces, *, with_handles: bool = False) -> None:
         self._namespaces = namespaces
+        self._flags = TERSE_STATELESS | (HANDLES if with_handles else 0)
         self._ctx: int = 0
         try:
             self._lib = ctypes.CDLL(LIBRARY)
@@ -45,7 +47,7 @@ class Nftables:
             with self._namespaces.inside(self._namespaces.home):
                 self._ctx = self._lib.nft_ctx_new(0)
             ctx = ctypes.c_void_p(self._ctx)
-            self._lib.nft_ctx_output_set_flags(ctx, ctypes.c_uint(TERSE_STATELESS))
+            self._lib.nft_ctx_output_set_flags(ctx, ctypes.c_uint(self._flags))
             self._lib.nft_ctx_buffer_output(ctx)
             self._lib.nft_ctx_buffer_error(ctx)
         return self._ctx
