@@ -9,8 +9,10 @@ from typing import Final, NoReturn, Protocol
 import trio
 
 from netdrivers.contract import (
+    Asked,
     Desired,
     EndpointSpec,
+    Explanation,
     IPAddress,
     IPNetwork,
     NetworkDriver,
@@ -20,6 +22,7 @@ from netdrivers.contract import (
     Scope,
 )
 from netdrivers.errors import Conflict, Invalid, Missing, Refused
+from netdrivers.explain.explainer import Explainer
 from netdrivers.keep import Keep
 from netdrivers.kernel.access import DEFAULT_AGENT
 from netdrivers.kernel.announce import Announcer, find_claims
@@ -111,6 +114,7 @@ class Engine:
         self._ports = HostPorts(self._home, keep)
         self._monitor: Monitor | None = None
         self._announcer = Announcer(lambda: self._linux.access)
+        self._explainer = Explainer(self._linux.look)
 
     async def open(self) -> None:
         """Take the namespace of the calling thread and probe what is needed."""
@@ -159,6 +163,10 @@ class Engine:
         """What ``apply`` would do."""
         ops, _ = await self._steps(self._want(desired, scope), scope)
         return ops
+
+    async def explain(self, desired: Desired, asked: Asked) -> Explanation:
+        """Say at which hop a packet dies, and why."""
+        return await self._explainer.explain(desired, asked)
 
     async def wait_change(self) -> None:
         """Return once something changed in this namespace."""

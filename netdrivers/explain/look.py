@@ -1,0 +1,149 @@
+"""Reads of the kernel what stands on the way. Blocks: for the engine's thread."""
+
+from collections.abc import Mapping
+
+from netdrivers.contract import IPAddress, IPInterface
+from netdrivers.errors import Missing
+from netdrivers.explain.facts import Facts, Link, Neighbour, Route, Space
+from netdrivers.explain.trip import Trip
+from netdrivers.kernel import codec, lookup, nfcodec
+from netdrivers.kernel.access import Access, Way
+from netdrivers.kernel.listeners import read_listeners, read_tracking
+from netdrivers.kernel.netlink import Netlink
+from netdrivers.kernel.snapshot import dump_elements
+from netdrivers.kernel.sysctl import read_sysctl
+
+GLOBAL = (
+    "net.ipv4.ip_forward",
+    "net.ipv6.conf.all.forwarding",
+    "net.ipv4.conf.all.rp_filter",
+    "net.ipv4.icmp_echo_ignore_all",
+)
+OF_LINK = ("forwarding", "rp_filter")
+
+
+def read_host_ips(access: Access) -> list[IPAddress]:
+    """The addresses of the agent's namespace."""
+    messages = access.host.route.dump(codec.dump_addresses())
+    return [codec.parse_address(body).ip.ip for _, body in messages]
+
+
+def read_facts(access: Access, trip: Trip) -> Facts:
+    """Look at every namespace on the way.
+
+    Raises:
+        Missing: the source's namespace is not there.
+    """
+    spaces = {}
+    for sandbox in trip.sandboxes:
+        way = access.way(sandbox)
+        if way is not None:
+            to = trip.aim if sandbox and sandbox == trip.asked.source else trip.ip
+            back = trip.back_ip if sandbox == trip.target and sandbox else trip.source_ip
+            spaces[sandbox] = _read_space(access, way, to, back)
+        elif sandbox == trip.asked.source:
+            raise Missing(
+                "the source has no network namespace: does it run?", source=trip.asked.source_name
+            )
+    return Facts(spaces=spaces, published=_read_published(access))
+
+
+def _read_space(access: Access, way: Way, to: IPAddress, back: IPAddress | None) -> Space:
+    links = {
+        link.index: link
+        for _, body in way.route.dump(codec.dump_links())
+        for link in [codec.parse_link(body)]
+    }
+    names = {index: link.name for index, link in links.items()}
+    with access.namespaces.inside(way.fd):
+        sysctls = _read_sysctls(names)
+        listeners = read_listeners()
+        tracked = read_tracking()
+    (redirect,) = way.filter.ask([nfcodec.get_redirect()])
+    bridges = [link.index for link in links.values() if link.kind == "bridge"]
+    return Space(
+        links={
+            link.name: Link(
+                up=link.up,
+                mac=link.mac,
+                mtu_bytes=link.mtu_bytes,
+                master=names.get(link.master, ""),
+            )
+            for link in links.values()
+        },
+        addresses=_read_addresses(way.route, names),
+        to=_read_route(way.route, to, names),
+        back=_read_route(way.route, back, names) if back is not None else Route(),
+        neighbours=_read_neighbours(way.route, names),
+        ports=_read_ports(way.route, bridges, names),
+        sysctls=sysctls,
+        tracked=tracked,
+        listeners=frozenset((each.protocol, each.ip, each.port) for each in listeners),
+        has_redirect=bool(redirect.messages) and not redirect.errno,
+    )
+
+
+def _read_sysctls(names: Mapping[int, str]) -> dict[str, str]:
+    found = {name: read_sysctl(name) for name in GLOBAL}
+    for link in names.values():
+        for setting in OF_LINK:
+            # a dot in a link's name is a slash in that of its settings, which read_sysctl refuses
+            if "." not in link:
+                name = f"net.ipv4.conf.{link}.{setting}"
+                found[name] = read_sysctl(name)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _read_addresses(
+    netlink: Netlink, names: Mapping[int, str]
+) -> dict[str, frozenset[IPInterface]]:
+    found: dict[str, set[IPInterface]] = {}
+    for _, body in netlink.dump(codec.dump_addresses()):
+        info = codec.parse_address(body)
+        found.setdefault(names.get(info.index, ""), set()).add(info.ip)
+    return {link: frozenset(ips) for link, ips in found.items()}
+
+
+def _read_route(netlink: Netlink, to: IPAddress, names: Mapping[int, str]) -> Route:
+    (reply,) = netlink.ask([lookup.get_way(to)])
+    if reply.errno or not reply.messages:
+        return Route(error=reply.text or "no answer")
+    way = lookup.parse_way(reply.messages[0][1])
+    return Route(
+        link=names.get(way.index, ""),
+        via=way.via,
+        source=way.source,
+        mtu_bytes=way.mtu_bytes,
+        kind=way.kind,
+    )
+
+
+def _read_neighbours(
+    netlink: Netlink, names: Mapping[int, str]
+) -> dict[tuple[str, IPAddress], Neighbour]:
+    return {
+        (names.get(each.index, ""), each.ip): Neighbour(mac=each.mac, state=each.state)
+        for version in (4, 6)
+        for each in lookup.parse_all_neighbours(netlink.dump(lookup.dump_neighbours(version)))
+    }
+
+
+def _read_ports(
+    netlink: Netlink, bridges: list[int], names: Mapping[int, str]
+) -> dict[tuple[str, str], str]:
+    return {
+        (names[bridge], entry.mac): names.get(entry.index, "")
+        for bridge in bridges
+        for _, body in netlink.dump(lookup.dump_forwards(bridge))
+        for entry in [lookup.parse_forward(body)]
+        if entry.bridge == bridge
+    }
+
+
+def _read_published(access: Access) -> frozenset[tuple[str, str, int]]:
+    found = set()
+    for element in dump_elements(access):
+        if element.set.startswith("publish"):
+            *ip, protocol, port = element.match
+            found.add((str(protocol), str(ip[0]) if ip else "", int(str(port))))
+    return frozenset(found)
