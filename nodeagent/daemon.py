@@ -22,6 +22,7 @@ from nodeagent.control.addresses import Addresses
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.containers import Containers
 from nodeagent.control.events import Events
+from nodeagent.control.explaining import Explaining
 from nodeagent.control.hostinfo import read_addresses
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.inventory import Inventory
@@ -208,6 +209,7 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
     use = UseCases(
         attachments=attachments,
         containers=containers,
+        explaining=Explaining(parts, sandboxes),
         lifecycle=lifecycle,
         imaging=imaging,
         networks=networks,

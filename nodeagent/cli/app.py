@@ -63,10 +63,13 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "image": dict.fromkeys(
         ["ls", "pull", "rm", "inspect", "history", "tag", "load", "import", "prune"], "image"
     ),
-    "network": dict.fromkeys(
-        ["create", "ls", "rm", "inspect", "connect", "disconnect", "prune", "plan", "repair"],
-        "network",
-    ),
+    "network": {
+        **dict.fromkeys(
+            ["create", "ls", "rm", "inspect", "connect", "disconnect", "prune", "plan", "repair"],
+            "network",
+        ),
+        "explain": "explain",
+    },
     "port": {"ls": "port"},
     "volume": dict.fromkeys(["create", "ls", "rm", "inspect", "prune"], "volume"),
     "system": dict.fromkeys(["info", "df", "events", "version", "ping", "prune"], "system"),

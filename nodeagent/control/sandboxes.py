@@ -12,7 +12,7 @@ from typing import NoReturn
 import msgspec
 import trio
 
-from netdrivers.contract import Desired, Report, Scope
+from netdrivers.contract import Desired, DnsTable, Report, Scope
 from netdrivers.plan.render import render_op
 from nodeagent.control.desired import build_desired, has_sandbox
 from nodeagent.control.directory import Directory
@@ -194,6 +194,11 @@ class Sandboxes:
         upstreams = self._resolvers.upstreams
         table = self._directory.update(networks, named, self._unready, upstreams)
         self._parts.names.set_table(table)
+
+    @property
+    def names(self) -> DnsTable:
+        """What the name server answers from."""
+        return self._directory.table
 
     def name_rows(self, network_id: str) -> list[NameRow]:
         """What the names of a network say now."""

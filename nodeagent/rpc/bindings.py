@@ -9,6 +9,7 @@ import trio
 
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.containers import Containers
+from nodeagent.control.explaining import Explaining
 from nodeagent.control.health import image_check
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.lifecycle import Lifecycle
@@ -20,6 +21,7 @@ from nodeagent.control.system import System
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Invalid
 from nodeagent.model.container import ContainerCreate
+from nodeagent.model.explain import Explain
 from nodeagent.model.image import PullItem
 from nodeagent.model.network import NetworkCreate
 from nodeagent.model.volume import VolumeCreate
@@ -38,6 +40,7 @@ class UseCases:
 
     attachments: Attachments
     containers: Containers
+    explaining: Explaining
     lifecycle: Lifecycle
     imaging: Imaging
     networks: Networks
@@ -306,6 +309,9 @@ class Bindings:
             raise Invalid("one change at a time can be planned", field="params")
         plan = changes[0] if changes else self._use.sandboxes.plan_all
         return s.PlanResult(ops=await plan())
+
+    async def network_explain(self, p: Explain, _call: Call) -> object:
+        return await self._use.explaining.explain(p)
 
     async def network_repair(self, _p: s.Nothing, _call: Call) -> s.PlanResult:
         ops, _conflicts = await self._use.sandboxes.repair_all()

@@ -20,6 +20,7 @@ from nodeagent.model.container import (
     Text,
     Words,
 )
+from nodeagent.model.explain import Explain, ExplainView
 from nodeagent.model.health import HealthSettings
 from nodeagent.model.image import HistoryView, ImageRemoved, ImageRow, ImageView, PullItem
 from nodeagent.model.network import NetworkCreate, NetworkRow, NetworkView
@@ -376,6 +377,7 @@ _TABLE = (
         NetworkPlan,
         PlanResult,
     ),
+    _read("network.explain", "At which hop a packet dies, and why.", Explain, ExplainView),
     _change(
         "network.repair", "Make the kernel agree with what is wanted, now.", Nothing, PlanResult
     ),
