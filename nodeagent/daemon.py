@@ -1,21 +1,25 @@
 """The composition root: the only place that names concrete classes and starts tasks."""
 
 import argparse
-import fcntl
 import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from netdrivers.dns.server import DnsServer
 from netdrivers.engine import Engine
+from netdrivers.keep import Wanted
 from netdrivers.registry import load_drivers as load_network_drivers
 from nodeagent.config import Config, load_config
 from nodeagent.control.addresses import Addresses
@@ -37,14 +41,16 @@ from nodeagent.control.startup import Startup
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION, System
 from nodeagent.control.volumes import Volumes
-from nodeagent.errors import AgentError, Conflict, kind_of
+from nodeagent.errors import AgentError, kind_of
 from nodeagent.logs import set_up_logs
 from nodeagent.metrics.observed import Observed
 from nodeagent.metrics.server import serve_metrics
 from nodeagent.notify import Notifier
+from nodeagent.rpc.auth import bound_name
 from nodeagent.rpc.bindings import Bindings, UseCases
-from nodeagent.rpc.server import Limits, Options, serve_rpc
+from nodeagent.rpc.server import Entrance, Limits, Options, serve_rpc
 from nodeagent.state.sqlite import open_store
+from nodeagent.takeover.lives import Left, Place, Start, live
 from runtime.container.lifecycle import ContainerRuntime
 from runtime.image.http import HttpOptions
 from runtime.image.registry import RegistryOptions
@@ -56,6 +62,8 @@ from voldrivers.registry import load_drivers as load_volume_drivers
 
 log = logging.getLogger(__name__)
 
+CLOSE_S: Final = 5.0  # for the ways to the kernel to be closed; a guess
+
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Flags of ``nodeagent serve``; they override the configuration file."""
@@ -64,6 +72,11 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, default=None, help="data (default /var/lib/nodeagent)")
     parser.add_argument("--run", type=Path, default=None, help="run time (default /run/nodeagent)")
     parser.add_argument("--metrics-listen", default=None, help="HOST:PORT, or empty for none")
+    parser.add_argument(
+        "--takeover",
+        action="store_true",
+        help="replace the running agent without a lost query or connection; without one, start",
+    )
     parser.add_argument("--log-level", default=None, help="debug, info, warning or error")
     return parser.parse_args(argv)
 
@@ -82,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     set_up_logs(level=config.log.level, format=config.log.format)
     failed = False
     try:
-        trio.run(serve, config)
+        trio.run(partial(serve, config, takeover=args.takeover))
     except* Exception as group:
         failed = True
         for leaf in _leaves(group):
@@ -99,35 +112,19 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield exc
 
 
-@contextmanager
-def _owned(*directories: Path) -> Iterator[None]:
-    """Hold both directories; a second agent on either is refused."""
-    held: list[int] = []
-    try:
-        for directory in directories:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-            fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            held.append(fd)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise Conflict("another agent uses the directory", path=str(directory)) from exc
-        yield
-    finally:
-        for fd in held:
-            os.close(fd)
+async def serve(config: Config, *, takeover: bool = False) -> None:
+    """Build everything, converge, serve, until a signal or a successor; containers run on.
 
-
-async def serve(config: Config) -> None:
-    """Build everything, converge, serve, until a signal; running containers stay."""
+    Args:
+        takeover: take over from the running agent, if there is one.
+    """
     notifier = Notifier(os.environ)
-    with (
-        _owned(config.root, config.run),
-        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
-    ):
-        async with _parts(config) as parts, trio.open_nursery() as nursery:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on, signals, nursery.cancel_scope)
-            await _run(config, parts, notifier, nursery)
+            once = partial(_live_once, config, notifier, nursery)
+            await live(once, Place(root=config.root, run=config.run), nursery, takeover=takeover)
+            nursery.cancel_scope.cancel()
         notifier.tell("STOPPING=1")
     log.info("stopped, containers run on")
 
@@ -139,12 +136,42 @@ async def _stop_on(signals: AsyncIterator[int], scope: trio.CancelScope) -> None
         return
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Life:
+    """The agent from what was left to it to its stop or its successor."""
+
+    config: Config
+    notifier: Notifier
+    start: Start
+    names: DnsServer
+
+
+async def _live_once(
+    config: Config, notifier: Notifier, nursery: trio.Nursery, start: Start
+) -> Left:
+    """Serve until there is a successor; then all is stopped but the names, in ``nursery``."""
+    names = DnsServer(keep=start.keep)
+    nursery.start_soon(names.run)
+    life = _Life(config=config, notifier=notifier, start=start, names=names)
+    async with _parts(life) as parts, trio.open_nursery() as inner:
+        entrance = await _run(life, parts, inner)
+        successor = await start.door.wait_asked()
+        log.info("handing over", extra={"to": successor.pid, "version": successor.version})
+        stopped_s = time.monotonic()
+        await entrance.hand_on()
+        with entrance.listener:
+            copies = start.keep.copies()
+        inner.cancel_scope.cancel()
+    return Left(successor=successor, fds=copies, stopped_s=stopped_s, drain=names.drain)
+
+
 @asynccontextmanager
-async def _parts(config: Config) -> AsyncIterator[Parts]:
+async def _parts(life: _Life) -> AsyncIterator[Parts]:
+    config = life.config
     async with open_store(config.root / "state.db", synchronous=config.state.synchronous) as store:
         inventory = Inventory(store)
         await inventory.load()
-        engine = Engine(config.run, agent_id=config.agent_id)
+        engine = Engine(config.run, agent_id=config.agent_id, keep=life.start.keep)
         runtime = ContainerRuntime(
             config.root,
             config.run,
@@ -152,21 +179,25 @@ async def _parts(config: Config) -> AsyncIterator[Parts]:
             runtime=config.container.runtime,
         )
         await engine.open()
-        await runtime.open()
-        yield Parts(
-            settings=_settings(config),
-            inventory=inventory,
-            events=Events(time.time),  # noqa: TID251  the one clock, handed to everybody
-            images=_images(config),
-            roots=OverlayRoots(config.root),
-            runtime=runtime,
-            engine=engine,
-            names=DnsServer(),
-            volume_drivers=load_volume_drivers(config.root),
-            copy_up=TreeCopyUp(),
-            now=time.time,  # noqa: TID251
-            new_id=lambda: secrets.token_hex(32),
-        )
+        try:
+            await runtime.open()
+            yield Parts(
+                settings=_settings(config),
+                inventory=inventory,
+                events=Events(time.time),  # noqa: TID251  the one clock, handed to everybody
+                images=_images(config),
+                roots=OverlayRoots(config.root),
+                runtime=runtime,
+                engine=engine,
+                names=life.names,
+                volume_drivers=load_volume_drivers(config.root),
+                copy_up=TreeCopyUp(),
+                now=time.time,  # noqa: TID251
+                new_id=lambda: secrets.token_hex(32),
+            )
+        finally:
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await engine.close()
 
 
 def _images(config: Config) -> ImageStore:
@@ -195,8 +226,9 @@ def _settings(config: Config) -> Settings:
     )
 
 
-async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.Nursery) -> None:
+async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     """Start what is needed in the order of need; RPC comes last, when all else is up."""
+    config = life.config
     sandboxes = Sandboxes(parts)
     addresses = Addresses(parts.inventory, read_addresses)
     volumes = Volumes(parts)
@@ -222,45 +254,82 @@ async def _run(config: Config, parts: Parts, notifier: Notifier, nursery: trio.N
     observed = Observed(parts, sandboxes, streams, volumes, addresses)
     observed.health_of, observed.probe_counts = containers.health_of, lifecycle.probe_counts
     if config.metrics.listen:
-        await nursery.start(_serve_metrics, config, observed)
-    nursery.start_soon(parts.names.run)
+        await nursery.start(_serve_metrics, life, observed)
     nursery.start_soon(parts.engine.run)
     startup = Startup(parts, sandboxes, lifecycle, networks, volumes)
     await startup.run()
     nursery.start_soon(Reconciler(parts, sandboxes).run)
     nursery.start_soon(sandboxes.follow_resolvers)
     nursery.start_soon(LogKeeper(parts).run)
-    await nursery.start(_serve_rpc, config, use, observed)
+    entrance = _open_entrance(life)
+    await nursery.start(_serve_rpc, config, entrance, use, observed)
+    await _succeed(life, parts, observed)
     observed.is_ready = True
-    notifier.tell("READY=1", "STATUS=serving")
-    nursery.start_soon(notifier.feed_watchdog)
-    log.info("ready", extra={"socket": str(config.run / "nodeagent.sock")})
-    await startup.start_by_policy()
+    life.notifier.tell("READY=1", "STATUS=serving")
+    nursery.start_soon(life.notifier.feed_watchdog)
+    log.info("ready", extra={"socket": str(entrance.path)})
+    nursery.start_soon(startup.start_by_policy)
+    return entrance
+
+
+async def _succeed(life: _Life, parts: Parts, observed: Observed) -> None:
+    """Everything is taken over: say so, and let the former agent go."""
+    unused = life.start.keep.close_untaken()
+    before = life.start.before
+    gap_s = time.monotonic() - before.stopped_s
+    await before.give_word()
+    if before.stopped_s:
+        sockets = len(before.fds) - len(unused)
+        told = {"gap_ms": f"{gap_s * 1e3:.0f}", "sockets": str(sockets), "unused": str(len(unused))}
+        observed.note_takeover(gap_s, sockets)
+        parts.events.publish("agent", "takeover", "", "", **told)
+        log.info("took over", extra=told)
+
+
+def _open_entrance(life: _Life) -> Entrance:
+    path = life.config.run / "nodeagent.sock"
+    wanted = Wanted(type=socket.SOCK_STREAM, address=bound_name(path), listens=True)
+    entrance = Entrance(
+        path, group=life.config.rpc.group, listener=life.start.keep.take("rpc", wanted)
+    )
+    life.start.keep.put("rpc", entrance.listener.fileno())
+    return entrance
 
 
 async def _serve_metrics(
-    config: Config, observed: Observed, task_status: trio.TaskStatus[list[trio.SocketListener]]
+    life: _Life, observed: Observed, task_status: trio.TaskStatus[None]
 ) -> None:
-    host, _, port = config.metrics.listen.rpartition(":")
-    await serve_metrics(
-        host.strip("[]"),
-        int(port),
-        render=observed.render,
-        ready=observed.reasons,
-        task_status=task_status,
-    )
+    host, _, text = life.config.metrics.listen.rpartition(":")
+    host, port = host.strip("[]"), int(text)
+    wanted = Wanted(type=socket.SOCK_STREAM, address=(host, port), listens=True)
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(
+            partial(
+                serve_metrics,
+                host,
+                port,
+                render=observed.render,
+                ready=observed.reasons,
+                listener=life.start.keep.take("metrics", wanted),
+            )
+        )
+        life.start.keep.put("metrics", listener.socket.fileno())
+        task_status.started()
 
 
 async def _serve_rpc(
-    config: Config, use: UseCases, observed: Observed, task_status: trio.TaskStatus[None]
+    config: Config,
+    entrance: Entrance,
+    use: UseCases,
+    observed: Observed,
+    task_status: trio.TaskStatus[None],
 ) -> None:
     limits = Limits(
         max_frame_bytes=config.rpc.max_frame_bytes, max_connections=config.rpc.max_connections
     )
     await serve_rpc(
-        config.run / "nodeagent.sock",
+        entrance,
         Bindings(use).table(),
-        group=config.rpc.group,
         options=Options(limits=limits, version=VERSION, observe=observed.observe_call),
         task_status=task_status,
     )

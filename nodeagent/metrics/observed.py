@@ -66,6 +66,10 @@ class Observed:
         """Note one RPC call."""
         self._own.observe_call(method, outcome, seconds)
 
+    def note_takeover(self, gap_s: float, sockets: int) -> None:
+        """Note that this agent took over from a running one."""
+        self._own.note_takeover(gap_s, sockets)
+
     def reasons(self) -> list[str]:
         """Why the agent is not ready; empty when it is."""
         return [] if self.is_ready else ["starting: containers and networks are being reconciled"]

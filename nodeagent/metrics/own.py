@@ -7,7 +7,7 @@ slower and adds a ``_created`` series to every counter, which only a global swit
 from collections.abc import Iterator
 from typing import Final, cast
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from nodeagent.metrics.exposition import Family, Type, labels
 
@@ -40,6 +40,15 @@ class OwnMetrics:
         """Note one RPC call. ``method`` must be a bound one: anything else could be endless."""
         self._calls.labels(method, outcome).inc()
         self._duration.labels(method).observe(seconds)
+
+    def note_takeover(self, gap_s: float, sockets: int) -> None:
+        """Note that this agent took over from a running one."""
+        told = (
+            ("gap_seconds", "Time for which new RPC connections waited at the takeover.", gap_s),
+            ("sockets", "Descriptors taken over from the former agent.", sockets),
+        )
+        for name, text, value in told:
+            Gauge(f"nodeagent_takeover_{name}", text, registry=self._registry).set(value)
 
     def collect(self) -> Iterator[Family]:
         """All families; reads some files of /proc/self."""

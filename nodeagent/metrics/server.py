@@ -6,6 +6,7 @@ whoever can reach the port cannot tie up the agent.
 
 import gzip
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ async def serve_metrics(
     *,
     render: Render,
     ready: Ready,
+    listener: socket.socket | None = None,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; started once the port is bound.
@@ -66,13 +68,17 @@ async def serve_metrics(
         port: 0 = any; the listeners handed to ``task_status`` tell which.
         render: the text of /metrics.
         ready: the reasons why the agent is not ready; none = it is.
+        listener: of a former agent, at this address; None: it is bound anew.
 
     Raises:
         Unavailable: the address cannot be bound.
     """
     site = _Site(render, ready)
     try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
+        if listener is None:
+            listeners = await trio.open_tcp_listeners(port, host=host)
+        else:
+            listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
     except OSError as exc:
         raise Unavailable(
             "could not listen for metrics", address=f"{host}:{port}", reason=exc.strerror

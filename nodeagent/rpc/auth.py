@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _UCRED: Final = struct.Struct("3i")
 _MODE: Final = 0o660
-_BACKLOG: Final = 128
+_BACKLOG: Final = 1024  # they wait here while one agent replaces another; a guess
 _MAX_PATH_BYTES: Final = 107 - len(".new")  # sun_path, and room for the name before the rename
 
 
@@ -54,7 +54,7 @@ def open_listener(path: Path, *, group: str) -> socket.socket:
     if len(os.fsencode(path)) > _MAX_PATH_BYTES:
         raise Invalid("path of the socket is too long", path=path, max_bytes=_MAX_PATH_BYTES)
     _check_unused(path)
-    made = path.with_name(path.name + ".new")
+    made = _under_way(path)
     made.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -69,11 +69,28 @@ def open_listener(path: Path, *, group: str) -> socket.socket:
     return sock
 
 
+def bound_name(path: Path) -> str:
+    """The name under which the kernel knows the listener of ``path``: it was renamed since."""
+    return os.fspath(_under_way(path))
+
+
+def is_reached(path: Path, *, group: str) -> bool:
+    """Whether clients reach a listener of ours at ``path``; if so, ``group`` may be one now."""
+    if not path.is_socket() or not _is_answered(path):
+        return False
+    _admit(path, group)
+    return True
+
+
 def remove_socket(path: Path, sock: socket.socket) -> None:
     """Stop listening; remove the socket file, unless another agent has put its own there."""
     sock.close()
     if not _is_answered(path):
         path.unlink(missing_ok=True)
+
+
+def _under_way(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def _check_unused(path: Path) -> None:

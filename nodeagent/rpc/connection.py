@@ -36,6 +36,8 @@ _CALLS_PER_CHECKPOINT: Final = 64  # about 0.5 ms of the loop for the smallest c
 # How long the reader waits for one of max_calls to end before it answers "exhausted". It cannot
 # wait for ever: what would end the running calls (acks, cancels) may stand behind in the stream.
 _ROOM_WAIT_S: Final = 1.0
+_LAST_WORDS_S: Final = 1.0  # for the last answers to be sent to a client that reads
+_REPLACED: Final = "the agent is being replaced, connect again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +80,15 @@ class Connection:
         self._on_done = on_done
         self._outbox = Outbox(stream)
         self._calls: dict[int, Call] = {}
+        self._methods: dict[int, Method] = {}  # of the calls
         self._pending: deque[_Admitted | bytes] = deque()  # bytes: an answer known at once
         self._drained = trio.Event()
         self._workers = 0
         self._is_growing = False
+        self._is_asked = False  # anything yet
+        self._is_over = False
+        self._refuses: Callable[[Method], bool] = lambda _method: False
+        self._moved = trio.Event()  # a call ended, or one of the flags above changed
 
     async def serve(self) -> None:
         """Serve until the peer closes, breaks the protocol or we are cancelled.
@@ -100,7 +107,41 @@ class Connection:
                     extra={"pid": self._peer.pid, "uid": self._peer.uid, "reason": str(exc)},
                 )
             finally:
+                self._is_over = True
+                self._moved.set()
                 nursery.cancel_scope.cancel()
+
+    async def retire(self, changes_s: float, reads_s: float) -> None:
+        """Let what runs end, and answer what does not end, or comes now, by ``unavailable``.
+
+        Args:
+            changes_s: for calls that change something; no new one begins.
+            reads_s: for calls without a stream, and for a client that has yet to ask.
+        """
+        self._refuses = _is_change
+        await self._wait_moved(self._is_at_rest, reads_s)
+        await self._wait_moved(self._changes_nothing, changes_s)
+        self._refuses = _is_any
+        for call in self._calls.values():
+            call.fail(RpcError("unavailable", _REPLACED))
+        await self._wait_moved(lambda: not self._calls and not self._pending, _LAST_WORDS_S)
+        with trio.move_on_after(_LAST_WORDS_S):
+            await self._outbox.wait_sent()
+
+    async def _wait_moved(self, is_done: Callable[[], bool], within_s: float) -> None:
+        with trio.move_on_after(within_s):
+            while not (is_done() or self._is_over):
+                self._moved = trio.Event()
+                await self._moved.wait()
+
+    def _is_at_rest(self) -> bool:
+        methods = self._methods.values()
+        return self._is_asked and all(m.changes or m.stream for m in methods)
+
+    def _changes_nothing(self) -> bool:
+        # a session with input has no end of its own
+        methods = self._methods.values()
+        return not any(method.changes and not method.takes_input for method in methods)
 
     async def _write(self, scope: trio.CancelScope) -> None:
         try:
@@ -113,6 +154,7 @@ class Connection:
         while data := await self._stream.receive_some(_CHUNK_BYTES):
             for event in protocol.receive(bytes(data)):
                 self._take(event)
+            self._is_asked = True
             if self._pending:
                 self._grow(nursery)
                 await self._wait_drained()
@@ -137,9 +179,12 @@ class Connection:
         if request.id in self._calls:
             text = f"id {request.id} is in use by a running call"
             return build_error(request.id, "invalid", text, {"field": "id"})
+        if self._refuses(bound.method):
+            return build_error(request.id, "unavailable", _REPLACED, {"begun": False})
         takes_input = bound.method.takes_input
         call = Call(request.id, self._peer, self._outbox, takes_input=takes_input)
         self._calls[request.id] = call
+        self._methods[request.id] = bound.method
         return _Admitted(request, bound, call)
 
     # --- workers: a request that does not wait costs no task of its own --------------------------
@@ -185,7 +230,7 @@ class Connection:
         while self._pending:
             reply = self._pending.popleft()
             if isinstance(reply, _Admitted):
-                del self._calls[reply.call.id]
+                self._forget(reply.call)
                 fields = {"max_calls": self._limits.max_calls}
                 reply = build_error(reply.call.id, "exhausted", text, fields)
             self._outbox.put_nowait(reply)
@@ -196,8 +241,20 @@ class Connection:
         try:
             return await _handle(admitted, account)
         finally:
-            del self._calls[call.id]
+            self._forget(call)
             self._on_done(account.close(method, self._peer))
+
+    def _forget(self, call: Call) -> None:
+        del self._calls[call.id], self._methods[call.id]
+        self._moved.set()
+
+
+def _is_change(method: Method) -> bool:
+    return method.changes
+
+
+def _is_any(_method: Method) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)

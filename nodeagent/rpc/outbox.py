@@ -37,6 +37,11 @@ class Outbox:
         self._held_bytes += len(data)
         self._work.set()
 
+    async def wait_sent(self) -> None:
+        """Wait until all that was queued is sent, or dropped."""
+        while self._held_bytes and not self._is_closed:
+            await self._room.wait()
+
     async def run(self) -> None:
         """Send what is queued until cancelled or the connection breaks; then drop the rest."""
         try:

@@ -1,22 +1,27 @@
 """The RPC front door: a unix socket, and a connection object for each client."""
 
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from nodeagent.logs import AUDIT
-from nodeagent.rpc.auth import open_listener, read_peer, remove_socket
+from nodeagent.rpc.auth import is_reached, open_listener, read_peer, remove_socket
 from nodeagent.rpc.call import Call
 from nodeagent.rpc.connection import Connection, Done, Limits
 from nodeagent.rpc.handlers import Bound, Handler, bind
 
-__all__ = ["Call", "Done", "Handler", "Limits", "Options", "log_change", "serve_rpc"]
+__all__ = ["Call", "Done", "Entrance", "Handler", "Limits", "Options", "log_change", "serve_rpc"]
 
 log = logging.getLogger(__name__)
 audit_log = logging.getLogger(AUDIT)
+
+CHANGES_S: Final = 10.0  # for calls that change something to end before the agent is replaced
+READS_S: Final = 0.25  # for the others, and for who has just connected to ask
 
 
 def _observe_nothing(_method: str, _outcome: str, _seconds: float) -> None:
@@ -53,59 +58,119 @@ class Options:
     audit: Callable[[Done], None] = log_change
 
 
-async def serve_rpc(
-    path: Path,
-    handlers: Mapping[str, Handler],
-    *,
-    group: str = "nodeagent",
-    options: Options = Options(),
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve RPC on a unix socket until cancelled; started once clients can connect.
+class Entrance:
+    """Where the clients come in, and the way to have no more of them.
 
     Args:
-        path: of the socket; its directory exists.
-        handlers: by method name; ``rpc.describe`` is ours.
+        listener: of a former agent; None: it is opened at ``path``, whose directory exists.
         group: who may connect besides root.
 
     Raises:
         Busy, Conflict, Invalid: the socket cannot be made.
+    """
+
+    def __init__(
+        self, path: Path, *, group: str = "nodeagent", listener: socket.socket | None = None
+    ) -> None:
+        self.path = path
+        if listener is not None and not is_reached(path, group=group):
+            listener.close()  # its file is gone: nobody would find it
+            listener = None
+        self.listener = listener or open_listener(path, group=group)
+        self._leaving = trio.Event()
+        self._left = trio.Event()
+        self.is_handed_on = False
+
+    async def hand_on(self) -> None:
+        """Accept nobody any more and let calls end; the socket stays open, now the caller's."""
+        self.is_handed_on = True
+        self._leaving.set()
+        await self._left.wait()
+
+    async def wait_leaving(self) -> None:
+        """Return when ``hand_on`` is called."""
+        await self._leaving.wait()
+
+    def close(self) -> None:
+        """All clients are gone; the socket goes too, unless it was handed on."""
+        self._left.set()
+        if not self.is_handed_on:
+            remove_socket(self.path, self.listener)
+
+
+async def serve_rpc(
+    entrance: Entrance,
+    handlers: Mapping[str, Handler],
+    *,
+    options: Options = Options(),
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve RPC until cancelled or handed on; started once clients can connect.
+
+    Args:
+        handlers: by method name; ``rpc.describe`` is ours.
+
+    Raises:
         ValueError: a handler for a method that is not in the table.
     """
     server = _Server(bind(handlers, version=options.version), options)
-    sock = open_listener(path, group=group)
+    # trio closes what it accepts on: a copy
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(entrance.listener.dup()))
     try:
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, server.serve_client, [listener])
-            task_status.started()
+        async with trio.open_nursery() as clients:
+            with trio.CancelScope() as accepting:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(_accept, server, listener, clients)
+                    task_status.started()
+                    await entrance.wait_leaving()
+                    accepting.cancel()
+            await server.retire()
+            clients.cancel_scope.cancel()
     finally:
-        remove_socket(path, sock)
+        entrance.close()
+
+
+async def _accept(
+    server: "_Server",
+    listener: trio.SocketListener,
+    clients: trio.Nursery,
+    task_status: trio.TaskStatus[list[trio.SocketListener]],
+) -> None:
+    await trio.serve_listeners(
+        server.serve_client, [listener], handler_nursery=clients, task_status=task_status
+    )
 
 
 class _Server:
     def __init__(self, bound: Mapping[str, Bound], options: Options) -> None:
         self._bound = bound
         self._options = options
-        self._connections = 0
+        self._connections: set[Connection] = set()
 
     async def serve_client(self, stream: trio.SocketStream) -> None:
         """Serve one client; nothing it does may end the server."""
         limits = self._options.limits
-        if self._connections >= limits.max_connections:
+        if len(self._connections) >= limits.max_connections:
             log.warning("too many connections", extra={"max": limits.max_connections})
             await trio.aclose_forcefully(stream)
             return
-        self._connections += 1
+        peer = read_peer(stream.socket)
+        connection = Connection(stream, peer, self._bound, limits=limits, on_done=self._on_done)
+        self._connections.add(connection)
         try:
-            peer = read_peer(stream.socket)
-            connection = Connection(stream, peer, self._bound, limits=limits, on_done=self._on_done)
             await connection.serve()
         except Exception:
             log.exception("connection failed")
         finally:
-            self._connections -= 1
+            self._connections.discard(connection)
             await trio.aclose_forcefully(stream)
+
+    async def retire(self) -> None:
+        """Let changes end, others for a moment; then every connection ends with an answer."""
+        await trio.lowlevel.checkpoint()  # whoever was accepted last is among the connections now
+        async with trio.open_nursery() as nursery:
+            for connection in list(self._connections):
+                nursery.start_soon(connection.retire, CHANGES_S, READS_S)
 
     def _on_done(self, done: Done) -> None:
         self._options.observe(done.method, done.outcome, done.seconds)

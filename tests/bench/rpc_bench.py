@@ -22,7 +22,7 @@ import trio
 
 from nodeagent.rpc.protocol import Protocol, Response, build_request
 from nodeagent.rpc.schema import Done, LogItem
-from nodeagent.rpc.server import serve_rpc
+from nodeagent.rpc.server import Entrance, serve_rpc
 from nodeagent.rpc.sync_client import SyncClient
 
 BATCH = 100
@@ -44,9 +44,8 @@ async def serve(path):
     async with trio.open_nursery() as nursery:
         await nursery.start(
             lambda task_status: serve_rpc(
-                Path(path),
+                Entrance(Path(path), group="root"),
                 {"system.ping": ping, "container.logs": logs},
-                group="root",
                 task_status=task_status,
             )
         )

@@ -57,15 +57,43 @@ class Agent:
     def start(self, *, crash_at: int = 0, wait: bool = True) -> None:
         """Start it. With ``crash_at`` it dies at that call, maybe before it is ready."""
         assert self._child is None, "it runs already"
+        self._child = self._spawn(crash_at=crash_at)
+        if wait:
+            self.wait_ready()
+
+    def replace(self) -> None:
+        """A new one takes over; the old one must end by itself with status 0."""
+        old, self._child = self._running(), self._spawn("--takeover")
+        self.wait_ready()
+        status = old.wait(STOP_S)
+        old.end()
+        assert status == 0, f"the old agent ended with {status}\n{self.log_tail()}"
+
+    def begin_replace(self, *, crash_at: int = 0) -> process.Child:
+        """Start a successor without waiting for it; the caller's to ``end`` or ``adopt``."""
+        return self._spawn("--takeover", crash_at=crash_at)
+
+    def adopt(self, successor: process.Child) -> None:
+        """From now on the agent is this process; the former one has ended."""
+        self.end_child()
+        self._child = successor
+
+    def _spawn(self, *flags: str, crash_at: int = 0) -> process.Child:
         self._notify.drain()
         self._notes.drain()
         program = [str(CRASHAGENT)] if self._crashing else ["-m", "nodeagent"]
         argv = [sys.executable, *program, "serve", "--config", str(self.config)]
-        argv += ["--root", str(self.root), "--run", str(self.run_dir), "--log-level", "debug"]
+        argv += [
+            "--root",
+            str(self.root),
+            "--run",
+            str(self.run_dir),
+            "--log-level",
+            "debug",
+            *flags,
+        ]
         env = self._environment() | {"NODEAGENT_CRASH_AT": str(crash_at)}
-        self._child = process.start(self.space.argv(*argv), log=self.log, env=env)
-        if wait:
-            self.wait_ready()
+        return process.start(self.space.argv(*argv), log=self.log, env=env)
 
     def wait_ready(self) -> None:
         """Return when it told systemd's protocol that it is ready."""

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 import trio
 
-from nodeagent.rpc.server import Options, serve_rpc
+from nodeagent.rpc.server import Entrance, Options, serve_rpc
 
 pytestmark = pytest.mark.skipif(find_spec("pynvim") is None, reason="pynvim is not installed")
 
@@ -56,9 +56,8 @@ async def test_a_client_of_other_authors_works(tmp_path, nursery):
     path = tmp_path / "s"
     await nursery.start(
         lambda task_status: serve_rpc(
-            path,
+            Entrance(path, group="no-such-group"),
             {"system.ping": ping, "container.logs": logs},
-            group="no-such-group",
             options=Options(version="1"),
             task_status=task_status,
         )

@@ -305,3 +305,71 @@ async def test_the_traffic_of_the_test_above_is_good_as_it_is(serving):
         await wire.send(TRAFFIC)
         answers = sorted([await wire.answer() for _ in range(3)])
         assert answers == [(1, None, [24, 80]), (2, "cancelled", None), (3, None, {})]
+
+
+# --- the agent is being replaced ----------------------------------------------------------------
+
+
+async def test_a_change_may_end_and_a_new_one_may_not_begin(serving):
+    gate = trio.Event()
+
+    async def start(_params, _call):
+        await gate.wait()
+        return {}
+
+    async with serving({"container.start": start}) as wire, trio.open_nursery() as nursery:
+        await wire.send(build_request(1, "container.start", {"name": "a"}))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(wire.connection.retire, 5.0, 0.1)
+        await trio.testing.wait_all_tasks_blocked(0.2)
+        await wire.send(build_request(2, "container.start", {"name": "b"}))
+        id_, kind, _ = await wire.answer()
+        assert (id_, kind) == (2, "unavailable")
+        assert await wire.ping(3), "reads go on meanwhile"
+        gate.set()
+        assert await wire.answer() == (1, None, {})
+
+
+async def test_what_has_no_end_is_answered_that_it_should_connect_again(serving):
+    ended = []
+
+    async def follow(_params, call):
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(call.id)
+
+    handlers = {"container.logs": follow, "container.exec": follow, "container.wait": follow}
+    async with serving(handlers) as wire:
+        for number, (name, params) in enumerate(
+            [
+                ("container.logs", LOGS),
+                ("container.exec", {"name": "a", "cmd": ["sh"]}),
+                ("container.wait", LOGS),
+            ]
+        ):
+            await wire.send(build_request(number, name, params))
+        await trio.testing.wait_all_tasks_blocked()
+        await wire.connection.retire(60.0, 0.05)
+        answers = sorted([await wire.receive() for _ in range(3)], key=lambda each: each.id)
+        assert [each.id for each in answers] == [0, 1, 2]
+        assert {each.error.kind for each in answers} == {"unavailable"}
+        assert "connect again" in answers[0].error.message
+        assert sorted(ended) == [0, 1, 2]
+        await wire.send(build_request(9, "system.ping", None))
+        assert (await wire.answer())[:2] == (9, "unavailable"), "nothing begins any more"
+
+
+async def test_who_has_just_connected_is_waited_for(serving):
+    async with serving() as wire, trio.open_nursery() as nursery:
+        nursery.start_soon(wire.connection.retire, 0.1, 5.0)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert await wire.ping()
+
+
+async def test_who_has_gone_is_not_waited_for(serving):
+    async with serving() as wire:
+        await wire.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(1):
+            await wire.connection.retire(60.0, 60.0)

@@ -12,7 +12,7 @@ from nodeagent.errors import Busy
 from nodeagent.rpc.client import open_client
 from nodeagent.rpc.errors import ConnectionLost, RpcError
 from nodeagent.rpc.protocol import build_request
-from nodeagent.rpc.server import Limits, Options, serve_rpc
+from nodeagent.rpc.server import Entrance, Limits, Options, serve_rpc
 
 
 async def ping(_params, _call):
@@ -41,9 +41,8 @@ async def serve(tmp_path, nursery):
     async def begin(**options):
         await nursery.start(
             lambda task_status: serve_rpc(
-                path,
+                Entrance(path, group="no-such-group"),
                 HANDLERS,
-                group="no-such-group",
                 options=Options(**options),
                 task_status=task_status,
             )
@@ -116,7 +115,7 @@ async def test_the_socket_file_goes_with_the_server(tmp_path):
     async with trio.open_nursery() as nursery:
         await nursery.start(
             lambda task_status: serve_rpc(
-                tmp_path / "s", HANDLERS, group="no-such-group", task_status=task_status
+                Entrance(tmp_path / "s", group="no-such-group"), HANDLERS, task_status=task_status
             )
         )
         assert (tmp_path / "s").exists()
@@ -127,7 +126,7 @@ async def test_the_socket_file_goes_with_the_server(tmp_path):
 async def test_a_second_server_on_the_same_path_is_refused(serve, tmp_path):
     host = await serve()
     with pytest.raises(Busy):
-        await serve_rpc(tmp_path / "s", HANDLERS, group="no-such-group")
+        Entrance(tmp_path / "s", group="no-such-group")
     async with open_client(host) as client:
         assert await client.call("system.ping") == {}
 
@@ -152,3 +151,44 @@ async def test_a_stream_over_the_socket_comes_whole(serve):
         params = {"name": "web", "tail": 500}
         async with client.stream("container.logs", params) as stream:
             assert sum([len(item) async for item in stream]) == 5_000_000
+
+
+async def test_the_next_agent_takes_the_clients_that_wait(tmp_path, nursery):
+    path = tmp_path / "s"
+    host = f"unix://{path}"
+    first = Entrance(path, group="no-such-group")
+    await nursery.start(begin, first)
+    async with open_client(host) as kept:
+        await kept.call("system.ping")
+        await first.hand_on()
+        with pytest.raises(RpcError):
+            await kept.call("system.ping")
+    answers = []
+
+    async def ask():
+        async with open_client(host) as client:
+            answers.append(await client.call("system.ping"))
+
+    for _ in range(50):
+        nursery.start_soon(ask)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert answers == []
+    with first.listener as listener:
+        second = Entrance(path, group="no-such-group", listener=listener.dup())
+    await nursery.start(begin, second)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert answers == [{}] * 50
+
+
+async def begin(entrance, task_status):
+    await serve_rpc(entrance, HANDLERS, task_status=task_status)
+
+
+def test_a_handed_listener_whose_file_is_gone_is_not_used(tmp_path):
+    first = Entrance(tmp_path / "s", group="no-such-group")
+    handed = first.listener.dup()
+    (tmp_path / "s").unlink()
+    second = Entrance(tmp_path / "s", group="no-such-group", listener=handed)
+    assert second.listener is not handed
+    with first.listener, second.listener, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
