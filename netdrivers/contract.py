@@ -229,6 +229,10 @@ class NetworkEngine(Protocol):
         """
         ...
 
+    def objects(self, desired: Desired, scope: Scope | None) -> Sequence[KernelObject]:
+        """What should exist in ``scope``, whether it does or not; nothing is read."""
+        ...
+
     async def wait_change(self) -> None:
         """Return once something changed in this namespace, whoever did it. One waiter only."""
 
@@ -257,7 +261,7 @@ class NetworkEngine(Protocol):
         ...
 
     def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:
-        """Per interface inside the sandbox: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_… ."""
+        """By link in the sandbox ("" = here): rx_bytes, rx_packets, rx_errors, rx_dropped, tx_ too."""
         ...
 
 

@@ -168,6 +168,10 @@ class Engine:
         """Say at which hop a packet dies, and why."""
         return await self._explainer.explain(desired, asked)
 
+    def objects(self, desired: Desired, scope: Scope | None) -> Sequence[KernelObject]:
+        """What should exist."""
+        return tuple(self._want(desired, scope).values())
+
     async def wait_change(self) -> None:
         """Return once something changed in this namespace."""
         if self._monitor is None:
@@ -196,7 +200,7 @@ class Engine:
         return await self._linux.host_routes()
 
     def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:
-        """Per interface inside the sandbox but the loopback."""
+        """Per link in the sandbox ("" = here) but the loopback."""
         return read_counters(self._linux.access, sandbox_id)
 
     # --- the steps of an apply --------------------------------------------------------------

@@ -32,6 +32,7 @@ from nodeagent.control.imaging import Imaging
 from nodeagent.control.inventory import Inventory
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.logs import LogKeeper
+from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts, Settings
 from nodeagent.control.planning import Planner
@@ -235,7 +236,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     containers = Containers(parts, sandboxes, addresses, volumes)
     streams = Streams(parts, sandboxes, containers)
     lifecycle = Lifecycle(parts, sandboxes, containers, volumes, nursery, streams.at_gate)
-    networks = Networks(parts, sandboxes, addresses, load_network_drivers())
+    networks = Networks(parts, sandboxes, load_network_drivers())
     imaging = Imaging(parts)
     attachments = Attachments(parts, sandboxes, containers, lifecycle)
     use = UseCases(
@@ -244,6 +245,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         explaining=Explaining(parts, sandboxes),
         lifecycle=lifecycle,
         imaging=imaging,
+        inspector=NetworkInspector(parts, sandboxes, addresses),
         networks=networks,
         planner=Planner(parts, sandboxes, containers, networks, attachments),
         sandboxes=sandboxes,

@@ -13,11 +13,11 @@ SENT_AT: Final = 8
 
 
 def read_counters(access: Access, sandbox: str) -> dict[str, dict[str, int]]:
-    """Counters of the links in a sandbox but the loopback.
+    """Counters of the links in a sandbox ("" = home) but the loopback.
 
     From /proc, not from netlink: it takes no lock that a removal of links could hold.
     """
-    fd = open_pinned(access.pin(sandbox))
+    fd = open_pinned(access.pin(sandbox)) if sandbox else os.dup(access.namespaces.home)
     if fd is None:
         raise Missing("the sandbox has no namespace", sandbox=sandbox)
     try:

@@ -9,22 +9,20 @@ import msgspec
 import trio
 
 from netdrivers.contract import IPNetwork, NetworkDriver
-from nodeagent.control.addresses import Addresses
 from nodeagent.control.creation import matches_labels
 from nodeagent.control.desired import network_spec
 from nodeagent.control.etcdir import read_resolv_conf
 from nodeagent.control.etcfiles import parse_nameservers
+from nodeagent.control.netviews import network_row
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.subnets import Taken, choose_subnets
 from nodeagent.control.times import build_time
-from nodeagent.control.views import network_row, network_view
 from nodeagent.errors import Busy, Invalid, Missing, Refused
 from nodeagent.model.network import (
     NetworkCreate,
     NetworkRecord,
     NetworkRow,
-    NetworkView,
     SubnetRequest,
 )
 from nodeagent.model.volume import Pruned
@@ -43,12 +41,10 @@ class Networks:
         self,
         parts: Parts,
         sandboxes: Sandboxes,
-        addresses: Addresses,
         drivers: Mapping[str, NetworkDriver],
     ) -> None:
         self._parts = parts
         self._sandboxes = sandboxes
-        self._addresses = addresses
         self._drivers = drivers
         self._choosing = trio.Lock()  # one choice of subnets at a time: choices must not overlap
 
@@ -205,20 +201,6 @@ class Networks:
                 raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
         records = sorted(self._parts.inventory.networks.values(), key=lambda each: each.name)
         return [network_row(record) for record in records if _passes(record, filters)]
-
-    def inspect(self, names: list[str]) -> list[NetworkView]:
-        """All about networks, in the order asked for."""
-        inventory = self._parts.inventory
-        found = [inventory.network(name) for name in names]
-        return [
-            network_view(
-                record,
-                [m for m in inventory.members(record.id) if self._sandboxes.is_live(m.id)],
-                [self._addresses.count(record, subnet) for subnet in record.subnets],
-                [str(each) for each in self._drivers[record.driver].network(network_spec(record))],
-            )
-            for record in found
-        ]
 
 
 def _passes(record: NetworkRecord, filters: dict[str, list[str]]) -> bool:

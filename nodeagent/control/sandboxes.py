@@ -176,6 +176,10 @@ class Sandboxes:
             del self._named[container_id]
             self.publish_names()
 
+    def is_ready(self, container_id: str) -> bool:
+        """Whether its names lead to it."""
+        return container_id in self._named and container_id not in self._unready
+
     def set_ready(self, container_id: str, ready: bool) -> None:
         """Whether its names lead to it, besides ``all.NAME``; so they do unless told otherwise."""
         if ready == (container_id not in self._unready):

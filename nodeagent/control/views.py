@@ -28,14 +28,7 @@ from nodeagent.model.container import (
     StateView,
 )
 from nodeagent.model.health import HealthcheckView, HealthLogView, HealthRecord, HealthView
-from nodeagent.model.network import (
-    IpamConfigView,
-    IpamView,
-    NetworkContainerView,
-    NetworkRecord,
-    NetworkRow,
-    NetworkView,
-)
+from nodeagent.model.network import NetworkRecord
 from runtime.contract import HealthCheck, Image
 
 NS_PER_S = 1_000_000_000
@@ -331,66 +324,4 @@ def container_view(
         config=_config(record, around.image),
         host_config=_host_config(record),
         network_settings=_settings(record, around.networks, around.run, live=around.live),
-    )
-
-
-def network_row(record: NetworkRecord) -> NetworkRow:
-    """One line of ``network ls``."""
-    return NetworkRow(
-        id=record.id,
-        name=record.name,
-        driver=record.driver,
-        scope="local",
-        internal=record.internal,
-        created_at=record.created,
-        labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
-    )
-
-
-def _member_view(record: ContainerRecord, endpoint: EndpointRecord) -> NetworkContainerView:
-    by_version = {ip_interface(text).version: text for text in endpoint.addresses}
-    return NetworkContainerView(
-        name=record.name,
-        endpoint_id=endpoint.id,
-        mac_address=endpoint.mac,
-        ipv4_address=by_version.get(4, ""),
-        ipv6_address=by_version.get(6, ""),
-        interface=endpoint.interface,
-    )
-
-
-def network_view(
-    record: NetworkRecord,
-    members: Sequence[ContainerRecord],
-    counts: Sequence[tuple[int, int]],
-    kernel_objects: Sequence[str],
-) -> NetworkView:
-    """One element of ``network inspect``."""
-    return NetworkView(
-        name=record.name,
-        id=record.id,
-        created=record.created,
-        scope="local",
-        driver=record.driver,
-        enable_ipv6=record.ipv6,
-        ipam=IpamView(
-            driver="default",
-            config=[
-                IpamConfigView(
-                    subnet=subnet.subnet,
-                    gateway=subnet.gateway,
-                    ip_range=subnet.ip_range,
-                    auxiliary_addresses=subnet.aux_addresses,
-                    addresses_used=used,
-                    addresses_free=free,
-                )
-                for subnet, (used, free) in zip(record.subnets, counts, strict=True)
-            ],
-        ),
-        internal=record.internal,
-        containers={each.id: _member_view(each, each.endpoints[record.id]) for each in members},
-        options=record.options,
-        labels=record.labels,
-        mtu=record.mtu_bytes,
-        kernel_objects=list(kernel_objects),
     )

@@ -71,6 +71,26 @@ class NetworkContainerView(_View, frozen=True, kw_only=True):
     ipv4_address: str = field(name="IPv4Address")
     ipv6_address: str = field(name="IPv6Address")
     interface: str
+    names: list[str]  # what it answers to on this network
+    ready: bool  # whether names lead to it
+    ports: list[str]  # "127.0.0.1:8080->80/tcp", of those that this network serves
+    counters: dict[str, int]  # of the interface, as the container sees it
+
+
+class KernelObjectView(_View, frozen=True, kw_only=True):
+    """One thing that the kernel should hold, and whether it does."""
+
+    object: str  # as in a plan
+    state: Literal["present", "missing", "different", "unwanted", "unknown"]
+    counters: dict[str, int]  # of links
+
+
+class DnsRecordView(_View, frozen=True, kw_only=True):
+    """A name and one endpoint that bears it; one that is not ready answers to all.NAME only."""
+
+    name: str
+    addresses: list[str]
+    ready: bool
 
 
 class NetworkView(_View, frozen=True, kw_only=True):
@@ -88,7 +108,9 @@ class NetworkView(_View, frozen=True, kw_only=True):
     options: dict[str, str]
     labels: dict[str, str]
     mtu: int = field(name="MTU")
-    kernel_objects: list[str]  # what this network has in the kernel, as text
+    kernel_objects: list[KernelObjectView]
+    problem: str  # why the kernel could not be compared, in words
+    dns_records: list[DnsRecordView] = field(name="DNSRecords")
 
 
 class NetworkRow(_View, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from nodeagent.control.explaining import Explaining
 from nodeagent.control.health import image_check
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.lifecycle import Lifecycle
+from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
 from nodeagent.control.planning import Planner
 from nodeagent.control.sandboxes import Sandboxes
@@ -43,6 +44,7 @@ class UseCases:
     explaining: Explaining
     lifecycle: Lifecycle
     imaging: Imaging
+    inspector: NetworkInspector
     networks: Networks
     planner: Planner
     sandboxes: Sandboxes
@@ -290,7 +292,7 @@ class Bindings:
         return self._use.networks.ls(p.filters)
 
     async def network_inspect(self, p: s.Refs, _call: Call) -> object:
-        return self._use.networks.inspect(p.names)
+        return await self._use.inspector.inspect(p.names)
 
     async def network_plan(self, p: s.NetworkPlan, _call: Call) -> s.PlanResult:
         planner = self._use.planner

@@ -24,7 +24,7 @@ class FakeDriver:
 @pytest.fixture
 def control(tmp_path, nursery):
     made = Control(tmp_path, nursery)
-    made.networks = Networks(made.parts, made.sandboxes, made.addresses, {"bridge": FakeDriver()})
+    made.networks = Networks(made.parts, made.sandboxes, {"bridge": FakeDriver()})
     made.startup = Startup(made.parts, made.sandboxes, made.lifecycle, made.networks, made.volumes)
     return made
 

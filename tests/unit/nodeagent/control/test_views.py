@@ -9,7 +9,6 @@ from nodeagent.control.views import (
     Surroundings,
     container_row,
     container_view,
-    network_view,
     state_view,
     status_text,
 )
@@ -93,10 +92,3 @@ def test_a_container_that_is_down_shows_no_addresses_and_no_ports():
     assert shown["NetworkSettings"]["Networks"]["demo"]["IPAddress"] == ""
     assert shown["NetworkSettings"]["Ports"] == {}
     assert shown["NetworkSettings"]["SandboxID"] == ""
-
-
-def test_a_network():
-    shown = msgspec.to_builtins(network_view(network(), [running()], [(2, 252)], ["link br-n"]))
-    assert shown["IPAM"]["Config"][0]["Subnet"] == "172.20.0.0/24"
-    assert shown["IPAM"]["Config"][0]["AddressesFree"] == 252
-    assert shown["Containers"]["a" * 64]["IPv4Address"] == "172.20.0.2/24"
