@@ -261,7 +261,7 @@ class NetworkEngine(Protocol):
         ...
 
     def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:
-        """By link in the sandbox ("" = here): rx_bytes, rx_packets, rx_errors, rx_dropped, tx_ too."""
+        """By link of the sandbox ("" = here): {rx,tx}_{bytes,packets,errors,dropped}."""
         ...
 
 

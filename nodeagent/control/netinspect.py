@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from netdrivers.contract import Scope
-from netdrivers.plan.objects import DnsRedirect, Sandbox
+from netdrivers.plan.objects import Bridge, DnsRedirect, Macvlan, Sandbox
 from nodeagent.control.addresses import Addresses
-from nodeagent.control.desired import build_desired, endpoint_specs, port_text
+from nodeagent.control.desired import build_desired, endpoint_specs, ports_text
 from nodeagent.control.names import endpoint_names
 from nodeagent.control.netviews import Counters, Look, Member, network_view
 from nodeagent.control.parts import Parts
@@ -48,9 +48,7 @@ class NetworkInspector:
             record=member,
             names=endpoint_names(member, member.endpoints[network.id]),
             is_ready=self._sandboxes.is_ready(member.id),
-            ports=[port_text(port) for port in member.ports]
-            if self._serves(member, network)
-            else [],
+            ports=ports_text(member.ports) if self._serves(member, network) else [],
         )
 
     def _serves(self, member: ContainerRecord, network: NetworkRecord) -> bool:
@@ -85,3 +83,10 @@ class NetworkInspector:
             if not kind_of(exc):
                 raise
             return {}
+
+
+def host_link(parts: Parts, record: NetworkRecord) -> str:
+    """The network's link in the agent's namespace, "" without one."""
+    desired = build_desired({record.id: record}, [])
+    objects = parts.engine.objects(desired, Scope(networks=frozenset({record.id})))
+    return next((each.name for each in objects if isinstance(each, Bridge | Macvlan)), "")

@@ -93,6 +93,7 @@ class ContainerSample:
     usage: UsageReading | None
     interfaces: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     health: str = ""  # without a health check
+    networks: Mapping[str, str] = field(default_factory=dict)  # name of the network by interface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,9 @@ class NetworkSample:
     name: str
     driver: str
     endpoints: int
+    ready: int = 0  # endpoints that names lead to
     subnets: tuple[SubnetSample, ...] = ()
+    link: Mapping[str, int] = field(default_factory=dict)  # counters of its link on the host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +268,15 @@ _INTERFACE: Final[tuple[tuple[str, str, str], ...]] = (
 
 def _interfaces(containers: Sequence[ContainerSample]) -> Iterator[Family]:
     counted = [
-        (labels(id=each.id[:SHORT_ID], name=each.name, interface=interface), counts)
+        (
+            labels(
+                id=each.id[:SHORT_ID],
+                name=each.name,
+                interface=interface,
+                network=each.networks.get(interface, ""),
+            ),
+            counts,
+        )
         for each in containers
         for interface, counts in each.interfaces.items()
     ]
@@ -283,6 +294,12 @@ def _networks(networks: Sequence[NetworkSample]) -> Iterator[Family]:
             for each in networks
         ],
     )
+    yield gauge(
+        "nodeagent_network_ready_endpoints",
+        "Endpoints on the network that names lead to: running, and healthy if they have a check.",
+        [(_object(each.id, each.name), each.ready) for each in networks],
+    )
+    yield from _links(networks)
     subnets = [
         (labels(id=each.id[:SHORT_ID], name=each.name, subnet=subnet.subnet), subnet)
         for each in networks
@@ -298,6 +315,17 @@ def _networks(networks: Sequence[NetworkSample]) -> Iterator[Family]:
         "Addresses of the subnet that can still be given out.",
         [(label_set, float(subnet.free)) for label_set, subnet in subnets],
     )
+
+
+def _links(networks: Sequence[NetworkSample]) -> Iterator[Family]:
+    """A bridge counts what passes between the network and the host or the world."""
+    for key, suffix, help_ in _INTERFACE:
+        samples = [
+            (_object(each.id, each.name), each.link[key]) for each in networks if key in each.link
+        ]
+        yield counter(
+            f"nodeagent_network_{suffix}", f"By the host on the network. {help_}", samples
+        )
 
 
 def _volumes(volumes: Sequence[VolumeSample]) -> Iterator[Family]:

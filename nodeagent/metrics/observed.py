@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from nodeagent.control.addresses import Addresses
+from nodeagent.control.netinspect import host_link
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.streams import Streams
@@ -88,7 +89,7 @@ class Observed:
             runtime=self._runtime_name(),
             containers_by_state=Counter(_state(record) for record in records),
             containers=await self._containers(records),
-            networks=[self._network(each) for each in inventory.networks.values()],
+            networks=self._networks(),
             volumes=await self._volume_samples(),
             images=len(self._parts.images.ls()),
             image_store_bytes=self._parts.images.used_bytes(),
@@ -122,12 +123,18 @@ class Observed:
                 raise
             usage, interfaces = None, {}
         health = self.health_of(record.id)
+        known = self._parts.inventory.networks
         return ContainerSample(
             id=record.id,
             name=record.name,
             usage=usage,
             interfaces=interfaces,
             health=health.status if health else "",
+            networks={
+                each.interface: known[id_].name
+                for id_, each in record.endpoints.items()
+                if id_ in known
+            },
         )
 
     def _runtime_name(self) -> str:
@@ -138,7 +145,14 @@ class Observed:
                 raise
             return ""
 
-    def _network(self, record: NetworkRecord) -> NetworkSample:
+    def _networks(self) -> list[NetworkSample]:
+        links = self._parts.engine.counters("")
+        return [self._network(each, links) for each in self._parts.inventory.networks.values()]
+
+    def _network(
+        self, record: NetworkRecord, links: Mapping[str, Mapping[str, int]]
+    ) -> NetworkSample:
+        members = self._parts.inventory.members(record.id)
         subnets = []
         for subnet in record.subnets:
             used, free = self._addresses.count(record, subnet)
@@ -147,8 +161,10 @@ class Observed:
             id=record.id,
             name=record.name,
             driver=record.driver,
-            endpoints=len(self._parts.inventory.members(record.id)),
+            endpoints=len(members),
+            ready=sum(self._sandboxes.is_ready(each.id) for each in members),
             subnets=tuple(subnets),
+            link=links.get(host_link(self._parts, record), {}),
         )
 
     async def _volume_samples(self) -> list[VolumeSample]:

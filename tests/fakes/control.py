@@ -186,9 +186,12 @@ class FakeEngine:
         return []
 
     def counters(self, sandbox_id):
-        if "counters" in self._faults.errors:
+        if sandbox_id and "counters" in self._faults.errors:
             raise self._faults.errors["counters"]
         return {}
+
+    def objects(self, desired, scope):
+        return ()
 
 
 class FakeNames:

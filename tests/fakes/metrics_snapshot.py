@@ -59,6 +59,7 @@ def full_snapshot(containers: int = 2) -> Snapshot:
                 name=f"web-{number}",
                 usage=Reading(),
                 interfaces={"eth0": INTERFACE, "lo": INTERFACE},
+                networks={"eth0": "demo"},
             )
             for number in range(1, containers + 1)
         ],
@@ -68,6 +69,8 @@ def full_snapshot(containers: int = 2) -> Snapshot:
                 name="demo",
                 driver="bridge",
                 endpoints=2,
+                ready=1,
+                link=INTERFACE,
                 subnets=(
                     SubnetSample(subnet="172.18.0.0/16", used=3, free=65531),
                     SubnetSample(subnet="fd00::/64", used=3, free=2**64 - 4),

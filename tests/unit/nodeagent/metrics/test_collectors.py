@@ -26,7 +26,7 @@ def get(found, metric, /, **labels):
 def test_everything_has_its_place():
     found = values(full_snapshot())
     web = {"id": "100000000000", "name": "web-1"}
-    eth0 = {**web, "interface": "eth0"}
+    eth0 = {**web, "interface": "eth0", "network": "demo"}
     data = {"name": "data", "driver": "local"}
     demo = {"id": "abababababab", "name": "demo"}
     assert get(found, "build_info", version="0.1.0", runtime="crun 1.8.1") == 1
@@ -39,6 +39,8 @@ def test_everything_has_its_place():
     assert get(found, "container_network_receive_bytes_total", **eth0) == 7
     assert get(found, "container_network_transmit_dropped_total", **eth0) == 10
     assert get(found, "network_endpoints", driver="bridge", **demo) == 2
+    assert get(found, "network_ready_endpoints", **demo) == 1
+    assert get(found, "network_receive_bytes_total", **demo) == 7
     assert get(found, "network_addresses_free", subnet="172.18.0.0/16", **demo) == 65531
     assert get(found, "network_addresses_free", subnet="fd00::/64", **demo) == 2.0**64
     assert get(found, "volumes", driver="local") == 2
