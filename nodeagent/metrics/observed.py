@@ -16,17 +16,17 @@ from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION
 from nodeagent.control.volumes import Volumes, spec
 from nodeagent.errors import kind_of
-from nodeagent.metrics.collectors import (
+from nodeagent.metrics.collectors import collect
+from nodeagent.metrics.exposition import render
+from nodeagent.metrics.own import OwnMetrics
+from nodeagent.metrics.samples import (
     ContainerSample,
     NetworkSample,
     ReconcileSample,
     Snapshot,
     SubnetSample,
     VolumeSample,
-    collect,
 )
-from nodeagent.metrics.exposition import render
-from nodeagent.metrics.own import OwnMetrics
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.network import NetworkRecord
 from nodeagent.model.volume import VolumeRecord

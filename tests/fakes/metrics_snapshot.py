@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nodeagent.metrics.collectors import (
+from nodeagent.metrics.exposition import Distribution
+from nodeagent.metrics.samples import (
     ContainerSample,
     NetworkSample,
     ReconcileSample,
@@ -11,7 +12,6 @@ from nodeagent.metrics.collectors import (
     SubnetSample,
     VolumeSample,
 )
-from nodeagent.metrics.exposition import Distribution
 
 INTERFACE = {
     f"{way}_{what}": number

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from nodeagent.metrics.collectors import ContainerSample, Snapshot, collect
+from nodeagent.metrics.collectors import collect
 from nodeagent.metrics.exposition import render
+from nodeagent.metrics.samples import ContainerSample, Snapshot
 from tests.fakes.metrics_snapshot import Reading, full_snapshot
 
 
