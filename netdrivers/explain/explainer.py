@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import subprocess  # noqa: TID251  the type of what trio answers
 
 T = TypeVar("T")
-ARGV: Final = (sys.executable, "-m", "netdrivers.explain.probe")
+ARGV: Final = (sys.executable, "-P", "-m", "netdrivers.explain.probe")
 PROBES: Final = 2  # children at once: each is 40 MB and half a second of a processor
 PROBE_S: Final = 20.0  # for the child: 2.5 s of waiting, and a start on a busy machine
 FIRST_TAG: Final = 61000  # above the ephemeral ports, so nobody's
@@ -86,6 +86,7 @@ class Explainer:
             with trio.move_on_after(PROBE_S):
                 done = await trio.run_process(
                     ARGV,
+                    env=_environment(),
                     stdin=msgspec.json.encode(errand),
                     capture_stdout=True,
                     capture_stderr=True,
@@ -93,6 +94,11 @@ class Explainer:
                 )
                 return _read(done)
         raise Unavailable("the probe takes too long; ask with --no-probe", seconds=PROBE_S)
+
+
+def _environment() -> dict[str, str]:
+    """Ours; the child finds its modules where we found ours, and nowhere else (``-P``)."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _read(done: "subprocess.CompletedProcess[bytes]") -> Tidings:

@@ -8,7 +8,7 @@ from netdrivers.explain.facts import Facts, Space
 from netdrivers.explain.middle import came_in, reverse_path
 from netdrivers.explain.near import REPAIR, interface, tracked
 from netdrivers.explain.station import Mark, Station, judged
-from netdrivers.explain.trip import End, Trip
+from netdrivers.explain.trip import OUTSIDE, End, Trip
 
 SHOWN: Final = 5  # other ports named when the wanted one has no listener
 IGNORES: Final = "net.ipv4.icmp_echo_ignore_all"
@@ -67,6 +67,9 @@ def _takes(listening: IPAddress, ip: IPAddress) -> bool:
 def way_back(trip: Trip, facts: Facts) -> Iterator[Station]:
     """Whether an answer finds its way."""
     space = facts.spaces.get(trip.target or "")
+    if trip.target is None:
+        hop = Hop(place="beyond", where=OUTSIDE, what=f"answer of {trip.ip}")
+        yield Station(hop=hop, past=trip.home)
     if not trip.target or trip.far is None or trip.is_local or space is None:
         return
     where = trip.title(trip.target)

@@ -11,7 +11,8 @@ from netdrivers.explain.trip import Trip
 
 MENDED: Final = "it looked broken ({}), but the probe got past it"
 REFUSED: Final = "connection refused"
-LOST: Final = "what is read of links, routes and nft rules does not explain it"
+LOST: Final = "no nft rule did it; a tc filter, eBPF or iptables-legacy rule leaves no trace"
+BACK: Final = frozenset({"way back", "beyond"})
 # what a rule of ours is there for, by a piece of its text
 MEANT: Final = {
     "@internal": ("the network is internal", "connect both to one network"),
@@ -32,9 +33,13 @@ def apply_tidings(stations: Sequence[Station], tidings: Tidings) -> list[Station
     told = [_mend(each, marks) if n <= last else each for n, each in enumerate(stations)]
     told = _drops(told, [each for each in tidings.ruled if not each.big], last)
     told = _turned_away(told, small)
-    if all(each.hop.state != "fails" for each in told[last + 1 :]):
-        told = _lost(told, last, small, tidings.refused)
-    return told
+    if last + 1 == len(told) or any(each.hop.state == "fails" for each in told[last + 1 :]):
+        return told
+    doubtful = next((n for n in range(last + 1) if stations[n].hop.state == "fails"), None)
+    if doubtful is not None:  # passed this time, but nothing else explains that no answer came
+        told[doubtful] = stations[doubtful]
+        return told
+    return _lost(told, last, small, tidings.refused)
 
 
 def _marks(seen: Seen) -> list[Mark]:
@@ -74,7 +79,7 @@ def _drops(stations: list[Station], ruled: Sequence[Ruled], last: int) -> list[S
 def _where(stations: Sequence[Station], ruled: Ruled, last: int) -> int | None:
     back = ruled.what != "probe"
     for n, station in enumerate(stations):
-        if back and station.hop.place == "way back":
+        if back and station.hop.place in BACK:
             return n
         if not back and n > last and station.ruled == ruled.space:
             return n
@@ -107,10 +112,8 @@ def _turned_away(stations: list[Station], seen: Iterable[Seen]) -> list[Station]
 
 def _lost(stations: list[Station], last: int, seen: list[Seen], refused: str) -> list[Station]:
     """If nothing says why it got no further than that hop, say at least where it was seen last."""
-    if last + 1 >= len(stations):
-        return stations
     suspects = [n for n, each in enumerate(stations) if each.hop.state == "suspect"]
-    at = suspects[0] if suspects else last + 1
+    at = suspects[0] if suspects else _filter_after(stations, last)
     hop = stations[at].hop
     reasons = [hop.why, *(each.text for each in seen if each.what == "error")]
     if refused:
@@ -123,6 +126,14 @@ def _lost(stations: list[Station], last: int, seen: list[Seen], refused: str) ->
     told = list(stations)
     told[at] = told[at].but(judged(hop, why, hop.fix or LOST))
     return told
+
+
+def _filter_after(stations: Sequence[Station], last: int) -> int:
+    """The rules of the namespace it was lost in: what is not seen there is most likely a filter."""
+    where = stations[last + 1].hop.where
+    rest = range(last + 1, len(stations))
+    same = (n for n in rest if (stations[n].hop.place, stations[n].hop.where) == ("rules", where))
+    return next(same, last + 1)
 
 
 def answer_of(trip: Trip, tidings: Tidings) -> str:

@@ -40,6 +40,8 @@ def judge(trip: Trip, *looks: Facts) -> Explanation:
 def _stations(trip: Trip, facts: Facts) -> list[Station]:
     answered = _answered(trip)
     found = [*near.names(trip, facts), *near.own(trip, facts)]
+    if trip.near is not None and trip.near.parent:
+        found.append(near.parent(trip.near, facts, trip.home))
     if trip.near is not None and trip.near.bridge and not trip.is_local:
         over = near.arrived(trip)
         here = frozenset({("", trip.near.veth, False)})

@@ -155,6 +155,14 @@ def pair(end: End, facts: Facts, past: frozenset[Mark]) -> Station:
     return Station(hop=judged(hop, why, REPAIR), past=past)
 
 
+def parent(end: End, facts: Facts, past: frozenset[Mark]) -> Station:
+    """The link of the operator's that a macvlan is on."""
+    link = facts.spaces[""].links.get(end.parent)
+    why = "link is gone" if link is None else "" if link.up else "link is down"
+    hop = Hop(place="parent", where=HOST, what=f"{end.parent} of network {end.net.name}")
+    return Station(hop=judged(hop, why, f"ip link set {end.parent} up"), past=past)
+
+
 def bridge(end: End, facts: Facts, past: frozenset[Mark], *, to: End | None) -> Station:
     """The bridge, and that it has the MAC of ``to`` behind the right port; the gateway without."""
     host = facts.spaces[""]

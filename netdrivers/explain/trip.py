@@ -7,8 +7,9 @@ from typing import Final
 from netdrivers.bridge import link_name
 from netdrivers.contract import Asked, Desired, EndpointSpec, IPAddress, NetworkSpec, PublishedPort
 from netdrivers.explain.station import Mark
+from netdrivers.macvlan import PARENT
 
-BRIDGE: Final = "bridge"
+BRIDGE, MACVLAN = "bridge", "macvlan"
 HOST: Final = "this host"
 OUTSIDE: Final = "outside"
 
@@ -29,6 +30,11 @@ class End:
     def bridge(self) -> str:
         """The bridge of its network, "" where it has none."""
         return link_name(self.net) if self.net.driver == BRIDGE else ""
+
+    @property
+    def parent(self) -> str:
+        """The link of this host that a macvlan hangs on, "" for other networks."""
+        return self.net.options.get(PARENT, "") if self.net.driver == MACVLAN else ""
 
     def ip(self, version: int) -> IPAddress | None:
         """Its address of that family."""

@@ -167,6 +167,22 @@ async def test_a_target_that_is_gone(ask, engine, host, two, web) -> None:
         await ask("a", "10.1.0.3", 80)
 
 
+async def test_a_macvlan_is_on_the_wire_of_its_parent(ask, engine, world, host) -> None:
+    net = world.macvlan("m", "198.51.100.0/24", parent="up0")
+    world.container("m", net, 9)
+    await engine.apply(world.desired, None)
+    found = await ask("m", "198.51.100.2")
+    assert found.reachable is True, show(found)
+    with host.listen(host.outside, 80):
+        found = await ask("m", "198.51.100.2", 80)
+    assert found.reachable is True, show(found)
+    found = await ask("m", "198.51.100.77")
+    assert "nobody answers for 198.51.100.77" in found.summary
+    host.sh("ip link set up0 down")
+    found = await ask("m", "198.51.100.2")
+    assert "up0 of network m): link is down" in found.summary
+
+
 async def test_two_at_once_do_not_see_each_other(ask, host, web) -> None:
     found = {}
 

@@ -269,11 +269,45 @@ def test_a_frame_for_another_mac_proves_nothing() -> None:
 
 
 def test_lost_where_nothing_explains_it() -> None:
-    found = judge(trip(), whole(), told(whole(), seen("a", "eth0", out=True)))
+    found = judge(trip(), whole(), told(whole(), *way(reply="")[:2]))
     assert found.reachable is False
     bad = next(hop for hop in found.hops if hop.state == "fails")
-    assert bad.why == "the probe was last seen at eth0"
-    assert "does not explain it" in bad.fix
+    assert (bad.place, bad.where) == ("rules", "this host")
+    assert bad.why == f"the probe was last seen at {VETH_A}"
+    assert "leaves no trace" in bad.fix
+
+
+def test_no_answer_from_beyond() -> None:
+    asked = trip(target=OUT, port=0, protocol="icmp")
+    left = [seen("a", "eth0", out=True), seen("", BRIDGE), seen("", "up0", out=True)]
+    found = judge(asked, whole(OUT), told(whole(OUT), *left))
+    assert "beyond of outside (answer of 198.51.100.2): the probe was last seen at up0" in (
+        found.summary
+    )
+    broken = changed(whole(OUT), "", addresses={})  # at one look only, but what else could it be?
+    found = judge(asked, broken, told(whole(OUT), *left))
+    assert "10.1.0.1 is gone" in found.summary
+    answer = seen("a", "eth0", what="reply", text="echo reply")
+    assert judge(asked, broken, told(whole(OUT), *left, answer)).reachable is True
+
+
+def test_the_parent_of_a_macvlan() -> None:
+    world = World()
+    world.container("m", world.macvlan("m", "10.9.0.0/24"), 2)
+    target = ip_address("10.9.0.7")
+    asked = Asked(source="m", source_name="m", target_name="x", addresses=(target,))
+    inner = Space(
+        links={"eth0": Link(up=True)},
+        addresses={"eth0": frozenset({ip_interface("10.9.0.2/24")})},
+        to=Route(link="eth0"),
+    )
+    facts = Facts(spaces={"m": inner, "": Space(links={"up0": Link(up=True)})})
+    way = build_trip(asked, world.desired, [])
+    assert judge(way, facts).reachable is None
+    assert "up0 of network m): link is down" in (
+        judge(way, link(facts, "", "up0", up=False)).summary
+    )
+    assert "link is gone" in judge(way, changed(facts, "", links={})).summary
 
 
 def test_an_error_from_the_way_is_told() -> None:
