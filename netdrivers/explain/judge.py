@@ -48,7 +48,9 @@ def _stations(trip: Trip, facts: Facts) -> list[Station]:
         found.append(near.pair(trip.near, facts, here | over))
         to = trip.far if trip.is_direct else None
         found.append(near.bridge(trip.near, facts, over, to=to))
-        if trip.is_direct:  # bridged, but rules of the bridge's and of inet's hooks may stop it
+        if trip.is_direct:  # bridged, but hooks of the bridge and, with br_netfilter, of inet pass
+            host = near.tracked(facts.spaces[""], HOST)
+            found.append(Station(hop=host, past=over))
             rules = Hop(place="rules", where=HOST, what="nft")
             found.append(Station(hop=rules, past=over, ruled=""))
     if trip.by_host:

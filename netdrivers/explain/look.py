@@ -1,6 +1,6 @@
 """Reads of the kernel what stands on the way. Blocks: for the engine's thread."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from netdrivers.contract import IPAddress, IPInterface
 from netdrivers.errors import Missing
@@ -40,7 +40,7 @@ def read_facts(access: Access, trip: Trip) -> Facts:
         if way is not None:
             to = trip.aim if sandbox and sandbox == trip.asked.source else trip.ip
             back = trip.back_ip if sandbox == trip.target and sandbox else trip.source_ip
-            spaces[sandbox] = _read_space(access, way, to, back)
+            spaces[sandbox] = _read_space(access, way, to, back, _bridges(trip))
         elif sandbox == trip.asked.source:
             raise Missing(
                 "the source has no network namespace: does it run?", source=trip.asked.source_name
@@ -48,19 +48,26 @@ def read_facts(access: Access, trip: Trip) -> Facts:
     return Facts(spaces=spaces, published=_read_published(access))
 
 
-def _read_space(access: Access, way: Way, to: IPAddress, back: IPAddress | None) -> Space:
+def _bridges(trip: Trip) -> frozenset[str]:
+    return frozenset(end.bridge for end in (trip.near, trip.far) if end is not None)
+
+
+def _read_space(
+    access: Access, way: Way, to: IPAddress, back: IPAddress | None, bridges: frozenset[str]
+) -> Space:
     links = {
         link.index: link
         for _, body in way.route.dump(codec.dump_links())
         for link in [codec.parse_link(body)]
     }
     names = {index: link.name for index, link in links.items()}
+    addresses = _read_addresses(way.route, names)
     with access.namespaces.inside(way.fd):
-        sysctls = _read_sysctls(names)
+        sysctls = _read_sysctls(addresses)  # of a link without address nothing is asked
         listeners = read_listeners()
         tracked = read_tracking()
     (redirect,) = way.filter.ask([nfcodec.get_redirect()])
-    bridges = [link.index for link in links.values() if link.kind == "bridge"]
+    ours = [link.index for link in links.values() if link.name in bridges]
     return Space(
         links={
             link.name: Link(
@@ -71,11 +78,11 @@ def _read_space(access: Access, way: Way, to: IPAddress, back: IPAddress | None)
             )
             for link in links.values()
         },
-        addresses=_read_addresses(way.route, names),
+        addresses=addresses,
         to=_read_route(way.route, to, names),
         back=_read_route(way.route, back, names) if back is not None else Route(),
         neighbours=_read_neighbours(way.route, names),
-        ports=_read_ports(way.route, bridges, names),
+        ports=_read_ports(way.route, ours, names),
         sysctls=sysctls,
         tracked=tracked,
         listeners=frozenset((each.protocol, each.ip, each.port) for each in listeners),
@@ -83,9 +90,9 @@ def _read_space(access: Access, way: Way, to: IPAddress, back: IPAddress | None)
     )
 
 
-def _read_sysctls(names: Mapping[int, str]) -> dict[str, str]:
+def _read_sysctls(links: Iterable[str]) -> dict[str, str]:
     found = {name: read_sysctl(name) for name in GLOBAL}
-    for link in names.values():
+    for link in links:
         for setting in OF_LINK:
             # a dot in a link's name is a slash in that of its settings, which read_sysctl refuses
             if "." not in link:
