@@ -74,6 +74,8 @@ class EndpointSpec:
     addresses: tuple[IPInterface, ...]
     default_gateway: tuple[IPAddress, ...] = ()  # only on the endpoint that owns the default route
     ports: tuple[PublishedPort, ...] = ()
+    # addresses of the sandbox, on any of its interfaces, that published ports lead to
+    served: tuple[IPAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +260,10 @@ class NetworkEngine(Protocol):
 
     async def host_routes(self) -> list[IPNetwork]:
         """Destinations of all routes and addresses of this namespace, for IPAM to avoid."""
+        ...
+
+    async def uplink_mtu(self) -> int:
+        """MTU of the link of the default route; 0 where there is none."""
         ...
 
     def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:

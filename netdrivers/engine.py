@@ -31,6 +31,7 @@ from netdrivers.kernel.linux import LinuxKernel
 from netdrivers.kernel.monitor import Monitor
 from netdrivers.kernel.parents import parent_error
 from netdrivers.kernel.snapshot import Found, View
+from netdrivers.kernel.uplink import read_uplink_mtu
 from netdrivers.plan.diff import build_state, diff, without
 from netdrivers.plan.objects import (
     DnsRedirect,
@@ -198,6 +199,10 @@ class Engine:
     async def host_routes(self) -> list[IPNetwork]:
         """Destinations of all routes of this namespace, default routes left out."""
         return await self._linux.host_routes()
+
+    async def uplink_mtu(self) -> int:
+        """MTU of the link of the default route; 0 where there is none."""
+        return await self._linux.look(read_uplink_mtu)
 
     def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:
         """Per link in the sandbox ("" = here) but the loopback."""

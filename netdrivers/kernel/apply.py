@@ -1,7 +1,7 @@
 """Steps into the kernel: neighbours of one kind go in one batch."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from netdrivers.errors import Missing, Refused
@@ -16,6 +16,7 @@ from netdrivers.kernel.asking import (
     remove_links,
     removed_link,
 )
+from netdrivers.kernel.bridged import is_isolated
 from netdrivers.kernel.codec import LinkChange, Request, RouteInfo
 from netdrivers.kernel.flows import forget_flows
 from netdrivers.kernel.macvlans import change_lower
@@ -42,7 +43,7 @@ from netdrivers.plan.objects import (
 )
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
-from netdrivers.plan.ruleset import build_ruleset
+from netdrivers.plan.ruleset import RETIRED, build_ruleset
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,11 @@ class Changer:
         if op.verb == "delete":
             self.access.nft.run(f"delete table inet {table}")
             return
-        stale = [word for word in (list_table(self.access)).split() if word[:6] == "stamp-"]
+        was = list_table(self.access)
         self.access.nft.run(build_ruleset(table))
+        retired = [name for name in RETIRED if f"set {name} {{" in was]
+        self.access.nft.run("".join(f"delete set inet {table} {name}\n" for name in retired))
+        stale = [word for word in was.split() if word[:6] == "stamp-"]
         stamp = build_stamp(list_table(self.access))
         lines = [f"delete chain inet {table} {name}" for name in stale if name != stamp]
         self.access.nft.run("\n".join([*lines, f"add chain inet {table} {stamp}", ""]))
@@ -205,7 +209,7 @@ class Changer:
             mac=obj.mac,
             mtu_bytes=obj.mtu_bytes,
         )
-        change = LinkChange(alias=alias, master=master, ipv6=False, up=obj.up, hairpin=obj.hairpin)
+        change = replace(self._port(obj), alias=alias, master=master)
         create(host, [made, *codec.set_link(obj.name, change)], obj.name, op)
         inner = codec.set_link(obj.interface, LinkChange(alias=alias, ipv6=obj.ipv6, up=obj.up))
         try:
@@ -216,10 +220,14 @@ class Changer:
 
     def _set_veth(self, op: Op, obj: Veth) -> None:
         mtu, master = obj.mtu_bytes, self._index("", obj.bridge)
-        outer = LinkChange(mtu_bytes=mtu, master=master, ipv6=False, up=obj.up, hairpin=obj.hairpin)
+        outer = replace(self._port(obj), mtu_bytes=mtu, master=master)
         inner = LinkChange(mac=obj.mac, mtu_bytes=mtu, ipv6=obj.ipv6, up=obj.up)
         check(self.access.host.route, codec.set_link(obj.name, outer), op)
         check(self._way(obj.owner).route, codec.set_link(obj.interface, inner), op)
+
+    def _port(self, obj: Veth) -> LinkChange:
+        isolated = is_isolated(self.access, obj)
+        return LinkChange(ipv6=False, up=obj.up, hairpin=obj.hairpin, isolated=isolated)
 
     # --- what goes onto links ---------------------------------------------------------------
 

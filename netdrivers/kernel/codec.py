@@ -47,7 +47,7 @@ NLA_TYPE: Final = 0x3FFF
 (IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK) = 20, 26, 28, 29
 IFLA_GROUP: Final = 27
 (INFO_KIND, INFO_DATA, VETH_PEER, INET6_ADDR_GEN_MODE) = 1, 2, 1, 8
-(INFO_PORT_KIND, INFO_PORT_DATA, BRPORT_MODE) = 4, 5, 4
+(INFO_PORT_KIND, INFO_PORT_DATA, BRPORT_MODE, BRPORT_ISOLATED) = 4, 5, 4, 33
 (MACVLAN_MODE, VLAN_ID) = 1, 1
 MODES: Final = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}  # of a macvlan
 (IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO) = 1, 2, 8, 11
@@ -81,6 +81,7 @@ class LinkInfo:
     peer: int = 0
     ipv6: bool = True  # makes a link-local address by itself
     hairpin: bool = False
+    isolated: bool = False
     mode: int = 0  # of a macvlan
     vlan_id: int = 0
     ethernet: bool = True
@@ -132,43 +133,46 @@ def parse_list(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
 
 # --- links ----------------------------------------------------------------------------------
 
+BY_NAME: Final = LINK.pack(0, 0, 0, 0, 0)
+SKIP_STATS: Final = attr(IFLA_EXT_MASK, U32.pack(RTEXT_SKIP_STATS))
+
 
 def get_link(name: str) -> Request:
     """Ask for one link by name."""
-    return Request(GETLINK, REQUEST | ACK, _link() + _name(name) + _skip_stats())
+    return Request(GETLINK, REQUEST | ACK, BY_NAME + _name(name) + SKIP_STATS)
 
 
 def get_link_at(index: int) -> Request:
     """Ask for one link by its index."""
-    return Request(GETLINK, REQUEST | ACK, LINK.pack(0, 0, index, 0, 0) + _skip_stats())
+    return Request(GETLINK, REQUEST | ACK, LINK.pack(0, 0, index, 0, 0) + SKIP_STATS)
 
 
 def dump_links() -> Request:
     """Ask for all links, without their counters: those are half of the answer."""
-    return Request(GETLINK, REQUEST | DUMP, _link() + _skip_stats())
+    return Request(GETLINK, REQUEST | DUMP, BY_NAME + SKIP_STATS)
 
 
 def add_bridge(name: str, *, mac: str, mtu_bytes: int) -> Request:
     """A bridge, down, without alias: those can only be set afterwards, in the same batch."""
     info = attr(IFLA_LINKINFO | NESTED, attr(INFO_KIND, b"bridge"))
-    body = _link() + _name(name) + _mac(mac) + attr(IFLA_MTU, U32.pack(mtu_bytes)) + info
+    body = BY_NAME + _name(name) + _mac(mac) + attr(IFLA_MTU, U32.pack(mtu_bytes)) + info
     return Request(NEWLINK, REQUEST | ACK | CREATE | EXCL, body)
 
 
 def add_veth(name: str, *, peer: str, peer_ns: int, mac: str, mtu_bytes: int) -> Request:
     """A pair whose peer is born in the namespace behind the descriptor ``peer_ns``."""
     mtu = attr(IFLA_MTU, U32.pack(mtu_bytes))
-    inside = _link() + _name(peer) + _mac(mac) + mtu + attr(IFLA_NET_NS_FD, U32.pack(peer_ns))
+    inside = BY_NAME + _name(peer) + _mac(mac) + mtu + attr(IFLA_NET_NS_FD, U32.pack(peer_ns))
     data = attr(INFO_DATA | NESTED, attr(VETH_PEER | NESTED, inside))
     info = attr(IFLA_LINKINFO | NESTED, attr(INFO_KIND, b"veth") + data)
-    return Request(NEWLINK, REQUEST | ACK | CREATE | EXCL, _link() + _name(name) + mtu + info)
+    return Request(NEWLINK, REQUEST | ACK | CREATE | EXCL, BY_NAME + _name(name) + mtu + info)
 
 
 def add_lower(
     name: str, *, kind: str, data: bytes = b"", lower: int = 0, mac: str = "", mtu_bytes: int = 0
 ) -> Request:
     """A link of one end, down, on the link with the index ``lower``; MTU 0 takes that one's."""
-    body = _link() + _name(name) + (_mac(mac) if mac else b"")
+    body = BY_NAME + _name(name) + (_mac(mac) if mac else b"")
     body += attr(IFLA_MTU, U32.pack(mtu_bytes)) if mtu_bytes else b""
     body += attr(IFLA_LINK, U32.pack(lower)) if lower else b""
     info = attr(INFO_KIND, kind.encode()) + attr(INFO_DATA | NESTED, data)
@@ -194,6 +198,7 @@ class LinkChange:
     ipv6: bool | None = None
     up: bool | None = None
     hairpin: bool | None = None  # with ``up``, of a port of a bridge
+    isolated: bool = False  # with ``hairpin``
 
 
 def set_link(name: str, change: LinkChange) -> list[Request]:
@@ -204,9 +209,9 @@ def set_link(name: str, change: LinkChange) -> list[Request]:
     of less than 1280 has no IPv6 whose mode could be set.
     """
     mtu = attr(IFLA_MTU, U32.pack(change.mtu_bytes))
-    requests = [Request(NEWLINK, REQUEST | ACK, _link() + _name(name) + mtu)]
+    requests = [Request(NEWLINK, REQUEST | ACK, BY_NAME + _name(name) + mtu)]
     requests = requests if change.mtu_bytes else []
-    body = _link() + _name(name)
+    body = BY_NAME + _name(name)
     body += attr(IFLA_IFALIAS, change.alias.encode()) if change.alias else b""
     body += _mac(change.mac) if change.mac else b""
     body += attr(IFLA_MASTER, U32.pack(change.master)) if change.master else b""
@@ -215,19 +220,19 @@ def set_link(name: str, change: LinkChange) -> list[Request]:
     requests.append(Request(NEWLINK, REQUEST | ACK, body))
     if change.up is not None:
         flags = LINK.pack(0, 0, 0, IFF_UP if change.up else 0, IFF_UP)
-        port = b"" if change.hairpin is None else _hairpin(change.hairpin)
+        port = b"" if change.hairpin is None else _port(change.hairpin, change.isolated)
         requests.append(Request(NEWLINK, REQUEST | ACK, flags + _name(name) + port))
     return requests
 
 
 def delete_link(name: str) -> Request:
     """Delete a link by name."""
-    return Request(DELLINK, REQUEST | ACK, _link() + _name(name))
+    return Request(DELLINK, REQUEST | ACK, BY_NAME + _name(name))
 
 
 def delete_group(group: int) -> Request:
     """Delete all links of a group: one wait for the kernel's grace period, not one each."""
-    return Request(DELLINK, REQUEST | ACK, _link() + attr(IFLA_GROUP, U32.pack(group)))
+    return Request(DELLINK, REQUEST | ACK, BY_NAME + attr(IFLA_GROUP, U32.pack(group)))
 
 
 def parse_link(body: bytes) -> LinkInfo:
@@ -235,7 +240,8 @@ def parse_link(body: bytes) -> LinkInfo:
     _, hardware, index, flags, _ = LINK.unpack_from(body)
     attrs = parse_attrs(body, LINK.size)
     info = parse_attrs(attrs.get(IFLA_LINKINFO, b""))
-    kind, data = _text(info.get(INFO_KIND, b"")), parse_attrs(info.get(INFO_DATA, b""))
+    kind = _text(info.get(INFO_KIND, b""))
+    data, port = (parse_attrs(info.get(what, b"")) for what in (INFO_DATA, INFO_PORT_DATA))
     return LinkInfo(
         index=index,
         name=_text(attrs.get(IFLA_IFNAME, b"")),
@@ -247,16 +253,13 @@ def parse_link(body: bytes) -> LinkInfo:
         master=_u32(attrs.get(IFLA_MASTER)),
         peer=_u32(attrs.get(IFLA_LINK)),
         ipv6=_makes_addresses(attrs.get(IFLA_AF_SPEC, b"")),
-        hairpin=parse_attrs(info.get(INFO_PORT_DATA, b"")).get(BRPORT_MODE, b"\0") == b"\1",
+        hairpin=port.get(BRPORT_MODE) == b"\1",
+        isolated=port.get(BRPORT_ISOLATED) == b"\1",
         mode=_u32(data.get(MACVLAN_MODE)) if kind == "macvlan" else 0,
         vlan_id=int.from_bytes(data.get(VLAN_ID, b""), sys.byteorder) if kind == "vlan" else 0,
         ethernet=hardware == ARPHRD_ETHER,
         port_of=_text(info.get(INFO_PORT_KIND, b"")),
     )
-
-
-def _link() -> bytes:
-    return LINK.pack(0, 0, 0, 0, 0)
 
 
 def _name(name: str) -> bytes:
@@ -267,19 +270,16 @@ def _mac(mac: str) -> bytes:
     return attr(IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
 
 
-def _skip_stats() -> bytes:
-    return attr(IFLA_EXT_MASK, U32.pack(RTEXT_SKIP_STATS))
-
-
 def _address_mode(wanted: bool) -> bytes:
     mode = attr(INET6_ADDR_GEN_MODE, bytes([0 if wanted else 1]))
     return attr(IFLA_AF_SPEC | NESTED, attr(socket.AF_INET6 | NESTED, mode))
 
 
-def _hairpin(wanted: bool) -> bytes:
+def _port(hairpin: bool, isolated: bool) -> bytes:
     # in the message after the one that sets the master: the kernel looks at the port first
-    mode = attr(INFO_PORT_DATA | NESTED, attr(BRPORT_MODE, bytes([wanted])))
-    return attr(IFLA_LINKINFO | NESTED, attr(INFO_PORT_KIND, b"bridge") + mode)
+    modes = attr(BRPORT_MODE, bytes([hairpin])) + attr(BRPORT_ISOLATED, bytes([isolated]))
+    data = attr(INFO_PORT_KIND, b"bridge") + attr(INFO_PORT_DATA | NESTED, modes)
+    return attr(IFLA_LINKINFO | NESTED, data)
 
 
 def _makes_addresses(spec: bytes) -> bool:

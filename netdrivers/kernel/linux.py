@@ -13,7 +13,8 @@ from netdrivers.errors import Unavailable
 from netdrivers.kernel.access import Access
 from netdrivers.kernel.apply import Changer
 from netdrivers.kernel.asking import remove_links, removed_link
-from netdrivers.kernel.snapshot import Found, View, dump_elements, read, read_routes
+from netdrivers.kernel.snapshot import Found, View, dump_elements, read
+from netdrivers.kernel.uplink import read_routes
 from netdrivers.plan.objects import Element
 from netdrivers.plan.ops import Op
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network, IPv6Network
 
 from netdrivers.errors import Refused
 from netdrivers.kernel import codec, nfcodec
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.asking import ask_links
+from netdrivers.kernel.bridged import find_apart
 from netdrivers.kernel.codec import AddressInfo, LinkInfo
 from netdrivers.kernel.macvlan_view import (
     find_macvlan,
@@ -188,7 +188,9 @@ class Reader:
             if host is None or not self.access.object_id(host.alias) or host.peer != peer.index:
                 continue
             endpoint = self.access.object_id(host.alias)
-            self.objects.append(_veth(host, peer, sandbox, endpoint, names.get(host.master, "")))
+            found = _veth(host, peer, sandbox, endpoint, names.get(host.master, ""))
+            apart = find_apart(self.access, self.view.want, host)
+            self.objects.append(replace(found, apart=apart))
         return set(peers)
 
     def orphans(self, links: Mapping[str, LinkInfo], paired: set[str]) -> None:
@@ -386,13 +388,3 @@ def _routes(way: Way, names: Mapping[int, str], ns: str) -> Iterator[Route]:
             info = codec.parse_route(body)
             if info.protocol == codec.OUR_PROTOCOL and info.index in names:
                 yield Route(ns=ns, to=info.to, via=info.via, link=names[info.index], owner=ns)
-
-
-def read_routes(access: Access) -> list[IPv4Network | IPv6Network]:
-    """Destinations of all routes of the agent's namespace, default routes left out."""
-    found = {
-        codec.parse_route(body).to
-        for version in (4, 6)
-        for _, body in access.host.route.dump(codec.dump_routes(version))
-    }
-    return sorted((net for net in found if net.prefixlen), key=lambda net: (net.version, str(net)))

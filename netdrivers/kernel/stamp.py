@@ -2,12 +2,15 @@
 
 from hashlib import sha256
 
-from netdrivers.plan.ruleset import OPERATOR_CHAINS
+from netdrivers.plan.ruleset import OPERATOR_CHAINS, build_ruleset
 
 
 def build_stamp(text: str) -> str:
-    """A name that changes with any rule of ours, but not with the operator's."""
-    kept, chain = [], ""
+    """A name that changes with any rule of ours, but not with the operator's.
+
+    Also with what this version would write: a table of another version is not whole.
+    """
+    kept, chain = [build_ruleset("")], ""
     for line in text.splitlines():
         words = line.split()
         if words[:1] == ["chain"]:

@@ -139,6 +139,7 @@ class Veth:
     mtu_bytes: int = 1500
     ipv6: bool = False
     hairpin: bool = False  # the bridge may send back through the port a packet came by
+    apart: bool = False  # opens no connection to another such one of its bridge
     up: bool = True  # both ends
 
     @property

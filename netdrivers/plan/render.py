@@ -64,8 +64,8 @@ def _(obj: Bridge) -> str:
 @line.register
 def _(obj: Veth) -> str:
     peer = f"peer {obj.interface} netns {obj.owner} address {obj.mac}"
-    hairpin = " hairpin on" if obj.hairpin else ""
-    text = f"link {obj.name} type veth master {obj.bridge}{hairpin} mtu {obj.mtu_bytes} {peer}"
+    port = (" hairpin on" if obj.hairpin else "") + (" apart" if obj.apart else "")
+    text = f"link {obj.name} type veth master {obj.bridge}{port} mtu {obj.mtu_bytes} {peer}"
     return f"{text} addrgenmode {_mode(obj.ipv6)} {_up(obj.up)}"
 
 

@@ -8,12 +8,25 @@ OPERATOR_CHAINS: Final = ("operator-before", "operator-after")
 SETS: Final = (
     ("bridges", "ifname"),
     ("same", "ifname . ifname"),  # iif . oif of one network
+    ("apart", "ifname"),  # whose containers open no connections to each other
     ("internal", "ifname"),
-    ("nat", "ifname"),
+    ("hidden", "nf_proto . ifname"),  # that leave under the host's address
+    ("routed", "nf_proto . ifname"),  # that answer at their own addresses: what is published
+    ("unprotected", "nf_proto . ifname"),  # the same: everything
+    ("trusted", "ifname . ifname"),  # host link that reaches everything . network
+    ("open4", "ipv4_addr . inet_proto . inet_service"),  # what a routed network publishes
+    ("open6", "ipv6_addr . inet_proto . inet_service"),
+    ("private4", "ipv4_addr"),  # the host's addresses that are for containers only
+    ("private6", "ipv6_addr"),
+    ("direct4", "ifname . ipv4_addr"),  # network whose clients this one answers past the host
+    ("direct6", "ifname . ipv6_addr"),
+    ("far4", "ipv4_addr"),  # whose answers to strangers take another way than by the host
+    ("far6", "ipv6_addr"),
     ("hairpin4", "ipv4_addr . ipv4_addr"),  # an address with itself
     ("hairpin6", "ipv6_addr . ipv6_addr"),
     ("guarded", "nf_proto"),  # families whose forwarding we turned on
 )
+RETIRED: Final = ("nat",)  # sets of former versions, removed where they are met
 MAPS: Final = (
     ("publish4", "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service"),
     ("publish4any", "inet_proto . inet_service : ipv4_addr . inet_service"),
@@ -36,17 +49,34 @@ CHAINS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     (
         "input",
         "type filter hook input priority filter; policy accept;",
-        ("iifname @internal fib daddr . iif type unicast drop",),
+        (
+            "ct state established,related return",
+            "iifname @internal fib daddr . iif type unicast drop",
+            # what listens on a gateway's address is there for containers; a neighbour that routes
+            # a network's subnet to this host is none
+            'iifname != "lo" iifname != @bridges ip daddr @private4 drop',
+            'iifname != "lo" iifname != @bridges ip6 daddr @private6 drop',
+        ),
     ),
     (
         "decide",
         "",
         (
             "ct state established,related return",
-            "iifname . oifname @same return",
+            "iifname . oifname @same iifname != @apart return",
             "iifname @internal drop",
             "oifname @internal drop",
             "ct status dnat oifname @bridges return",
+            # between two that are apart, where bridged packets pass here, or by the gateway's MAC;
+            # answers to what passed go straight, once they have found whom to go to
+            "iifname . oifname @same icmpv6 type nd-neighbor-solicit return",
+            "iifname . oifname @same icmpv6 type nd-neighbor-advert return",
+            "iifname . oifname @same drop",
+            "iifname . oifname @trusted return",
+            "meta nfproto . oifname @unprotected return",
+            "meta nfproto . oifname @routed meta l4proto { icmp, ipv6-icmp } return",
+            "ip daddr . meta l4proto . th dport @open4 return",
+            "ip6 daddr . meta l4proto . th dport @open6 return",
             "oifname @bridges drop",
             "iifname @bridges return",
             "meta nfproto @guarded drop",
@@ -85,9 +115,14 @@ CHAINS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
             # a bridge answers for all but a container that asks for its own published port
             "ct status dnat ip saddr . ip daddr @hairpin4 masquerade",
             "ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade",
-            "iifname . oifname @same ct status dnat masquerade",
-            "iifname . oifname @same return",
-            "iifname @nat masquerade",
+            # answers must come back through the host, which alone knows the address asked for
+            "ct status dnat ip daddr @far4 masquerade",
+            "ct status dnat ip6 daddr @far6 masquerade",
+            "ct status dnat iifname . ip daddr @direct4 masquerade",
+            "ct status dnat iifname . ip6 daddr @direct6 masquerade",
+            # else the host is the way back between networks anyway: the client is seen as it is
+            "iifname @bridges oifname @bridges return",
+            "meta nfproto . iifname @hidden masquerade",
             "ip saddr 127.0.0.0/8 oifname @bridges masquerade",
         ),
     ),

@@ -152,7 +152,7 @@ def _networks(values: Values) -> Params:
 
 
 def parse_network(words: str) -> tuple[str, Params]:
-    """Read a network's name, or ``name=…,alias=…,ip=…,ip6=…,mac-address=…``."""
+    """Read a network's name, or ``name=…,alias=…,ip=…,ip6=…,mac-address=…,gw-priority=…``."""
     if "=" not in words:
         return ("bridge" if words == "default" else words), {}
     name, settings, aliases = "", Params(), list[str]()
@@ -164,13 +164,23 @@ def parse_network(words: str) -> tuple[str, Params]:
             aliases.append(value)
         elif key in _ENDPOINT_KEYS:
             settings[_ENDPOINT_KEYS[key]] = value
+        elif key == "gw-priority":
+            settings["gateway_priority"] = _parse_priority(value)
         else:
             raise UsageError(
-                f"--network: unknown key {key!r}; there are name, alias, ip, ip6, mac-address"
+                f"--network: unknown key {key!r}; there are name, alias, ip, ip6, mac-address,"
+                " gw-priority"
             )
     if not name:
         raise UsageError(f"--network: {words!r} has no name=NETWORK")
     return name, settings | ({"aliases": aliases} if aliases else {})
+
+
+def _parse_priority(words: str) -> int:
+    try:
+        return int(words)
+    except ValueError:
+        raise UsageError(f"--network: gw-priority={words} is not a whole number") from None
 
 
 def _mounting(values: Values, around: Surroundings) -> Params:

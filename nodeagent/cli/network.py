@@ -9,6 +9,7 @@ from nodeagent.cli.grammar import (
     Verb,
     Words,
     many,
+    number,
     one,
     several,
     switch,
@@ -51,6 +52,7 @@ def build_create(values: Values, words: Sequence[str]) -> Params:
             values.list("aux-address"),
         ),
         internal=values.is_on("internal"),
+        ipv4=values.is_on("ipv4"),
         ipv6=values.is_on("ipv6"),
         labels=parse_pairs(values.list("label"), "label"),
         options=parse_pairs(values.list("opt"), "opt"),
@@ -79,6 +81,8 @@ def _connect(call: Call) -> int:
     }
     if values.list("alias"):
         endpoint["aliases"] = values.list("alias")
+    if "gw-priority" in values.given:
+        endpoint["gateway_priority"] = values.number("gw-priority")
     network, container = call.words
     params = Params(network=network, container=container, endpoint=endpoint)
     if plans(call):
@@ -128,6 +132,7 @@ VERBS: Final = (
             many("gateway", "Gateway of a subnet"),
             switch("internal", "Without a way out"),
             many("ip-range", "Give out addresses from this part of a subnet"),
+            switch("ipv4", "With IPv4", default=True),
             switch("ipv6", "Also IPv6"),
             many("label", "Set metadata KEY=VALUE"),
             many("opt", "Option of the driver: KEY=VALUE, e.g. parent=eth0", "o"),
@@ -138,6 +143,8 @@ VERBS: Final = (
         examples=(
             "nodeagent network create demo",
             "nodeagent network create --subnet 172.30.0.0/16 --gateway 172.30.0.1 demo",
+            "nodeagent network create --ipv4=false --ipv6 six",
+            "nodeagent network create -o com.docker.network.bridge.enable_icc=false apart",
             "nodeagent network create -d macvlan -o parent=eth0 --subnet 192.0.2.0/24 lan",
             "nodeagent network create -d macvlan -o parent=eth0 -o macvlan_mode=private"
             " --subnet 192.0.2.0/24 --ip-range 192.0.2.128/26 apart",
@@ -170,12 +177,16 @@ VERBS: Final = (
         flags=(
             many("alias", "Further name on this network"),
             DRY_RUN,
+            number("gw-priority", "The network with the highest has the default routes"),
             text("ip", "IPv4 address"),
             text("ip6", "IPv6 address"),
             text("mac-address", "MAC address"),
         ),
         words=_PAIR,
-        examples=("nodeagent network connect --alias db demo postgres",),
+        examples=(
+            "nodeagent network connect --alias db demo postgres",
+            "nodeagent network connect --gw-priority 10 uplink postgres",
+        ),
     ),
     Verb(
         name="disconnect",

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import ExitStack
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,10 +23,9 @@ from nodeagent.control.creation import (
     resolve_mounts,
     split_mode,
 )
-from nodeagent.control.desired import PREDEFINED
+from nodeagent.control.desired import PREDEFINED, build_gateways, wanted_ports
 from nodeagent.control.health import Health, resolve_check
 from nodeagent.control.parts import Parts
-from nodeagent.control.ports import wanted_ports
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.subnets import is_on_wire
 from nodeagent.control.times import build_time, parse_time
@@ -53,6 +52,7 @@ FILTERS = (
     "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since",
     "status", "volume",
 )  # fmt: skip
+LOOPBACK6 = ip_address("::1")
 INTERFACE = re.compile(r"eth(\d+)")
 
 
@@ -158,8 +158,14 @@ class Containers:
                 network_mode=record.request.network_mode,
             )
         for n, port in enumerate(record.request.ports):
-            if port.host_ip:
-                ipam.parse_address(port.host_ip, field=f"ports[{n}].host_ip")
+            field = f"ports[{n}].host_ip"
+            if port.host_ip and ipam.parse_address(port.host_ip, field=field) == LOOPBACK6:
+                raise Invalid(
+                    "nothing can answer: the kernel keeps packets of ::1 off every other link; "
+                    "publish on 127.0.0.1 or on another address of this host",
+                    field=field,
+                    value=port.host_ip,
+                )
             if port.host_port_end and not 0 < port.host_port <= port.host_port_end:
                 raise Invalid(
                     "a range of host ports rises from host_port to host_port_end",
@@ -231,12 +237,6 @@ class Containers:
             raise Conflict("the network is being removed", field="network", name=network.name)
         check_endpoint(network, asked)
         addresses = held.enter_context(self._addresses.lease(network, asked, owner))
-        leased = [ip_interface(text) for text in addresses]
-        gateways = [
-            subnet.gateway
-            for subnet in network.subnets
-            if any(each.ip in ip_network(subnet.subnet) for each in leased)
-        ]
         return EndpointRecord(
             id=self._parts.new_id(),
             network_id=network.id,
@@ -245,7 +245,7 @@ class Containers:
             if asked.mac_address
             else ipam.mac_for(self._parts.new_id()),
             addresses=addresses,
-            gateways=gateways,
+            gateways=build_gateways(network, addresses),
             aliases=asked.aliases,
             requested=asked,
         )

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 
+import msgspec
+
 from netdrivers.contract import (
     Desired,
     EndpointSpec,
@@ -17,6 +19,8 @@ from nodeagent.model.network import NetworkRecord
 
 HOST = "host"  # the auxiliary address that the host itself has on a wire
 PREDEFINED = "bridge"  # the default network: no names on it, as in Docker
+GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv"
+VERSIONS = (4, 6)
 
 
 def network_spec(record: NetworkRecord) -> NetworkSpec:
@@ -42,15 +46,20 @@ def network_spec(record: NetworkRecord) -> NetworkSpec:
 def endpoints_in_order(
     record: ContainerRecord, networks: Mapping[str, NetworkRecord]
 ) -> list[EndpointRecord]:
-    """Endpoints in interface order, those on internal networks last: the first has the route.
+    """Endpoints by gateway priority, then interface, those on internal networks last.
 
-    If ports are published, a network that publishes comes before a wire: answers to those who come
-    by a port leave by the route.
+    If ports are published, a network that publishes comes before a wire of the same priority:
+    answers to those who come by a port leave by the route, and so are seen by whom they came.
     """
 
-    def place(each: EndpointRecord) -> tuple[bool, bool, int]:
+    def place(each: EndpointRecord) -> tuple[int, bool, bool, int]:
         network = networks[each.network_id]
-        return network.internal, network.on_wire and bool(record.ports), _number(each.interface)
+        return (
+            -each.requested.gateway_priority,
+            network.internal,
+            network.on_wire and bool(record.ports),
+            _number(each.interface),
+        )
 
     return sorted(
         (each for each in record.endpoints.values() if each.network_id in networks), key=place
@@ -61,7 +70,98 @@ def _number(interface: str) -> int:
     return int(interface.removeprefix("eth"))
 
 
-def published(record: ContainerRecord, address: IPAddress) -> tuple[PublishedPort, ...]:
+def address_of(endpoint: EndpointRecord, version: int) -> IPAddress | None:
+    """The endpoint's address of one family."""
+    found = (ip_interface(text).ip for text in endpoint.addresses)
+    return next((ip for ip in found if ip.version == version), None)
+
+
+def _gateway_of(endpoint: EndpointRecord, version: int) -> IPAddress | None:
+    found = (ip_address(text) for text in endpoint.gateways)
+    return next((ip for ip in found if ip.version == version), None)
+
+
+def route_endpoint(
+    record: ContainerRecord, networks: Mapping[str, NetworkRecord], version: int
+) -> EndpointRecord | None:
+    """The endpoint that has the default route of one family: not each network has both."""
+    for each in endpoints_in_order(record, networks):
+        if not networks[each.network_id].internal and _gateway_of(each, version):
+            return each
+    return None
+
+
+def port_endpoint(
+    record: ContainerRecord, networks: Mapping[str, NetworkRecord], version: int
+) -> EndpointRecord | None:
+    """The endpoint that published ports of one family lead to: the one with the route if it can."""
+    for each in endpoints_in_order(record, networks):
+        network = networks[each.network_id]
+        serves = not (network.internal or network.on_wire)
+        if serves and address_of(each, version):
+            return each
+    return None
+
+
+def is_routed(network: NetworkRecord, version: int) -> bool:
+    """Whether ports are reached at the container's own address, by no port of the host."""
+    return _mode(network, version) == "routed"
+
+
+def _mode(network: NetworkRecord, version: int) -> str:
+    return network.options.get(f"{GATEWAY_MODE}{version}", "nat")
+
+
+def mapped_versions(record: ContainerRecord, networks: Mapping[str, NetworkRecord]) -> set[int]:
+    """Families in which a host port may lead to the container; both while it has no network."""
+    endpoints = record.endpoints.values()
+    had = {version for version in VERSIONS if any(address_of(each, version) for each in endpoints)}
+    serving = {version: port_endpoint(record, networks, version) for version in had}
+    routed = {
+        version
+        for version, each in serving.items()
+        if each and is_routed(networks[each.network_id], version)
+    }
+    return had - routed if had else set(VERSIONS)
+
+
+def build_gateways(network: NetworkRecord, addresses: Iterable[str]) -> list[str]:
+    """Gateways of the subnets that the addresses of an endpoint are in, where the host is one."""
+    own = [ip_interface(text).ip for text in addresses]
+    gateways = {ip_network(each.subnet): ip_address(each.gateway) for each in network.subnets}
+    return [
+        str(gateway)
+        for net, gateway in gateways.items()
+        if any(ip in net for ip in own) and _mode(network, net.version) != "isolated"
+    ]
+
+
+def wanted_ports(record: ContainerRecord) -> list[PortBinding]:
+    """Asked for by ``-p``, and with ``-P`` every exposed port that has none."""
+    if not has_sandbox(record) or record.network_mode == "none":
+        return []
+    # the same host port asked for twice is one; two random ones are two
+    asked: list[PortBinding] = []
+    seen: set[tuple[object, ...]] = set()
+    for port in record.request.ports:
+        key = msgspec.structs.astuple(port)
+        if not port.host_port or key not in seen:
+            asked.append(port)
+        seen.add(key)
+    if record.request.publish_all:
+        taken = {f"{port.container_port}/{port.protocol}" for port in asked}
+        for text in record.expose:
+            number, _, protocol = text.partition("/")
+            if text not in taken:
+                asked.append(
+                    msgspec.convert(
+                        {"container_port": int(number), "protocol": protocol}, type=PortBinding
+                    )
+                )
+    return asked
+
+
+def mapped_ports(record: ContainerRecord, address: IPAddress) -> tuple[PublishedPort, ...]:
     """The bound ports of a container that lead to ``address``; families must match."""
     hosts = {text: ip_address(text) for text in {port.host_ip for port in record.ports}}
     return tuple(
@@ -77,29 +177,52 @@ def published(record: ContainerRecord, address: IPAddress) -> tuple[PublishedPor
     )
 
 
+def open_ports(record: ContainerRecord, address: IPAddress) -> tuple[PublishedPort, ...]:
+    """The ports of a container that are published at ``address``, which is its own."""
+    wanted = dict.fromkeys((port.protocol, port.container_port) for port in wanted_ports(record))
+    return tuple(
+        PublishedPort(
+            protocol=protocol,
+            host_ip=address,
+            host_port=number,
+            container_ip=address,
+            container_port=number,
+        )
+        for protocol, number in wanted
+    )
+
+
 def endpoint_specs(
     record: ContainerRecord, networks: Mapping[str, NetworkRecord]
 ) -> list[EndpointSpec]:
     """The kernel's half of a container's endpoints."""
-    specs = []
-    for position, each in enumerate(endpoints_in_order(record, networks)):
-        leads = position == 0 and not networks[each.network_id].internal
-        addresses = tuple(ip_interface(text) for text in each.addresses)
-        serves = leads and not networks[each.network_id].on_wire
-        ports = [port for a in addresses for port in published(record, a.ip)] if serves else []
-        specs.append(
-            EndpointSpec(
-                id=each.id,
-                network_id=each.network_id,
-                sandbox_id=record.id,
-                interface=each.interface,
-                mac=each.mac,
-                addresses=addresses,
-                default_gateway=tuple(ip_address(a) for a in each.gateways) if leads else (),
-                ports=tuple(ports),
-            )
+    gateways: dict[str, list[IPAddress]] = {}
+    ports: dict[str, list[PublishedPort]] = {}
+    served: list[IPAddress] = []
+    for version in VERSIONS:
+        leads = route_endpoint(record, networks, version)
+        if leads and (gateway := _gateway_of(leads, version)):
+            gateways.setdefault(leads.id, []).append(gateway)
+        serves = port_endpoint(record, networks, version)
+        if serves and (address := address_of(serves, version)):
+            routed = is_routed(networks[serves.network_id], version)
+            found = (open_ports if routed else mapped_ports)(record, address)
+            ports.setdefault(serves.id, []).extend(found)
+            served += [address] if found and not routed else []
+    return [
+        EndpointSpec(
+            id=each.id,
+            network_id=each.network_id,
+            sandbox_id=record.id,
+            interface=each.interface,
+            mac=each.mac,
+            addresses=tuple(ip_interface(text) for text in each.addresses),
+            default_gateway=tuple(gateways.get(each.id, ())),
+            ports=tuple(ports.get(each.id, ())),
+            served=tuple(served),
         )
-    return specs
+        for each in endpoints_in_order(record, networks)
+    ]
 
 
 def build_desired(

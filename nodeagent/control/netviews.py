@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from typing import Literal
 
 from netdrivers.plan.objects import Bridge, KernelObject, Macvlan, Parent, Veth
@@ -76,7 +76,8 @@ def network_view(
         created=record.created,
         scope="local",
         driver=record.driver,
-        enable_ipv6=record.ipv6,
+        enable_ipv4=any(ip_network(each.subnet).version == 4 for each in record.subnets),
+        enable_ipv6=any(ip_network(each.subnet).version == 6 for each in record.subnets),
         ipam=_ipam(record, counts),
         internal=record.internal,
         containers={each.record.id: _member(each, record.id, look) for each in members},

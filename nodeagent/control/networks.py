@@ -78,7 +78,7 @@ class Networks:
             subnets=await self._subnets(request),
             internal=request.internal,
             ipv6=request.ipv6,
-            mtu_bytes=self._mtu(request),
+            mtu_bytes=await self._mtu(request),
             labels=request.labels,
             options=request.options,
             phase="ready",
@@ -111,11 +111,13 @@ class Networks:
                 await self._finish_rm(record)
             raise
 
-    def _mtu(self, request: NetworkCreate) -> int:
+    async def _mtu(self, request: NetworkCreate) -> int:
         text = request.options.get(MTU_OPTION, "")
         if text and not (text.isdecimal() and 68 <= int(text) <= 65535):
             raise Invalid("an MTU is 68 to 65535 bytes", field=f"options.{MTU_OPTION}", value=text)
-        return int(text) if text else self._parts.settings.mtu_bytes or 1500
+        if text:
+            return int(text)
+        return self._parts.settings.mtu_bytes or await self._parts.engine.uplink_mtu() or 1500
 
     async def _subnets(self, request: NetworkCreate) -> list[SubnetRequest]:
         taken = Taken(

@@ -4,15 +4,14 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address
 
-import msgspec
 import trio
 
 from netdrivers.contract import IPAddress, PublishedPort
 from netdrivers.ipam import parse_address
 from nodeagent.control import hostinfo
-from nodeagent.control.desired import endpoints_in_order, has_sandbox
+from nodeagent.control.desired import mapped_versions, port_endpoint, wanted_ports
 from nodeagent.control.parts import Parts
 from nodeagent.control.reach import port_rows
 from nodeagent.errors import Conflict, Invalid, fields_of, kind_of
@@ -48,8 +47,9 @@ class Ports:
                 and command of who has it). Nothing is held then.
         """
         self.release(record.id)
-        wanted = wanted_ports(record)
-        addresses = self._addresses(record, wanted)
+        families = mapped_versions(record, self._parts.inventory.networks)
+        wanted = wanted_ports(record) if families else []
+        addresses = self._addresses(record, wanted, families)
         bound: list[list[BoundPort]] = [[] for _ in wanted]
         try:
             # those that have no choice first: a chosen one must not take what they ask for
@@ -141,12 +141,12 @@ class Ports:
         chosen = hostinfo.choose_publish_addresses(
             self._parts.settings.publish_addresses, hostinfo.read_addresses(), gateways
         )
-        leading = next(iter(endpoints_in_order(record, networks)), None)
-        own = networks[leading.network_id].options.get(HOST_BINDING, "") if leading else ""
+        serves = port_endpoint(record, networks, 4)
+        own = networks[serves.network_id].options.get(HOST_BINDING, "") if serves else ""
         if own:
             first = parse_address(own, field=f"options.{HOST_BINDING}")
             chosen = [first, *(each for each in chosen if each.version != 4)]
-        families = versions(record)
+        families = mapped_versions(record, networks)
         return [each for each in chosen if each.version in families]
 
     def ls(self, filters: Mapping[str, list[str]]) -> list[PortRow]:
@@ -177,18 +177,18 @@ class Ports:
     # --- the steps --------------------------------------------------------------------------
 
     def _addresses(
-        self, record: ContainerRecord, wanted: Sequence[PortBinding]
+        self, record: ContainerRecord, wanted: Sequence[PortBinding], families: set[int]
     ) -> list[list[IPAddress]]:
         has_default = any(not each.host_ip for each in wanted)
         default = self.default_addresses(record) if has_default else []
-        families = versions(record)
         found = []
         for port in wanted:
             own = [ip_address(port.host_ip)] if port.host_ip else default
             found.append([each for each in own if each.version in families])
             if not found[-1]:
                 raise Invalid(
-                    "no address to publish the port on, of a family that the container has",
+                    "no address to publish the port on, of a family in which the container has"
+                    " ports of the host",
                     field="ports",
                     host_ip=port.host_ip,
                     container_port=port.container_port,
@@ -274,37 +274,6 @@ class Ports:
 
 def _is_asked_for(record: ContainerRecord, words: list[str]) -> bool:
     return not words or any(word == record.name or record.id.startswith(word) for word in words)
-
-
-def wanted_ports(record: ContainerRecord) -> list[PortBinding]:
-    """Asked for by ``-p``, and with ``-P`` every exposed port that has none."""
-    if not has_sandbox(record) or record.network_mode == "none":
-        return []
-    # the same host port asked for twice is one; two random ones are two
-    asked: list[PortBinding] = []
-    seen: set[tuple[object, ...]] = set()
-    for port in record.request.ports:
-        key = msgspec.structs.astuple(port)
-        if not port.host_port or key not in seen:
-            asked.append(port)
-        seen.add(key)
-    if record.request.publish_all:
-        taken = {f"{port.container_port}/{port.protocol}" for port in asked}
-        for text in record.expose:
-            number, _, protocol = text.partition("/")
-            if text not in taken:
-                asked.append(
-                    msgspec.convert(
-                        {"container_port": int(number), "protocol": protocol}, type=PortBinding
-                    )
-                )
-    return asked
-
-
-def versions(record: ContainerRecord) -> set[int]:
-    """Address families in which ports can lead to the container; all if it has no network yet."""
-    addresses = [text for each in record.endpoints.values() for text in each.addresses]
-    return {ip_interface(text).version for text in addresses} or {4, 6}
 
 
 def _halves(port: PortBinding, addresses: Iterable[IPAddress], number: int) -> list[BoundPort]:

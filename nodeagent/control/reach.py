@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
 from netdrivers.contract import IPAddress, IPNetwork
-from nodeagent.control.desired import endpoints_in_order
+from nodeagent.control.desired import VERSIONS, address_of, is_routed, port_endpoint
 from nodeagent.model.container import BoundPort, ContainerRecord
 from nodeagent.model.network import NetworkRecord
 from nodeagent.model.port import PortRow
@@ -34,16 +34,20 @@ def say_reach(ip: IPAddress, addresses: Sequence[IPAddress], links: Sequence[IPN
     return f"neighbours on {near}"
 
 
-def say_closed(record: ContainerRecord, networks: Mapping[str, NetworkRecord]) -> str:
-    """Why no port of the container leads anywhere; "" if they do."""
-    ordered = [networks[each.network_id] for each in endpoints_in_order(record, networks)]
-    if not ordered:
+def say_closed(record: ContainerRecord, networks: Mapping[str, NetworkRecord], version: int) -> str:
+    """Why no host port of this family leads to the container; "" if they do."""
+    serves = port_endpoint(record, networks, version)
+    if serves:
+        routed = is_routed(networks[serves.network_id], version)
+        return f"nobody: reached at {address_of(serves, version)} itself" if routed else ""
+    joined = [networks[id_] for id_ in record.endpoints if id_ in networks]
+    if not joined:
         return "nobody: the container is on no network"
-    if ordered[0].internal:
+    if all(network.internal for network in joined):
         return "nobody: the container is on internal networks only"
-    if ordered[0].on_wire:
+    if all(network.internal or network.on_wire for network in joined):
         return "nobody: the container's network publishes no ports"
-    return ""
+    return f"nobody: no network that publishes gives the container IPv{version}"
 
 
 def port_rows(
@@ -54,10 +58,10 @@ def port_rows(
     is_held: Callable[[BoundPort], bool],
 ) -> Iterator[PortRow]:
     """The lines of ``port ls`` for one container."""
-    closed = say_closed(record, networks)
+    closed = {version: say_closed(record, networks, version) for version in VERSIONS}
+    asked = {text: ip_address(text) for text in {port.host_ip for port in record.ports}}
     reach = {
-        text: closed or say_reach(ip_address(text), addresses, links)
-        for text in {port.host_ip for port in record.ports}
+        text: closed[ip.version] or say_reach(ip, addresses, links) for text, ip in asked.items()
     }
     for port in record.ports:
         yield PortRow(

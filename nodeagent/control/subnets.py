@@ -89,14 +89,18 @@ def choose_subnets(
     """
     choice = Choice(request, on_wire, taken.by(request, on_wire=on_wire))
     choice.take_asked()
+    if not request.ipv4 and choice.has(4):
+        raise Invalid("a subnet of IPv4 is given, but IPv4 turned off", field="ipv4")
     if on_wire:
         _check_wire(choice)
         return choice.chosen
-    if not choice.has(4):
+    if request.ipv4 and not choice.has(4):
         bases = [(ip_network(base), size) for base, size in pools]
         choice.add(ipam.free_subnet(bases, used=choice.used))
     if request.ipv6 and not choice.has(6):
         choice.add(_ula(new_id()))
+    if not choice.chosen:
+        raise Invalid("without IPv4 a network needs IPv6: turn it on", field="ipv6")
     return choice.chosen
 
 

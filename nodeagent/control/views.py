@@ -185,6 +185,7 @@ def endpoint_view(record: ContainerRecord, endpoint: EndpointRecord, *, live: bo
         global_ipv6_address=str(v6.ip) if v6 else "",
         global_ipv6_prefix_len=v6.network.prefixlen if v6 else 0,
         mac_address=endpoint.mac if live else "",
+        gw_priority=endpoint.requested.gateway_priority,
         aliases=endpoint.aliases,
         dns_names=endpoint_names(record, endpoint),
     )

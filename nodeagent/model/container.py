@@ -52,6 +52,7 @@ class EndpointRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ip6: Name = ""
     mac_address: Name = ""
     aliases: Words = []
+    gateway_priority: Annotated[int, Meta(ge=-(2**31), lt=2**31)] = 0  # the highest has the route
 
 
 class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -242,6 +243,7 @@ class EndpointView(_View, frozen=True, kw_only=True):
     global_ipv6_address: str = field(name="GlobalIPv6Address")
     global_ipv6_prefix_len: int = field(name="GlobalIPv6PrefixLen")
     mac_address: str
+    gw_priority: int
     aliases: list[str]
     dns_names: list[str] = field(name="DNSNames")
 

@@ -23,6 +23,7 @@ class NetworkCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     driver: Name = "bridge"
     subnets: Annotated[list[SubnetRequest], Meta(max_length=16)] = []
     internal: bool = False
+    ipv4: bool = True
     ipv6: bool = False
     labels: Labels = {}
     options: Labels = {}
@@ -101,6 +102,7 @@ class NetworkView(_View, frozen=True, kw_only=True):
     created: str
     scope: str
     driver: str
+    enable_ipv4: bool = field(name="EnableIPv4")
     enable_ipv6: bool = field(name="EnableIPv6")
     ipam: IpamView = field(name="IPAM")
     internal: bool

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import trio
 
+from netdrivers.bridge import GATEWAY_MODE, ICC, TRUSTED
 from netdrivers.contract import Desired
 from netdrivers.errors import Refused
 from netdrivers.kernel.snapshot import View
@@ -19,7 +20,7 @@ from tests.fakes.world import World, scope
 def two_containers() -> World:
     world = World()
     net = world.network("a", "10.1.0.0/24", "fd00:a::/64")
-    world.container("one", net, 2, "tcp:0.0.0.0:8001:80", "udp:::1:8001:80", dns_port=5300)
+    world.container("one", net, 2, "tcp:0.0.0.0:8001:80", "udp:2001:db8::1:8001:80", dns_port=5300)
     world.container("two", net, 3, "tcp:127.0.0.1:8002:80")
     world.join("two", world.network("b", "10.2.0.0/24", internal=True), 2)
     return world
@@ -31,6 +32,22 @@ def on_the_wire() -> World:
     world.container("one", net, 20, dns_port=5300)
     world.container("two", net, 30)
     world.join("two", world.network("b", "10.2.0.0/24", internal=True), 2)
+    return world
+
+
+def with_options() -> World:
+    """Every driver option of a bridge that changes what is in the kernel."""
+    world = World()
+    apart = world.network("a", "10.1.0.0/24", "fd00:a::/64", options={ICC: "false"})
+    modes = {GATEWAY_MODE[4]: "routed", GATEWAY_MODE[6]: "nat-unprotected", TRUSTED: "wg0"}
+    routed = world.network("b", "10.2.0.0/24", "fd00:b::/64", options=modes)
+    world.container(
+        "one", apart, 2, "tcp:0.0.0.0:8001:80", "udp:2001:db8::1:8001:80", dns_port=5300
+    )
+    world.container("two", routed, 3, "tcp:10.2.0.3:80:80", "tcp::::8002:80")
+    inner = world.network("c", "10.3.0.0/24", internal=True, options={GATEWAY_MODE[4]: "isolated"})
+    world.join("two", inner, 2)
+    world.join("one", world.network("d", "fd00:d::/64"), 2)
     return world
 
 

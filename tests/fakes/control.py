@@ -182,6 +182,9 @@ class FakeEngine:
     def is_bound(self, port):
         return (port.protocol, port.host_ip, port.host_port) in self.held
 
+    async def uplink_mtu(self):
+        return 0
+
     async def host_routes(self):
         return []
 

@@ -51,7 +51,9 @@ class World:
 
     def join(self, name: str, net: NetworkSpec, number: int, *ports: str, default=True) -> str:
         mine = [ep for ep in self.endpoints.values() if ep.sandbox_id == name]
+        routed = {gateway.version for each in mine for gateway in each.default_gateway}
         pick = {each.subnet.version: each.subnet[number] for each in net.subnets}
+        published = tuple(parse_port(text, pick) for text in ports)
         ep = EndpointSpec(
             id=f"{number:02x}{net.id[0]}".rjust(8, "0") + name.encode().hex().ljust(56, "0")[:56],
             network_id=net.id,
@@ -62,10 +64,13 @@ class World:
                 ip_interface(f"{each.subnet[number]}/{each.subnet.prefixlen}")
                 for each in net.subnets
             ),
-            default_gateway=tuple(each.gateway for each in net.subnets)
-            if default and not mine and not net.internal
-            else (),
-            ports=tuple(parse_port(text, pick) for text in ports),
+            default_gateway=tuple(
+                each.gateway
+                for each in net.subnets
+                if default and not net.internal and each.subnet.version not in routed
+            ),
+            ports=published,
+            served=tuple({p.container_ip: 0 for p in published if p.container_ip != p.host_ip}),
         )
         self.endpoints[ep.id] = ep
         return ep.id

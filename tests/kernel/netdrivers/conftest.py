@@ -71,6 +71,32 @@ class Host:
         """A command for a child at home: threads that start children may be elsewhere."""
         return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self.home}", *words]
 
+    def set_bridge_hooks(self, *, on: bool) -> None:
+        """Whether bridged packets pass the hooks of inet tables (br_netfilter)."""
+        if not Path("/proc/sys/net/bridge").exists():
+            if on:
+                pytest.skip("this kernel has no br_netfilter: bridged packets pass no inet hook")
+            return
+        for family in ("ip", "ip6"):
+            self.sh(f"sysctl -qw net.bridge.bridge-nf-call-{family}tables={int(on)}")
+
+    def echo(self, ns: int | Path, address: str) -> bool:
+        """Whether an echo request is answered."""
+        v6 = ":" in address
+        protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
+        with self.inside(ns):
+            self.sh("sysctl -qw net.ipv4.ping_group_range='0 0'")
+            sock = socket.socket(
+                socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM, protocol
+            )
+        with sock:
+            sock.settimeout(WAIT_S)
+            sock.sendto(bytes([128 if v6 else 8, *bytes(7)]), (address, 0))
+            try:
+                return sock.recv(100)[0] == (129 if v6 else 0)
+            except OSError:
+                return False
+
     def nft(self) -> str:
         return self.sh("nft list ruleset")
 
@@ -148,6 +174,13 @@ def host() -> Iterator[Host]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(params=[True, False], ids=["bridged-hooks", "no-bridged-hooks"])
+def hooks(request, host: Host) -> bool:
+    """Both ways in which a kernel treats bridged packets."""
+    host.set_bridge_hooks(on=request.param)
+    return request.param
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from netdrivers.bridge import GATEWAY_MODE, ICC, TRUSTED
 from netdrivers.engine import Engine
 from netdrivers.plan.objects import Element, Table
 from netdrivers.plan.ops import Op
@@ -58,7 +59,43 @@ def test_golden_plans_of_macvlans(make):
     assert text == (GOLDEN / f"macvlan-{make.__name__}.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("make", [nat, dual, internal], ids=lambda make: make.__name__)
+def apart() -> World:
+    world = World()
+    net = world.network("f", "10.6.0.0/24", "fd00:f::/64", options={ICC: "false"})
+    world.container("one", net, 2, "tcp:0.0.0.0:8080:80")
+    world.container("two", net, 3)
+    return world
+
+
+def routed() -> World:
+    world = World()
+    modes = {GATEWAY_MODE[4]: "routed", GATEWAY_MODE[6]: "nat-unprotected", TRUSTED: "wg0:eth1"}
+    net = world.network("d", "10.4.0.0/24", "fd00:d::/64", options=modes)
+    world.container("web", net, 2, "tcp:10.4.0.2:80:80", "udp::::8080:80")
+    return world
+
+
+def isolated() -> World:
+    world = World()
+    modes = {GATEWAY_MODE[4]: "isolated", GATEWAY_MODE[6]: "isolated"}
+    net = world.network("c", "10.3.0.0/24", "fd00:c::/64", internal=True, options=modes)
+    world.container("db", net, 2)
+    return world
+
+
+def six() -> World:
+    """IPv6 alone, and on a network with IPv4 that has the route of that family only."""
+    world = World()
+    net = world.network("b", "fd00:b::/64")
+    world.container("web", net, 2, "tcp::::8080:80")
+    world.join("web", world.network("a", "10.1.0.0/24"), 2, "tcp:0.0.0.0:8080:80")
+    return world
+
+
+BRIDGES = [nat, dual, internal, apart, routed, isolated, six]
+
+
+@pytest.mark.parametrize("make", BRIDGES, ids=lambda make: make.__name__)
 def test_golden_plans(make):
     engine = Engine(None, kernel=FakeKernel())
     text = render(engine._want(make().desired, None).values())

@@ -97,6 +97,9 @@ def test_flags(line, wanted):
          {"network_mode": "a",
           "networks": {"a": {"ip": "10.0.0.6", "aliases": ["x", "y"]},
                        "b": {"mac_address": "02:00:00:00:00:01"}}}),
+        ("--network name=a,gw-priority=-1 --network name=b,gw-priority=10",
+         {"network_mode": "a",
+          "networks": {"a": {"gateway_priority": -1}, "b": {"gateway_priority": 10}}}),
     ],
 )  # fmt: skip
 def test_networks(line, wanted):
@@ -120,6 +123,7 @@ def test_the_command_is_passed_as_it_is():
         ("--ulimit nofile=20:10", "--ulimit"),
         ("--network alias=x", "--network"),
         ("--network name=a,frob=x", "--network"),
+        ("--network name=a,gw-priority=high", "--network: gw-priority=high"),
         ("--network a --network a", "--network"),
         ("-v a:/x -v b:/x/", "--volume"),
         ("--security-opt frob", "--security-opt"),

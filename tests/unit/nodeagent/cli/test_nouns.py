@@ -233,6 +233,18 @@ def test_connect_asks(agent, cli):
     ]
 
 
+def test_connect_passes_the_priority_on_as_it_is(agent, cli):
+    cli(agent, "network", "connect", "--gw-priority", "-5", "demo", "web")
+    (params,) = agent.params_of("network.connect")
+    assert params["endpoint"] == {"gateway_priority": -5}
+
+
+def test_a_network_without_ipv4(agent, cli):
+    cli(agent, "network", "create", "--ipv4=false", "--ipv6", "six")
+    (params,) = agent.params_of("network.create")
+    assert (params["ipv4"], params["ipv6"]) == (False, True)
+
+
 def test_prune_asks_first(agent, cli, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("no\n"))
     said = cli(agent, "system", "prune")

@@ -5,13 +5,17 @@ from ipaddress import ip_address
 import msgspec
 
 from nodeagent.control.desired import (
+    GATEWAY_MODE,
     build_desired,
+    build_gateways,
+    endpoint_specs,
     endpoints_in_order,
     has_sandbox,
+    mapped_versions,
     network_spec,
     ports_text,
 )
-from nodeagent.model.container import PortBinding
+from nodeagent.model.container import EndpointRequest, PortBinding
 from nodeagent.model.network import SubnetRequest
 from tests.fakes.records import container, endpoint, network
 
@@ -64,6 +68,117 @@ def test_the_auxiliary_address_host_is_the_hosts_own():
     )
     assert network_spec(network(subnets=[subnet])).subnets[0].host == ip_address("192.0.2.250")
     assert network_spec(network()).subnets[0].host is None
+
+
+UP4, UP6, ROUTED, WIRE = "u" * 64, "v" * 64, "r" * 64, "w" * 64
+MANY = NETWORKS | {
+    UP4: network(UP4, name="up4"),
+    UP6: network(UP6, name="up6"),
+    ROUTED: network(ROUTED, name="routed", options={f"{GATEWAY_MODE}6": "routed"}),
+    WIRE: network(WIRE, name="wire", driver="macvlan", on_wire=True),
+}
+
+
+def joined(*asked, **fields):
+    """A container on networks with (priority, network, addresses), in interface order."""
+    endpoints = {
+        network_id: endpoint(
+            network_id,
+            interface=f"eth{n}",
+            addresses=list(addresses),
+            gateways=[text.partition("/")[0] + "0" for text in addresses],
+            requested=EndpointRequest(gateway_priority=priority),
+        )
+        for n, (priority, network_id, *addresses) in enumerate(asked)
+    }
+    return container(endpoints=endpoints, network_mode=asked[0][1], **fields)
+
+
+def routes(record):
+    """Which network has the default route of which family."""
+    return {
+        gateway.version: spec.network_id
+        for spec in endpoint_specs(record, MANY)
+        for gateway in spec.default_gateway
+    }
+
+
+def ports(record):
+    """Where ports lead, by network and family."""
+    return {
+        (spec.network_id, port.container_ip.version)
+        for spec in endpoint_specs(record, MANY)
+        for port in spec.ports
+    }
+
+
+BOTH = ("10.0.0.2/24", "fd00::2/64")
+FOUR, SIX = ("10.0.1.2/24",), ("fd00:1::2/64",)
+BOUND = [PORT, PortBinding(container_port=80, host_ip="2001:db8::1", host_port=8080)]
+
+
+def test_the_highest_priority_has_the_routes_of_its_families_only():
+    assert routes(joined((0, DEMO, *BOTH), (0, UP4, *FOUR))) == {4: DEMO, 6: DEMO}
+    assert routes(joined((0, DEMO, *BOTH), (10, UP4, *FOUR))) == {4: UP4, 6: DEMO}
+    assert routes(joined((0, DEMO, *BOTH), (10, UP4, *FOUR), (5, UP6, *SIX))) == {4: UP4, 6: UP6}
+    assert routes(joined((-1, DEMO, *BOTH), (0, UP6, *SIX))) == {4: DEMO, 6: UP6}
+
+
+def test_an_internal_network_never_has_a_route_whatever_its_priority():
+    record = joined((100, INNER, *BOTH), (0, DEMO, *BOTH), ports=BOUND)
+    assert routes(record) == {4: DEMO, 6: DEMO}
+    assert ports(record) == {(DEMO, 4), (DEMO, 6)}
+    assert endpoints_in_order(record, MANY)[0].network_id == INNER
+
+
+def test_ports_follow_the_route_of_their_family():
+    assert ports(joined((0, DEMO, *BOTH), (10, UP4, *FOUR), ports=BOUND)) == {(UP4, 4), (DEMO, 6)}
+    assert ports(joined((0, INNER, *BOTH), ports=BOUND)) == set()
+
+
+def test_ports_go_by_the_next_network_where_the_route_is_on_the_wire():
+    record = joined((10, WIRE, *FOUR), (0, DEMO, *BOTH), ports=BOUND)
+    assert routes(record) == {4: WIRE, 6: DEMO}
+    assert ports(record) == {(DEMO, 4), (DEMO, 6)}
+
+
+def test_each_endpoint_knows_the_addresses_that_ports_lead_to():
+    record = joined((0, DEMO, *BOTH), (10, UP4, *FOUR), ports=BOUND)
+    served = (ip_address("10.0.1.2"), ip_address("fd00::2"))
+    assert {spec.served for spec in endpoint_specs(record, MANY)} == {served}
+    assert {spec.served for spec in endpoint_specs(joined((0, DEMO, *BOTH)), MANY)} == {()}
+
+
+def test_a_routed_family_publishes_the_containers_own_ports():
+    asked = [PortBinding(container_port=80, host_port=8080), PortBinding(container_port=80)]
+    record = joined((0, ROUTED, *BOTH), ports=[PORT], request={"ports": asked})
+    (spec,) = endpoint_specs(record, MANY)
+    shown = [(str(p.host_ip), p.host_port, str(p.container_ip)) for p in spec.ports]
+    assert shown == [("127.0.0.1", 8080, "10.0.0.2"), ("fd00::2", 80, "fd00::2")]
+    assert spec.served == (ip_address("10.0.0.2"),)
+    assert mapped_versions(record, MANY) == {4}
+
+
+def test_families_that_host_ports_may_lead_to():
+    assert mapped_versions(container(), MANY) == {4, 6}
+    assert mapped_versions(joined((0, INNER, *FOUR)), MANY) == {4}
+    assert mapped_versions(joined((0, ROUTED, *SIX)), MANY) == set()
+    assert mapped_versions(joined((0, ROUTED, *BOTH), (1, UP6, *SIX)), MANY) == {4, 6}
+
+
+def test_gateways_are_those_of_the_subnets_an_endpoint_is_in():
+    subnets = [SubnetRequest(subnet=f"10.0.{n}.0/24", gateway=f"10.0.{n}.1") for n in range(3)] + [
+        SubnetRequest(subnet="fd00::/64", gateway="fd00::1")
+    ]
+    wide = network(subnets=subnets)
+    assert build_gateways(wide, ["10.0.1.2/24", "fd00::2/64"]) == ["10.0.1.1", "fd00::1"]
+    isolated = network(subnets=subnets, options={f"{GATEWAY_MODE}4": "isolated"})
+    assert build_gateways(isolated, ["10.0.1.2/24", "fd00::2/64"]) == ["fd00::1"]
+
+
+def test_a_record_of_a_former_version_has_no_priority():
+    old = msgspec.json.decode(b'{"ip": "10.0.0.2"}', type=EndpointRequest)
+    assert old.gateway_priority == 0
 
 
 def test_a_network_being_removed_is_not_desired():

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from nodeagent.control.ports import wanted_ports
+from nodeagent.control.desired import wanted_ports
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import BoundPort, ContainerRecord, PortBinding
 from tests.fakes.control import Control

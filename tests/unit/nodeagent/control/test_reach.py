@@ -4,6 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from nodeagent.control.desired import GATEWAY_MODE
 from nodeagent.control.reach import port_rows, say_closed, say_reach
 from nodeagent.model.container import BoundPort
 from tests.fakes.records import container, endpoint, network
@@ -38,12 +39,19 @@ def test_a_public_address_is_for_everybody():
 
 def test_internal_networks_lead_nowhere_until_another_one_is_joined():
     inner = endpoint("m" * 64)
-    assert "internal" in say_closed(container(endpoints={"m" * 64: inner}), NETWORKS)
+    assert "internal" in say_closed(container(endpoints={"m" * 64: inner}), NETWORKS, 4)
     both = container(endpoints={"m" * 64: inner, "n" * 64: endpoint(interface="eth1")})
-    assert say_closed(both, NETWORKS) == ""
-    assert "no network" in say_closed(container(), NETWORKS)
+    assert say_closed(both, NETWORKS, 4) == ""
+    assert "IPv6" in say_closed(both, NETWORKS, 6)
+    assert "no network" in say_closed(container(), NETWORKS, 4)
     wire = {"n" * 64: network(on_wire=True)}
-    assert "publishes no ports" in say_closed(container(endpoints={"n" * 64: endpoint()}), wire)
+    assert "publishes no ports" in say_closed(container(endpoints={"n" * 64: endpoint()}), wire, 4)
+
+
+def test_ports_of_a_routed_network_are_none_of_the_hosts():
+    routed = {"n" * 64: network(options={f"{GATEWAY_MODE}4": "routed"})}
+    said = say_closed(container(endpoints={"n" * 64: endpoint()}), routed, 4)
+    assert said == "nobody: reached at 172.20.0.2 itself"
 
 
 def test_rows():

@@ -1,0 +1,34 @@
+"""Where the routes of the agent's namespace lead, and the link by which it reaches the world."""
+
+from ipaddress import IPv4Network, IPv6Network
+
+from netdrivers.kernel import codec
+from netdrivers.kernel.access import Access
+
+
+def read_uplink_mtu(access: Access) -> int:
+    """MTU of the link of the default route, IPv4's before IPv6's; 0 without such a route.
+
+    Of several the kernel lists the one that it takes first.
+    """
+    netlink = access.host.route
+    for version in (4, 6):
+        for _, body in netlink.dump(codec.dump_routes(version)):
+            route = codec.parse_route(body)
+            leads_on = route.protocol and route.index and route.table == codec.RT_TABLE_MAIN
+            if route.to.prefixlen or not leads_on:
+                continue
+            for reply in netlink.ask([codec.get_link_at(route.index)]):
+                for _, found in reply.messages:
+                    return codec.parse_link(found).mtu_bytes
+    return 0
+
+
+def read_routes(access: Access) -> list[IPv4Network | IPv6Network]:
+    """Destinations of all routes of the agent's namespace, default routes left out."""
+    found = {
+        codec.parse_route(body).to
+        for version in (4, 6)
+        for _, body in access.host.route.dump(codec.dump_routes(version))
+    }
+    return sorted((net for net in found if net.prefixlen), key=lambda net: (net.version, str(net)))
