@@ -102,3 +102,50 @@ def test_ipv6(agent: Agent) -> None:
     address = agent.inspect("container", "b")["NetworkSettings"]["Networks"]["six"]
     assert address["GlobalIPv6Address"].startswith("fd77:1::")
     agent.cli("exec", "a", "ping", "-6", "-c1", "-W2", "b")
+
+
+def test_a_network_of_ipv6_alone(agent: Agent) -> None:
+    before = agent.snapshot()
+    agent.cli("network", "create", "--ipv4=false", "--ipv6", "six")
+    view = agent.inspect("network", "six")
+    assert (view["EnableIPv4"], view["EnableIPv6"]) == (False, True)
+    assert [":" in each["Subnet"] for each in view["IPAM"]["Config"]] == [True]
+    for name in ("a", "b"):
+        agent.cli("run", "-d", "--name", name, "--network", "six", *SLEEP)
+    assert agent.inspect("container", "a")["NetworkSettings"]["Networks"]["six"]["IPAddress"] == ""
+    agent.cli("exec", "a", "ping", "-6", "-c1", "-W2", "b")
+    agent.remove_all()
+    agent.expect(before)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--ipv4=false",), "ipv6"),
+        (("--ipv4=false", "--ipv6", "--subnet", "10.77.0.0/24"), "ipv4"),
+        (("-o", "com.docker.network.bridge.gateway_mode_ipv4=open"), "gateway_mode_ipv4"),
+        (("-o", "com.docker.network.bridge.gateway_mode_ipv6=isolated"), "internal"),
+        (("-o", "com.docker.network.bridge.enable_icc=no"), "enable_icc"),
+        (("-o", "com.docker.network.bridge.nonsense=1"), "nonsense"),
+    ],
+)
+def test_options_that_cannot_be_are_named(
+    shared_agent: Agent, args: tuple[str, ...], says: str
+) -> None:
+    done = shared_agent.cli("network", "create", *args, "x", check=False)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert [row["Name"] for row in shared_agent.rows("network")] == ["bridge"]
+
+
+def test_the_mtu_is_that_of_the_way_out_if_nobody_says(make_agent, space) -> None:  # type: ignore[no-untyped-def]
+    space.run("ip", "link", "add", "up0", "mtu", "1420", "type", "bridge")
+    space.run("ip", "address", "add", "192.0.2.9/24", "dev", "up0")
+    space.run("ip", "link", "set", "up0", "up")
+    space.run("ip", "route", "add", "default", "via", "192.0.2.1")
+    agent = make_agent(space)
+    agent.cli("network", "create", "auto")
+    agent.cli("network", "create", "-o", "com.docker.network.driver.mtu=1300", "own")
+    assert [agent.inspect("network", name)["MTU"] for name in ("auto", "own")] == [1420, 1300]
+    agent.cli("run", "-d", "--name", "a", "--network", "auto", *SLEEP)
+    assert "mtu 1420" in agent.say("exec", "a", "ip", "link", "show", "eth0")
