@@ -53,9 +53,8 @@ class Lifecycle:
         self._starter = Starter(parts, sandboxes, volumes, at_gate)
         self._lives = Lives()
         self._signaller = Signaller(parts, self._lives)
-        again = partial(self.restart, timeout_s=None, signal="")
-        stop = partial(self.stop, timeout_s=None, signal="")
-        actions = {"restart": again, "stop": stop}
+        acts = (("restart", self.restart), ("stop", self.stop))
+        actions = {name: partial(act, timeout_s=None, signal="") for name, act in acts}
         self._checkups = Checkups(parts, sandboxes, self._lives, nursery, actions)
         self.probe_counts = self._checkups.counts
         self.is_restarting = self._lives.is_restarting
@@ -80,8 +79,8 @@ class Lifecycle:
 
     # --- start --------------------------------------------------------------------------------
 
-    async def start(self, name: str) -> None:
-        """Run a created or exited container; starting a running one is no error."""
+    async def start(self, name: str, *, by_policy: bool = False) -> None:
+        """Run a container, unless it runs; by hand all tries of its policy are before it again."""
         id_ = self._find(name).id
         life = self._lives.of(id_)
         async with life.lock:
@@ -92,7 +91,8 @@ class Lifecycle:
                 raise Conflict("the container is being removed", field="name", name=name)
             life.give_up_restart()
             life.delay_s = 0.0
-            await self._start(msgspec.structs.replace(record, restart_count=0), life)
+            count = record.restart_count + 1 if by_policy else 0
+            await self._start(msgspec.structs.replace(record, restart_count=count), life)
 
     async def _start(self, before: ContainerRecord, life: Life) -> None:
         life.begin()

@@ -153,7 +153,7 @@ class Startup:
         for record in sorted(records, key=lambda each: each.network_mode.startswith("container:")):
             if record.phase == "exited" and wants_start(record):
                 with _one_at_a_time("start by policy", record.id):
-                    await self._lifecycle.start(record.id)
+                    await self._lifecycle.start(record.id, by_policy=True)
 
 
 @contextmanager

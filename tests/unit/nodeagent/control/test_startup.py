@@ -8,6 +8,7 @@ from netdrivers.errors import Conflict, Invalid
 from nodeagent.control.networks import Networks
 from nodeagent.control.startup import Startup
 from nodeagent.model.container import BoundPort, RestartPolicy
+from nodeagent.model.health import HealthRecord
 from runtime.contract import Found, Process
 from tests.fakes.control import Control
 from tests.fakes.records import container, endpoint, network
@@ -87,3 +88,41 @@ async def test_who_shares_a_network_is_started_after_its_owner(control):
     await control.startup.run()
     await control.startup.start_by_policy()
     assert (control.phase(ID), control.phase(OTHER)) == ("running", "running")
+
+
+async def test_a_start_by_policy_is_one_of_its_tries(control, autojump_clock):
+    policy = RestartPolicy(name="on-failure", max_retries=2)
+    down = container(
+        request={"restart_policy": policy}, exit_code=1, restart_count=1,
+        started_at="2026-01-01T00:00:00Z", finished_at="2026-01-01T00:00:01Z",
+    )  # fmt: skip
+    await control.inventory.put(down)
+    await control.startup.run()
+    await control.startup.start_by_policy()
+    assert control.phase() == "running"
+    control.runtime.end(ID, 1)
+    await trio.sleep(300)
+    record = control.inventory.container(ID)
+    assert (record.phase, record.restart_count) == ("exited", 2)
+    await control.startup.start_by_policy()  # as by the agent after this one
+    assert control.phase() == "exited"
+    await control.lifecycle.start(ID)
+    assert control.inventory.container(ID).restart_count == 0
+
+
+async def test_an_adopted_one_is_answered_as_it_was_before(control, autojump_clock):
+    check = HealthRecord(
+        test=["CMD", "true"], args=["true"], interval_s=60.0, timeout_s=1.0, start_period_s=0.0,
+        start_interval_s=60.0, retries=1,
+    )  # fmt: skip
+    for id_, was_healthy in ((ID, True), (OTHER, False)):
+        await control.inventory.put(
+            container(id_, phase="running", health=check, was_healthy=was_healthy,
+                      started_at="2026-01-01T00:00:00Z")
+        )  # fmt: skip
+        runs(control, id_)
+    told = []
+    control.sandboxes.set_ready = lambda id_, ready: told.append((id_, ready))
+    await control.startup.run()
+    assert sorted(told) == [(ID, True), (OTHER, False)]
+    assert {control.containers.health_of(id_).status for id_ in (ID, OTHER)} == {"starting"}
