@@ -12,9 +12,9 @@ from nodeagent.control import etcdir
 from nodeagent.control.checkups import Checkups
 from nodeagent.control.containers import Containers
 from nodeagent.control.health import is_ready
-from nodeagent.control.lives import Life, Lives
+from nodeagent.control.lives import Life, Lives, finish_in
 from nodeagent.control.parts import Parts
-from nodeagent.control.restart import next_delay_s, wants_restart
+from nodeagent.control.restart import goes_at_end, next_delay_s, wants_restart
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.signalling import KILL, Signaller, check_runs
 from nodeagent.control.signals import parse_signal
@@ -92,7 +92,8 @@ class Lifecycle:
             life.give_up_restart()
             life.delay_s = 0.0
             count = record.restart_count + 1 if by_policy else 0
-            await self._start(msgspec.structs.replace(record, restart_count=count), life)
+            record = msgspec.structs.replace(record, restart_count=count, ending="")
+            await self._start(record, life)
 
     async def _start(self, before: ContainerRecord, life: Life) -> None:
         life.begin()
@@ -197,6 +198,7 @@ class Lifecycle:
         record = await self._put(
             self._find(record.id), phase="exited", exit_code=exit_.code,
             oom_killed=exit_.oom_killed, finished_at=build_time(exit_.finished_at),
+            ending=record.ending.removeprefix("down"),
         )  # fmt: skip
         life.pid, life.paused = 0, False
         if exit_.oom_killed:
@@ -205,7 +207,7 @@ class Lifecycle:
         try:
             await self._clean(record)
             await self._put(self._find(record.id), ports=[])
-            if record.request.auto_remove and not life.is_kept:
+            if goes_at_end(record) and not life.is_kept:
                 await self._remove(record, volumes=True)
         except* Exception as group:
             log.exception("after an exit", extra={"id": record.id[:12]}, exc_info=group)
@@ -216,20 +218,28 @@ class Lifecycle:
     # --- stop ---------------------------------------------------------------------------------
 
     async def stop(self, name: str, *, timeout_s: int | None, signal: str) -> None:
-        """Stop signal, then KILL after the grace time; a container that is down is no error."""
+        """Stop signal, then KILL after the grace time; a container that is down is no error.
+
+        It goes on when the caller hangs up, or the agent ends: the next one brings it to its end.
+        """
         record = self._find(name)
         number = parse_signal(signal or record.stop_signal, field="signal")
-        life = self._lives.of(record.id)
+        grace_s = record.request.stop_timeout_s if timeout_s is None else timeout_s
+        stop = partial(self._stop, record.id, number, grace_s, "down")
+        await finish_in(self._nursery, stop)
+
+    async def _stop(self, id_: str, number: int, grace_s: int, leads: str) -> None:
+        life = self._lives.of(id_)
         async with life.lock:
-            record = self._find(record.id)
-            if record.phase != "running" and not life.give_up_restart():
-                return
+            record = self._find(id_)
             was_running = record.phase == "running"
-            record = await self._put(record, stopped_by_hand=True)
+            if not was_running and not life.give_up_restart():
+                return
+            leads = leads if was_running else ""
+            record = await self._put(record, stopped_by_hand=True, ending=leads)
             ended = life.ended
         if was_running:
-            grace = record.request.stop_timeout_s if timeout_s is None else timeout_s
-            await self._end(record, ended, number, grace_s=grace)
+            await self._end(record, ended, number, grace_s=grace_s)
         self._tell(record, "stop")
 
     async def _end(
@@ -262,28 +272,16 @@ class Lifecycle:
 
     async def restart(self, name: str, *, timeout_s: int | None, signal: str) -> None:
         """Stop and start; goes on when the caller hangs up, so that it is not left stopped."""
-        id_ = self._find(name).id
-        failed: list[Exception] = []
-        done = trio.Event()
+        record = self._find(name)
+        number = parse_signal(signal or record.stop_signal, field="signal")
+        grace_s = record.request.stop_timeout_s if timeout_s is None else timeout_s
+        await finish_in(self._nursery, partial(self._restart, record.id, number, grace_s))
 
-        async def run() -> None:
-            try:
-                await self._restart(id_, timeout_s=timeout_s, signal=signal)
-            except Exception as exc:  # noqa: BLE001  raised below, to the caller
-                failed.append(exc)
-            finally:
-                done.set()
-
-        self._nursery.start_soon(run)
-        await done.wait()
-        if failed:
-            raise failed[0]
-
-    async def _restart(self, id_: str, *, timeout_s: int | None, signal: str) -> None:
+    async def _restart(self, id_: str, number: int, grace_s: int) -> None:
         life = self._lives.of(id_)
         life.is_kept = True
         try:
-            await self.stop(id_, timeout_s=timeout_s, signal=signal)
+            await self._stop(id_, number, grace_s, "up")
         finally:
             life.is_kept = False
         await self.start(id_)

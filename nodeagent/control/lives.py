@@ -1,9 +1,30 @@
 """What is in memory about containers: whose turn it is, and who waits for what."""
 
+from collections.abc import Awaitable, Callable
+
 import trio
 
 from nodeagent.control.health import Health
 from nodeagent.model.container import ContainerRecord
+
+
+async def finish_in(nursery: trio.Nursery, work: Callable[[], Awaitable[None]]) -> None:
+    """Do the work to its end, also when the caller hangs up meanwhile; only the nursery ends it."""
+    failed: list[Exception] = []
+    done = trio.Event()
+
+    async def run() -> None:
+        try:
+            await work()
+        except Exception as exc:  # noqa: BLE001  raised below, to the caller
+            failed.append(exc)
+        finally:
+            done.set()
+
+    nursery.start_soon(run)
+    await done.wait()
+    if failed:
+        raise failed[0]
 
 
 class Life:

@@ -38,3 +38,8 @@ def wants_start(record: ContainerRecord) -> bool:
     if not record.started_at:
         return False
     return record.request.restart_policy.name == "always" or wants_restart(record)
+
+
+def goes_at_end(record: ContainerRecord) -> bool:
+    """Whether a container that is down is to be removed: not one that is being restarted."""
+    return record.request.auto_remove and record.ending != "up"

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
+import trio
 
 from nodeagent.control import etcdir
 from nodeagent.control.lifecycle import UNKNOWN_EXIT, Lifecycle
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts
-from nodeagent.control.restart import wants_start
+from nodeagent.control.restart import goes_at_end, wants_start
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.times import build_time
 from nodeagent.control.volumes import Volumes
@@ -91,8 +92,9 @@ class Startup:
         """Take over what runs. It is watched first: its end counts whatever its network is like."""
         if record.phase == "starting":
             record = msgspec.structs.replace(record, started_at=build_time(self._parts.now()))
-        # a stop that had not come to its end is none: the next end is not by hand
-        record = msgspec.structs.replace(record, phase="running", stopped_by_hand=False)
+        # by hand is an end only if the stop is still under way
+        by_hand = bool(record.ending)
+        record = msgspec.structs.replace(record, phase="running", stopped_by_hand=by_hand)
         if record != self._parts.inventory.containers[record.id]:
             await self._parts.inventory.put(record)
         pid = found.process.pid if found.process else 0
@@ -134,7 +136,7 @@ class Startup:
             if record.phase == "removing":
                 with _one_at_a_time("finish removal", record.id):
                     await self._lifecycle.finish_rm(record)
-            elif record.phase == "exited" and record.request.auto_remove:
+            elif record.phase == "exited" and goes_at_end(record):
                 with _one_at_a_time("remove at its end", record.id):
                     await self._lifecycle.rm(record.id, force=False, volumes=True)
         for volume in list(self._parts.inventory.volumes.values()):
@@ -147,9 +149,24 @@ class Startup:
     async def start_by_policy(self) -> None:
         """Start what its restart policy wants up; failures are logged, the others go on.
 
-        Those that share another container's network come after it.
+        Those that share another container's network come after it. A stop or restart that the
+        agent before could not bring to its end is brought there.
         """
-        records = list(self._parts.inventory.containers.values())
+        async with trio.open_nursery() as nursery:
+            for record in list(self._parts.inventory.containers.values()):
+                if record.ending and record.phase in {"running", "exited"}:
+                    nursery.start_soon(self._end, record)
+            await self._start_by_policy()
+
+    async def _end(self, record: ContainerRecord) -> None:
+        with _one_at_a_time("finish a stop", record.id):
+            if record.ending == "up":
+                await self._lifecycle.restart(record.id, timeout_s=None, signal="")
+            else:
+                await self._lifecycle.stop(record.id, timeout_s=None, signal="")
+
+    async def _start_by_policy(self) -> None:
+        records = [each for each in self._parts.inventory.containers.values() if not each.ending]
         for record in sorted(records, key=lambda each: each.network_mode.startswith("container:")):
             if record.phase == "exited" and wants_start(record):
                 with _one_at_a_time("start by policy", record.id):

@@ -190,6 +190,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     started_at: str = ""
     finished_at: str = ""
     stopped_by_hand: bool = False
+    ending: Literal["", "down", "up"] = ""  # where a stop or a restart that is under way leads
     restart_count: int = 0
     health: HealthRecord | None = None
     was_healthy: bool = False  # in this run, by its last probe

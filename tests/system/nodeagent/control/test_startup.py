@@ -2,6 +2,8 @@
 
 import os
 import select
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from nodeagent.rpc.sync_client import open_sync_client
 from tests.system.harness.agent import Agent
@@ -63,3 +65,26 @@ def test_policies_decide_at_the_start_of_the_agent(agent: Agent) -> None:
     ):
         next(iter(starts))  # the agent is ready before its policies have acted
     assert agent.inspect("container", "always")["State"]["Status"] == "running"
+
+
+def test_a_stop_and_a_restart_cut_off_by_a_crash_are_finished(agent: Agent) -> None:
+    deaf = ("--restart", "always", "--stop-timeout", "2", "busybox", "sleep", "1000")
+    for name in ("down", "again"):
+        agent.cli("run", "-d", "--name", name, *deaf)
+    before = agent.pid_of("again")
+    with ThreadPoolExecutor() as threads:
+        calls = [threads.submit(agent.cli, verb, name, check=False)
+                 for verb, name in (("stop", "down"), ("restart", "again"))]  # fmt: skip
+        time.sleep(1.0)
+        agent.kill()
+        assert all(call.result().returncode for call in calls)
+    agent.start()
+    until = time.monotonic() + 30.0
+    while agent.inspect("container", "down")["State"]["Running"] or agent.pid_of("again") in {
+        before, 0
+    }:  # fmt: skip
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(0.5)
+    assert agent.inspect("container", "down")["State"]["Status"] == "exited"
+    assert agent.inspect("container", "again")["State"]["Status"] == "running"

@@ -219,6 +219,19 @@ async def test_restart_goes_on_without_its_caller_but_not_without_the_agent(
         await control.lifecycle.restart(ID, timeout_s=-1, signal="USR1")
 
 
+async def test_stop_goes_on_without_its_caller(control, autojump_clock):
+    await put(control)
+    await control.lifecycle.start(ID)
+    with trio.move_on_after(1):
+        await control.lifecycle.stop(ID, timeout_s=5, signal="USR1")
+    assert control.inventory.container(ID).ending == "down", "for the next agent"
+    await trio.sleep(3)
+    assert control.phase() == "running", "not killed early"
+    await trio.sleep(2)
+    assert control.phase() == "exited"
+    assert control.inventory.container(ID).ending == ""
+
+
 # --- pause ------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nodeagent.control.restart import next_delay_s, wants_restart, wants_start
+from nodeagent.control.restart import goes_at_end, next_delay_s, wants_restart, wants_start
 from nodeagent.model.container import RestartPolicy
 from tests.fakes.records import container
 
@@ -51,3 +51,10 @@ def test_after_an_exit(policy, fields, again):
 )
 def test_at_agent_start(policy, fields, up):
     assert wants_start(record(policy, **fields)) is up
+
+
+def test_one_that_is_being_restarted_does_not_go_at_its_end():
+    once = {"request": {"auto_remove": True}}
+    assert goes_at_end(container(**once))
+    assert not goes_at_end(container(**once, ending="up"))
+    assert not goes_at_end(container())

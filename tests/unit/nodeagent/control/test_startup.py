@@ -64,7 +64,7 @@ async def test_a_running_one_is_watched_though_its_port_cannot_be_held(control):
     assert control.inventory.container(ID).exit_code == 4
 
 
-async def test_a_stop_that_was_cut_off_is_forgotten(control):
+async def test_a_kill_that_did_not_end_it_is_forgotten(control):
     await control.inventory.put(container(phase="running", stopped_by_hand=True))
     runs(control)
     await control.startup.run()
@@ -126,3 +126,32 @@ async def test_an_adopted_one_is_answered_as_it_was_before(control, autojump_clo
     await control.startup.run()
     assert sorted(told) == [(ID, True), (OTHER, False)]
     assert {control.containers.health_of(id_).status for id_ in (ID, OTHER)} == {"starting"}
+
+
+@pytest.mark.parametrize(("leads", "phase"), [("down", "exited"), ("up", "running")])
+@pytest.mark.parametrize("policy", ["no", "always"])
+async def test_a_stop_or_restart_that_was_cut_off_comes_to_its_end(
+    control, autojump_clock, leads, phase, policy
+):
+    request = {"restart_policy": RestartPolicy(name=policy)}
+    up = container(request=request, phase="running", stopped_by_hand=True, ending=leads,
+                   started_at="2026-01-01T00:00:00Z")  # fmt: skip
+    await control.inventory.put(up)
+    runs(control)
+    await control.startup.run()
+    await control.startup.start_by_policy()
+    await trio.sleep(100)
+    assert control.runtime.signals == [15]
+    assert control.phase() == phase
+    assert control.inventory.container(ID).ending == ""
+
+
+async def test_a_restart_that_was_cut_off_after_the_end_starts_what_else_would_go(control):
+    past = {"phase": "exited", "started_at": "2026-01-01T00:00:00Z", "stopped_by_hand": True}
+    await control.inventory.put(container(request={"auto_remove": True}, ending="up", **past))
+    await control.startup.run()
+    await control.startup.start_by_policy()
+    assert control.phase() == "running"
+    control.runtime.end(ID)
+    await trio.testing.wait_all_tasks_blocked()
+    assert control.phase() == "gone"
