@@ -68,7 +68,12 @@ CLOSE_S: Final = 5.0  # for the ways to the kernel to be closed; a guess
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Flags of ``nodeagent serve``; they override the configuration file."""
-    parser = argparse.ArgumentParser(prog="nodeagent serve", description="Run the agent.")
+    parser = argparse.ArgumentParser(
+        prog="nodeagent serve",
+        description="Run the agent.",
+        epilog="Example, to bring a running agent to a new version or configuration:"
+        " nodeagent serve --config /etc/nodeagent/nodeagent.toml --takeover",
+    )
     parser.add_argument("--config", type=Path, default=None, help="TOML file")
     parser.add_argument("--root", type=Path, default=None, help="data (default /var/lib/nodeagent)")
     parser.add_argument("--run", type=Path, default=None, help="run time (default /run/nodeagent)")

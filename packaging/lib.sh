@@ -109,14 +109,42 @@ wait_until() {
     done
 }
 
+# launch_agent [FLAG...]: start the agent's process without systemd.
+launch_agent() {
+    setsid "$VENV/bin/nodeagent" serve --config "$CONFIG" --root "$ROOT" --run "$RUN" "$@" </dev/null >>"$LOG" 2>&1 &
+    disown # or bash tells of its end in the middle of our words
+    printf '%s\n' $! >"$PIDFILE"
+}
+
+# Exchange the running agent for the installed one, under its containers and clients. Under systemd
+# its restart does it: the unit's descriptor store keeps the sockets. Without, the new agent takes
+# over, or fails, and then the old one runs on. One that is too old to hand over is stopped first.
+replace_agent() {
+    local old
+    old=$(agent_pid) || return 0
+    if has_systemd; then
+        systemctl restart nodeagent || { journalctl -u nodeagent -n 20 --no-pager >&2; fail "systemctl restart nodeagent" "$(where_log)"; }
+    elif [ -S "$RUN/takeover.sock" ]; then
+        launch_agent --takeover
+        wait_until 90 is_replaced "$old"
+        if is_gone "$old"; then return; fi
+        printf '%s\n' "$old" >"$PIDFILE"
+        tail -n 10 "$LOG" >&2
+        fail "the new agent did not take over; the old one (pid $old) runs on" "$(where_log)"
+    else
+        stop_agent
+    fi
+}
+
+# The old one has ended, or the new one has, without success.
+is_replaced() { is_gone "$1" || is_gone "$(cat "$PIDFILE")"; }
+
 start_agent() {
     if has_systemd; then
         systemctl start nodeagent || { journalctl -u nodeagent -n 20 --no-pager >&2; fail "systemctl start nodeagent" "$(where_log)"; }
     elif ! agent_pid >/dev/null; then
         mkdir -p "$RUN"
-        setsid "$VENV/bin/nodeagent" serve --config "$CONFIG" --root "$ROOT" --run "$RUN" </dev/null >>"$LOG" 2>&1 &
-        disown # or bash tells of its end in the middle of our words
-        printf '%s\n' $! >"$PIDFILE"
+        launch_agent
     fi
     wait_until 60 is_ready_or_dead
     if ! is_ready; then

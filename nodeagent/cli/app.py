@@ -277,7 +277,9 @@ def render_overview() -> str:
     lines += ["", "Management commands:"]
     lines += [f"  {noun:<12}{' '.join(names)}" for noun, names in COMMANDS.items()]
     lines += ["", "The agent itself:"]
-    lines += ["  serve       --config FILE --root DIR --run DIR [--metrics-listen HOST:PORT]"]
+    lines += [
+        "  serve       --config FILE --root DIR --run DIR [--metrics-listen HOST:PORT] [--takeover]"
+    ]
     lines += ["", "Options:", *render_flags(GLOBAL_FLAGS), ""]
     lines += ["Examples:", "  nodeagent run -d --name web -p 8080:80 busybox httpd -f"]
     lines += ["  nodeagent ps -a", "  nodeagent exec -it web sh", ""]

@@ -60,15 +60,30 @@ class Call:
 
     def rpc(self, method: str, **params: object) -> object:
         """Make a call that answers nothing of interest, or something unshaped."""
-        return self.client.call(method, params)
+        return self._again(lambda: self.client.call(method, params))
 
     def row(self, method: str, **params: object) -> Row:
         """Make a call that answers one object."""
-        return self.client.call_as(dict[str, object], method, params)
+        return self._again(lambda: self.client.call_as(dict[str, object], method, params))
 
     def rows(self, method: str, **params: object) -> list[Row]:
         """Make a call that answers a list of objects."""
-        return self.client.call_as(list[dict[str, object]], method, params)
+        return self._again(lambda: self.client.call_as(list[dict[str, object]], method, params))
+
+    def _again(self, call: Callable[[], T]) -> T:
+        """Make a call, and once more on a new connection if it was refused before it began.
+
+        So answers an agent that is being replaced; the next one takes the new connection.
+        """
+        from nodeagent.rpc.errors import RpcError
+
+        try:
+            return call()
+        except RpcError as exc:
+            if exc.fields.get("begun") is not False:
+                raise
+        self._client = None
+        return call()
 
     def open_stream(self, method: str, **params: object) -> "SyncStream":
         """Begin a call with items."""

@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.system.harness import leftovers, process
 from tests.system.harness.leftovers import Snapshot
 from tests.system.harness.namespace import Namespace, run
+
+if TYPE_CHECKING:
+    from tests.fakes.systemd import Systemd
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 CRASHAGENT = Path(__file__).with_name("crashagent.py")
@@ -40,6 +43,7 @@ class Agent:
         self._notify = process.Notes(base / "notify")
         self._notes = process.Notes(base / "notes")
         self._child: process.Child | None = None
+        self.systemd: Systemd | None = None  # who starts it and keeps its sockets, if anybody
         own = f'[container]\ncgroup_parent = "{self.cgroup}"\n'
         self.config.write_text(own + settings, encoding="utf-8")
 
@@ -61,9 +65,9 @@ class Agent:
         if wait:
             self.wait_ready()
 
-    def replace(self) -> None:
+    def replace(self, *, crash_at: int = 0) -> None:
         """A new one takes over; the old one must end by itself with status 0."""
-        old, self._child = self._running(), self._spawn("--takeover")
+        old, self._child = self._running(), self._spawn("--takeover", crash_at=crash_at)
         self.wait_ready()
         status = old.wait(STOP_S)
         old.end()
@@ -77,6 +81,13 @@ class Agent:
         """From now on the agent is this process; the former one has ended."""
         self.end_child()
         self._child = successor
+        self.wait_ready()
+
+    def adopt_ready(self, successor: process.Child) -> None:
+        """The same for one that may have said already that it is ready: it answers."""
+        self.end_child()
+        self._child = successor
+        self.cli("system", "ping")
 
     def _spawn(self, *flags: str, crash_at: int = 0) -> process.Child:
         self._notify.drain()
@@ -93,10 +104,18 @@ class Agent:
             *flags,
         ]
         env = self._environment() | {"NODEAGENT_CRASH_AT": str(crash_at)}
-        return process.start(self.space.argv(*argv), log=self.log, env=env)
+        argv = self.space.argv(*argv)
+        if self.systemd is None:
+            return process.start(argv, log=self.log, env=env)
+        self.systemd.forget()
+        argv, more, fds = self.systemd.start(argv)
+        return process.start(argv, log=self.log, env=env | more, pass_fds=fds)
 
     def wait_ready(self) -> None:
         """Return when it told systemd's protocol that it is ready."""
+        if self.systemd is not None:
+            self.systemd.wait_said("READY=1", READY_S)
+            return
         try:
             self._running().wait_note(self._notify, "READY=1", READY_S)
         except AssertionError as error:

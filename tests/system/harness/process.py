@@ -80,11 +80,19 @@ class Child:
         os.close(self.pidfd)
 
 
-def start(argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> Child:
+def start(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str], pass_fds: Sequence[int] = ()
+) -> Child:
     """Start a process whose output is appended to ``log``."""
     with log.open("ab") as out:
         popen = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, start_new_session=True
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=env,
+            start_new_session=True,
+            pass_fds=pass_fds,
         )
     return Child(popen=popen, pidfd=os.pidfd_open(popen.pid))
 

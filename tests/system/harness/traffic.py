@@ -5,6 +5,7 @@ until its standard input ends, and prints a report as JSON. ``open_traffic`` doe
 """
 
 import json
+import os
 import select
 import socket
 import subprocess
@@ -18,9 +19,9 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SERVER = ("127.0.0.11", 53)
-TRY_S = 5.0  # one try takes no longer
+TRY_S = float(os.environ.get("TRAFFIC_TRY_S", "5"))  # one try takes no longer
 PAUSE_S = 0.002
-END_S = 30.0
+END_S = 60.0
 
 
 def main() -> None:
@@ -148,12 +149,15 @@ class Traffic:
 
 
 @contextmanager
-def open_traffic(netns: Path, *words: str) -> Iterator[Traffic]:
+def open_traffic(netns: Path, *words: str, try_s: float = TRY_S) -> Iterator[Traffic]:
     """Start a client in a namespace; it has begun, and is gone at the end."""
+    env = os.environ | {"TRAFFIC_TRY_S": str(try_s)}
     argv: Sequence[str] = (
         "nsenter", f"--net={netns}", "--", sys.executable, str(Path(__file__)), *words
     )  # fmt: skip
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    ) as child:
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
