@@ -109,6 +109,17 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoute:
+    """Where a route of the host's leads; ``link`` "" for one over several links, or none."""
+
+    to: IPNetwork
+    link: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.to} dev {self.link}" if self.link else str(self.to)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What an apply did. ``ops`` empty = the kernel already agreed."""
 
@@ -258,8 +269,8 @@ class NetworkEngine(Protocol):
         """Whether a socket of ours has the host port; never where the kernel has no SCTP."""
         ...
 
-    async def host_routes(self) -> list[IPNetwork]:
-        """Destinations of all routes and addresses of this namespace, for IPAM to avoid."""
+    async def host_routes(self) -> list[HostRoute]:
+        """Routes of every table, and addresses, that are none of ours, for IPAM to avoid."""
         ...
 
     async def uplink_mtu(self) -> int:

@@ -13,8 +13,8 @@ from netdrivers.contract import (
     Desired,
     EndpointSpec,
     Explanation,
+    HostRoute,
     IPAddress,
-    IPNetwork,
     NetworkDriver,
     PublishedPort,
     Report,
@@ -196,8 +196,8 @@ class Engine:
         """Whether a socket of ours has the host port."""
         return self._ports.is_bound(port)
 
-    async def host_routes(self) -> list[IPNetwork]:
-        """Destinations of all routes of this namespace, default routes left out."""
+    async def host_routes(self) -> list[HostRoute]:
+        """Routes of this namespace that are none of ours, default routes left out."""
         return await self._linux.host_routes()
 
     async def uplink_mtu(self) -> int:

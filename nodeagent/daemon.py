@@ -24,6 +24,7 @@ from netdrivers.registry import load_drivers as load_network_drivers
 from nodeagent.config import Config, load_config
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.attachments import Attachments
+from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.containers import Containers
 from nodeagent.control.events import Events
 from nodeagent.control.explaining import Explaining
@@ -241,6 +242,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     containers = Containers(parts, sandboxes, addresses, volumes)
     streams = Streams(parts, sandboxes, containers)
     lifecycle = Lifecycle(parts, sandboxes, containers, volumes, nursery, streams.at_gate)
+    conflicts = Conflicts(parts)
     networks = Networks(parts, sandboxes, load_network_drivers())
     imaging = Imaging(parts)
     attachments = Attachments(parts, sandboxes, containers, lifecycle)
@@ -250,7 +252,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         explaining=Explaining(parts, sandboxes),
         lifecycle=lifecycle,
         imaging=imaging,
-        inspector=NetworkInspector(parts, sandboxes, addresses),
+        inspector=NetworkInspector(parts, sandboxes, addresses, conflicts),
         networks=networks,
         planner=Planner(parts, sandboxes, containers, networks, attachments),
         sandboxes=sandboxes,
@@ -259,13 +261,14 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         volumes=volumes,
     )
     observed = Observed(parts, sandboxes, streams, volumes, addresses)
+    observed.conflicts_of = conflicts.of
     observed.health_of, observed.probe_counts = containers.health_of, lifecycle.probe_counts
     if config.metrics.listen:
         await nursery.start(_serve_metrics, life, observed)
     nursery.start_soon(parts.engine.run)
     startup = Startup(parts, sandboxes, lifecycle, networks, volumes)
     await startup.run()
-    nursery.start_soon(Reconciler(parts, sandboxes).run)
+    nursery.start_soon(Reconciler(parts, sandboxes, conflicts).run)
     nursery.start_soon(sandboxes.follow_resolvers)
     nursery.start_soon(LogKeeper(parts).run)
     entrance = _open_entrance(life)

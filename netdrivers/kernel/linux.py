@@ -8,13 +8,13 @@ from typing import Final, TypeVar
 
 import trio
 
-from netdrivers.contract import IPNetwork
+from netdrivers.contract import HostRoute
 from netdrivers.errors import Unavailable
 from netdrivers.kernel.access import Access
 from netdrivers.kernel.apply import Changer
 from netdrivers.kernel.asking import remove_links, removed_link
+from netdrivers.kernel.routes import read_routes
 from netdrivers.kernel.snapshot import Found, View, dump_elements, read
-from netdrivers.kernel.uplink import read_routes
 from netdrivers.plan.objects import Element
 from netdrivers.plan.ops import Op
 
@@ -73,8 +73,8 @@ class LinuxKernel:
                 changer = Changer(self.access)
                 await trio.to_thread.run_sync(changer.change, part, done, limiter=self._thread)
 
-    async def host_routes(self) -> list[IPNetwork]:
-        """Destinations of all routes but default ones."""
+    async def host_routes(self) -> list[HostRoute]:
+        """Destinations of routes that are none of ours."""
         return await self._off_loop(lambda: read_routes(self.access))
 
     async def look(self, work: Callable[[Access], T]) -> T:

@@ -1,6 +1,4 @@
-"""Where the routes of the agent's namespace lead, and the link by which it reaches the world."""
-
-from ipaddress import IPv4Network, IPv6Network
+"""The link by which the agent's namespace reaches the world."""
 
 from netdrivers.kernel import codec
 from netdrivers.kernel.access import Access
@@ -22,13 +20,3 @@ def read_uplink_mtu(access: Access) -> int:
                 for _, found in reply.messages:
                     return codec.parse_link(found).mtu_bytes
     return 0
-
-
-def read_routes(access: Access) -> list[IPv4Network | IPv6Network]:
-    """Destinations of all routes of the agent's namespace, default routes left out."""
-    found = {
-        codec.parse_route(body).to
-        for version in (4, 6)
-        for _, body in access.host.route.dump(codec.dump_routes(version))
-    }
-    return sorted((net for net in found if net.prefixlen), key=lambda net: (net.version, str(net)))

@@ -68,6 +68,12 @@ class Attachments:
     ) -> tuple[NetworkRecord, dict[str, EndpointRecord]]:
         """The network and the endpoints without it."""
         target = self._parts.inventory.network(network)
+        if not has_sandbox(record):
+            raise Invalid(
+                "a container in this network mode keeps it",
+                field="container",
+                network_mode=record.request.network_mode,
+            )
         if target.id not in record.endpoints:
             raise Missing("the container is not on this network", field="network", name=target.name)
         rest = {id_: each for id_, each in record.endpoints.items() if id_ != target.id}

@@ -217,7 +217,8 @@ class Containers:
         clashes = {
             "ports": request.ports or request.publish_all, "dns": request.dns,
             "extra_hosts": request.extra_hosts, "hostname": request.hostname,
-            "networks": request.networks,
+            "networks": request.networks, "expose": request.expose,
+            "dns_search": request.dns_search, "dns_options": request.dns_options,
         }  # fmt: skip
         for field, value in clashes.items():
             if value:

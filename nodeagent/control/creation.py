@@ -18,6 +18,7 @@ from runtime.contract import ImageConfig
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")  # the kernel takes 64
+MODES = frozenset({"host", "null"})  # drivers whose network is a container's mode, not a place
 EXPOSE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LEFT = ("bold", "calm", "clear", "deft", "eager", "fair", "fleet", "kind", "lucid", "quiet")
@@ -183,6 +184,13 @@ def check_request(request: ContainerCreate) -> None:
 
 def check_endpoint(network: NetworkRecord, asked: EndpointRequest) -> None:
     """Refuse what the network cannot give (Invalid names the field)."""
+    if network.driver in MODES:
+        raise Invalid(
+            "a container has the host's network, or none, from its creation on and no other "
+            f"beside it: --network {network.name}",
+            field="network",
+            network=network.name,
+        )
     for field, value in (("aliases", asked.aliases), ("ip", asked.ip), ("ip6", asked.ip6)):
         if value and network.predefined:
             raise Invalid(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from netdrivers.contract import Scope
 from netdrivers.plan.objects import Bridge, DnsRedirect, Macvlan, Sandbox
 from nodeagent.control.addresses import Addresses
+from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.desired import build_desired, endpoint_specs, ports_text
 from nodeagent.control.names import endpoint_names
 from nodeagent.control.netviews import Counters, Look, Member, network_view
@@ -18,10 +19,13 @@ from nodeagent.model.network import NetworkRecord, NetworkView
 class NetworkInspector:
     """Reads; changes nothing."""
 
-    def __init__(self, parts: Parts, sandboxes: Sandboxes, addresses: Addresses) -> None:
+    def __init__(
+        self, parts: Parts, sandboxes: Sandboxes, addresses: Addresses, conflicts: Conflicts
+    ) -> None:
         self._parts = parts
         self._sandboxes = sandboxes
         self._addresses = addresses
+        self._conflicts = conflicts
 
     async def inspect(self, names: list[str]) -> list[NetworkView]:
         """All about networks, in the order asked for."""
@@ -35,6 +39,7 @@ class NetworkInspector:
             if self._sandboxes.is_live(each.id)
         ]
         look = await self._look(record, members)
+        look = replace(look, conflicts=self._conflicts.of(record.id))
         return network_view(
             record,
             [self._member(each, record) for each in members],

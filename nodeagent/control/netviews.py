@@ -30,13 +30,15 @@ STATES: Mapping[str, State] = {"add": "missing", "change": "different", "delete"
 class Look:
     """What was seen in the kernel. ``ops``: what a repair would do; None = it could not be asked.
 
-    ``counters``: of links by sandbox ("" = the agent's namespace).
+    ``counters``: of links by sandbox ("" = the agent's namespace). ``conflicts``: routes of the
+    host's that overlap its subnets.
     """
 
     objects: Sequence[KernelObject]
     ops: Sequence[Op] | None
     problem: str = ""
     counters: Mapping[str, Counters]
+    conflicts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ def network_view(
             DnsRecordView(name=row.name, addresses=list(row.addresses), ready=row.is_ready)
             for row in names
         ],
+        conflicts=list(look.conflicts),
     )
 
 

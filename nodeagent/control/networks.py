@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from netdrivers.contract import IPNetwork, NetworkDriver
-from nodeagent.control.creation import matches_labels
+from nodeagent.control.creation import MODES, matches_labels
 from nodeagent.control.desired import network_spec
 from nodeagent.control.etcdir import read_resolv_conf
 from nodeagent.control.etcfiles import parse_nameservers
@@ -27,8 +27,10 @@ from nodeagent.model.network import (
 )
 from nodeagent.model.volume import Pruned
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
-RESERVED = ("host", "none", "default", "container")
+# Docker takes any name; these characters would part it from what follows in --network and DNS
+NAME = re.compile(r"(?![\s-])[^/:,=\x00-\x1f\x7f]{1,128}(?<!\s)")
+RESERVED = ("default", "container")
+PREDEFINED = {"host": "host", "none": "null", "bridge": "bridge"}  # driver by name
 FILTERS = ("driver", "id", "label", "name", "type")
 REMOVE_S = 30.0  # for the kernel's half of a removal; a guess
 MTU_OPTION = "com.docker.network.driver.mtu"
@@ -70,6 +72,12 @@ class Networks:
 
     async def _draft(self, request: NetworkCreate, *, predefined: bool) -> NetworkRecord:
         self._check(request)
+        if request.driver in MODES and not predefined:
+            raise Invalid(
+                "there is one network of this driver: give it to a container by --network",
+                field="driver",
+                value=request.driver,
+            )
         record = NetworkRecord(
             id=self._parts.new_id(),
             name=request.name,
@@ -91,7 +99,8 @@ class Networks:
     def _check(self, request: NetworkCreate) -> None:
         if not NAME.fullmatch(request.name) or request.name in RESERVED:
             raise Invalid(
-                "not a network name: letters, digits, '_', '.', '-', not a reserved word",
+                "not a network name: up to 128 characters but for '/', ':', ',' and '=', "
+                "no blank at its ends, no '-' at its start, not a reserved word",
                 field="name",
                 value=request.name,
             )
@@ -120,9 +129,12 @@ class Networks:
         return self._parts.settings.mtu_bytes or await self._parts.engine.uplink_mtu() or 1500
 
     async def _subnets(self, request: NetworkCreate) -> list[SubnetRequest]:
+        if request.driver in MODES:
+            return []
+        routes = await self._parts.engine.host_routes()
         taken = Taken(
             networks=list(self._parts.inventory.networks.values()),
-            avoid=[*await self._parts.engine.host_routes(), *self._nameservers()],
+            avoid=[*(each.to for each in routes), *self._nameservers()],
         )
         return choose_subnets(
             request,
@@ -145,9 +157,11 @@ class Networks:
         return self._drivers[request.driver].on_wire and not request.internal
 
     async def ensure_predefined(self) -> None:
-        """Make the default network if it is not there yet."""
-        if not any(each.predefined for each in self._parts.inventory.networks.values()):
-            await self.create(NetworkCreate(name="bridge"), predefined=True)
+        """Make the default network if it is not there yet, and the names of the two modes."""
+        known = {each.name for each in self._parts.inventory.networks.values() if each.predefined}
+        for name, driver in PREDEFINED.items():
+            if name not in known and driver in self._drivers:
+                await self.create(NetworkCreate(name=name, driver=driver), predefined=True)
 
     async def rm(self, name: str) -> None:
         """Remove a network that no container is attached to."""

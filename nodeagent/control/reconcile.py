@@ -5,6 +5,7 @@ from typing import NoReturn
 
 import trio
 
+from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.errors import kind_of
@@ -18,9 +19,10 @@ GAP_S = 1.0  # between two looks: our own steps are heard, too (55 ms with 130 c
 class Reconciler:
     """Looks again when woken, and at least every 30 s. Wake-ups carry no data."""
 
-    def __init__(self, parts: Parts, sandboxes: Sandboxes) -> None:
+    def __init__(self, parts: Parts, sandboxes: Sandboxes, conflicts: Conflicts) -> None:
         self._parts = parts
         self._sandboxes = sandboxes
+        self._conflicts = conflicts
         self._sender, self._wakes = trio.open_memory_channel[None](1)
 
     def wake(self) -> None:
@@ -62,3 +64,4 @@ class Reconciler:
         if ops:
             log.warning("drift repaired", extra={"ops": ops})
             self._parts.events.publish("agent", "repair", "", "", ops=str(len(ops)))
+        await self._conflicts.look()

@@ -144,12 +144,26 @@ class Sandboxes:
     async def close(self, record: ContainerRecord) -> None:
         """Remove the sandbox and everything that led to it. Idempotent."""
         self.hide(record.id)
-        self._live.discard(record.id)
+        if record.id in self._live:
+            self._live.discard(record.id)
+            self._tell_sharers(record)
         if has_sandbox(record):
             self._parts.names.close(record.id)
             async with self._gate.step():
                 await self._apply(record.id)
         self.ports.release(record.id)
+
+    def _tell_sharers(self, owner: ContainerRecord) -> None:
+        """Who shares the network keeps the namespace, of which we have taken all else away."""
+        for each in self._parts.inventory.containers.values():
+            if each.network_mode == f"container:{owner.id}" and each.phase == "running":
+                log.warning(
+                    "a container's shared network ended; it has another one after a restart",
+                    extra={"id": each.id[:12], "owner": owner.name},
+                )
+                self._parts.events.publish(
+                    "container", "network-lost", each.id, each.name, owner=owner.name
+                )
 
     async def refresh(self, record: ContainerRecord) -> None:
         """Make a live sandbox agree with its changed endpoints, then tell the names."""

@@ -63,12 +63,14 @@ class Starter:
         """Namespace path of the container whose network this one shares; "" if it has its own."""
         if not record.network_mode.startswith("container:"):
             return ""
-        target = self._parts.inventory.container(record.network_mode.partition(":")[2])
-        if target.phase != "running":
+        owner = record.network_mode.partition(":")[2]
+        target = self._parts.inventory.containers.get(owner)
+        if target is None or target.phase != "running":
+            state = "does not run" if target else "is gone"
             raise Conflict(
-                "the container whose network is to be shared does not run",
+                f"the container whose network is to be shared {state}",
                 field="network_mode",
-                name=target.name,
+                name=target.name if target else owner[:12],
             )
         if not has_sandbox(target):
             return self._joined(target)

@@ -35,7 +35,7 @@ class Taken:
             for subnet in network.subnets
         ]
         rest = [] if on_wire else self.avoid
-        return ours + [net for net in rest if net.prefixlen > DISGUISED[net.version]]
+        return ours + [net for net in rest if not is_disguised(net)]
 
 
 @dataclass(slots=True)
@@ -102,6 +102,11 @@ def choose_subnets(
     if not choice.chosen:
         raise Invalid("without IPv4 a network needs IPv6: turn it on", field="ipv6")
     return choice.chosen
+
+
+def is_disguised(net: IPNetwork) -> bool:
+    """Whether a route to it is a default route in disguise."""
+    return net.prefixlen <= DISGUISED[net.version]
 
 
 def is_on_wire(networks: Iterable[NetworkRecord]) -> bool:

@@ -188,6 +188,11 @@ def _networks(networks: Sequence[NetworkSample]) -> Iterator[Family]:
         [(_object(each.id, each.name), each.ready) for each in networks],
     )
     yield from _links(networks)
+    yield gauge(
+        "nodeagent_network_subnet_conflicts",
+        "Routes of the host, not ours, that overlap a subnet of the network.",
+        [(_object(each.id, each.name), each.conflicts) for each in networks],
+    )
     subnets = [
         (labels(id=each.id[:SHORT_ID], name=each.name, subnet=subnet.subnet), subnet)
         for each in networks

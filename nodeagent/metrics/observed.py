@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,7 @@ class Observed:
         self.is_ready = False
         self.health_of: Callable[[str], Health | None] = lambda _id: None
         self.probe_counts: Mapping[str, int] = {}
+        self.conflicts_of: Callable[[str], Sequence[str]] = lambda _id: ()
 
     def observe_call(self, method: str, outcome: str, seconds: float) -> None:
         """Note one RPC call."""
@@ -165,6 +166,7 @@ class Observed:
             ready=sum(self._sandboxes.is_ready(each.id) for each in members),
             subnets=tuple(subnets),
             link=links.get(host_link(self._parts, record), {}),
+            conflicts=len(self.conflicts_of(record.id)),
         )
 
     async def _volume_samples(self) -> list[VolumeSample]:

@@ -82,6 +82,7 @@ class NetworkSample:
     ready: int = 0  # endpoints that names lead to
     subnets: tuple[SubnetSample, ...] = ()
     link: Mapping[str, int] = field(default_factory=dict)  # counters of its link on the host
+    conflicts: int = 0  # routes of the host's that overlap its subnets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,6 +113,7 @@ class NetworkView(_View, frozen=True, kw_only=True):
     kernel_objects: list[KernelObjectView]
     problem: str  # why the kernel could not be compared, in words
     dns_records: list[DnsRecordView] = field(name="DNSRecords")
+    conflicts: list[str]  # routes of the host, not ours, that overlap its subnets
 
 
 class NetworkRow(_View, frozen=True, kw_only=True):

@@ -145,6 +145,7 @@ class FakeEngine:
         self.foreign = set()  # what somebody else has
         self._numbers = iter(range(40000, 61000))
         self.desired = None
+        self.routes = []
 
     async def make_sandbox(self, sandbox_id):
         await self._faults.pass_("make_sandbox")
@@ -186,7 +187,7 @@ class FakeEngine:
         return 0
 
     async def host_routes(self):
-        return []
+        return list(self.routes)
 
     def counters(self, sandbox_id):
         if sandbox_id and "counters" in self._faults.errors:

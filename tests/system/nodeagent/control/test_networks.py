@@ -1,9 +1,13 @@
 """Networks as a user makes and removes them."""
 
+import time
+from collections.abc import Callable
+
 import pytest
 
 from tests.system.harness.agent import Agent
 
+PREDEFINED = ["bridge", "host", "none"]
 SLEEP = ("busybox", "sleep", "1000")
 
 
@@ -30,6 +34,9 @@ def test_create_inspect_remove_leaves_the_kernel_as_it_was(agent: Agent) -> None
         (("--driver", "nonsense", "x"), "driver"),
         (("demo",), "in use"),
         (("host",), "name"),
+        (("--driver", "host", "x"), "--network"),
+        (("--scope", "swarm", "x"), "--scope"),
+        (("--config-only", "x"), "--config-only"),
         (("bad/name",), "name"),
     ],
 )
@@ -41,7 +48,7 @@ def test_bad_input_is_a_clear_error_and_nothing_is_left(
     done = agent.cli("network", "create", *args, check=False)
     assert done.returncode in {1, 125}  # 125: the flags alone show that it cannot be
     assert says in done.stderr
-    assert {row["Name"] for row in agent.rows("network")} == {"bridge", "demo"}
+    assert {row["Name"] for row in agent.rows("network")} == {*PREDEFINED, "demo"}
     agent.expect(before)
 
 
@@ -68,11 +75,12 @@ def test_a_used_or_predefined_network_stays(agent: Agent) -> None:
     agent.cli("create", "--name", "box", "--network", "demo", *SLEEP)
     done = agent.cli("network", "rm", "demo", check=False)
     assert "box" in done.stderr
-    done = agent.cli("network", "rm", "bridge", check=False)
-    assert "predefined" in done.stderr
+    for name in PREDEFINED:
+        done = agent.cli("network", "rm", name, check=False)
+        assert "predefined" in done.stderr
     agent.cli("rm", "box")
     agent.cli("network", "prune", "-f")
-    assert [row["Name"] for row in agent.rows("network")] == ["bridge"]
+    assert [row["Name"] for row in agent.rows("network")] == PREDEFINED
 
 
 def test_an_internal_network_has_no_way_out(agent: Agent) -> None:
@@ -135,7 +143,7 @@ def test_options_that_cannot_be_are_named(
     done = shared_agent.cli("network", "create", *args, "x", check=False)
     assert done.returncode == 1
     assert says in done.stderr
-    assert [row["Name"] for row in shared_agent.rows("network")] == ["bridge"]
+    assert [row["Name"] for row in shared_agent.rows("network")] == PREDEFINED
 
 
 def test_the_mtu_is_that_of_the_way_out_if_nobody_says(make_agent, space) -> None:  # type: ignore[no-untyped-def]
@@ -149,3 +157,48 @@ def test_the_mtu_is_that_of_the_way_out_if_nobody_says(make_agent, space) -> Non
     assert [agent.inspect("network", name)["MTU"] for name in ("auto", "own")] == [1420, 1300]
     agent.cli("run", "-d", "--name", "a", "--network", "auto", *SLEEP)
     assert "mtu 1420" in agent.say("exec", "a", "ip", "link", "show", "eth0")
+
+
+def test_names_as_docker_takes_them(agent: Agent) -> None:
+    name = "my net@home #1$"
+    agent.cli("network", "create", "--attachable", "--scope", "local", name)
+    assert agent.inspect("network", name)["Name"] == name
+    agent.cli("run", "-d", "--name", "a", "--network", name, *SLEEP)
+    agent.cli("run", "--rm", "--network", name, "busybox", "ping", "-c1", "-W2", "a")
+    agent.cli("rm", "-f", "a")
+    agent.cli("network", "rm", name)
+    for bad in (" x", "-x", "a:b", "a,b", "a=b", "a\tb"):
+        assert agent.cli("network", "create", "--", bad, check=False).returncode == 1
+
+
+def test_a_route_that_comes_into_a_subnet_is_told_and_shown_while_it_is_there(agent: Agent) -> None:
+    agent.cli("network", "create", "--subnet", "10.77.0.0/24", "demo")
+    agent.space.run("ip", "link", "add", "up0", "type", "bridge")
+    agent.space.run("ip", "link", "set", "up0", "up")
+    route = ("10.77.0.0/16", "dev", "up0", "table", "77")
+    agent.space.run("ip", "route", "add", *route)
+    wait_for(lambda: conflicts(agent) == ["10.77.0.0/16 dev up0"])
+    events = agent.say("events", "--since", "1m", "--until", "0s", "--filter", "event=conflict")
+    assert events.count("10.77.0.0/16 dev up0") == 1
+    assert metric(agent, "nodeagent_network_subnet_conflicts", "demo") == 1
+    agent.space.run("ip", "route", "del", *route)
+    wait_for(lambda: not conflicts(agent))
+    assert metric(agent, "nodeagent_network_subnet_conflicts", "demo") == 0
+
+
+def conflicts(agent: Agent) -> list[str]:
+    found: list[str] = agent.inspect("network", "demo")["Conflicts"]
+    return found
+
+
+def metric(agent: Agent, name: str, network: str) -> float:
+    lines = agent.space.fetch("http://127.0.0.1:9323/metrics").splitlines()
+    (row,) = [each for each in lines if each.startswith(name) and f'name="{network}"' in each]
+    return float(row.rpartition(" ")[2])
+
+
+def wait_for(look: Callable[[], bool], within_s: float = 15.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not look():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.2)

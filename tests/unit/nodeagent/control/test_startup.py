@@ -18,6 +18,8 @@ ID, OTHER = "a" * 64, "b" * 64
 
 
 class FakeDriver:
+    on_wire = False
+
     def check(self, net):
         pass
 
