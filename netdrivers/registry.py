@@ -6,9 +6,8 @@ from typing import Final, cast
 
 from netdrivers.bridge import BridgeDriver
 from netdrivers.contract import NetworkDriver
-from netdrivers.host import HostDriver
 from netdrivers.macvlan import MacvlanDriver
-from netdrivers.null import NullDriver
+from netdrivers.mode import HostDriver, NullDriver
 
 GROUP: Final = "nodeagent.network_drivers"
 DRIVERS: Final[tuple[type[NetworkDriver], ...]] = (

@@ -1,4 +1,4 @@
-"""The host network: a container uses the agent's own namespace, so nothing is made."""
+"""Networks that are a container's mode: the host's own, and none. Nothing is made for either."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -9,7 +9,7 @@ from netdrivers.plan.objects import KernelObject
 
 
 class HostDriver:
-    """Makes nothing; the container runs without a namespace of its own."""
+    """The container runs without a namespace of its own."""
 
     name: ClassVar[str] = "host"
     on_wire: ClassVar[bool] = False
@@ -17,9 +17,9 @@ class HostDriver:
     def check(self, net: NetworkSpec) -> None:
         """Refuse subnets and options: there is nothing that could bear them."""
         for option in sorted(net.options):
-            raise Invalid("the host driver takes no options", option=option)
+            raise Invalid(f"the {self.name} driver takes no options", option=option)
         if net.subnets:
-            raise Invalid("the host driver takes no subnet", subnet=net.subnets[0].subnet)
+            raise Invalid(f"the {self.name} driver takes no subnet", subnet=net.subnets[0].subnet)
 
     def network(self, net: NetworkSpec) -> Iterable[KernelObject]:
         """Nothing."""
@@ -30,5 +30,11 @@ class HostDriver:
         """Nothing, and so no port can be published."""
         del net
         if ep.ports:
-            raise Invalid("the host driver publishes no ports", endpoint=ep.id)
+            raise Invalid(f"the {self.name} driver publishes no ports", endpoint=ep.id)
         return ()
+
+
+class NullDriver(HostDriver):
+    """The sandbox's loopback is all there is."""
+
+    name: ClassVar[str] = "null"

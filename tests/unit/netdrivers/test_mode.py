@@ -1,19 +1,20 @@
-"""The host driver makes nothing and refuses what would need something."""
+"""The host and null drivers make nothing and refuse what would need something."""
 
 from dataclasses import replace
 
 import pytest
 
 from netdrivers.errors import Invalid
-from netdrivers.host import HostDriver
+from netdrivers.mode import HostDriver, NullDriver
 from tests.fakes.world import World
 
-driver = HostDriver()
+DRIVERS = pytest.mark.parametrize("driver", [HostDriver(), NullDriver()], ids=["host", "null"])
 
 
-def test_it_makes_nothing():
+@DRIVERS
+def test_it_makes_nothing(driver):
     world = World()
-    net = replace(world.network("a"), driver="host")
+    net = replace(world.network("a"), driver=driver.name)
     world.container("s", net, 2)
     (ep,) = world.endpoints.values()
     driver.check(net)
@@ -21,12 +22,13 @@ def test_it_makes_nothing():
     assert list(driver.endpoint(net, ep)) == []
 
 
-def test_it_refuses_subnets_options_and_ports():
+@DRIVERS
+def test_it_refuses_subnets_options_and_ports(driver):
     world = World()
     net = world.network("a", "10.1.0.0/24")
     world.container("s", net, 2, "tcp:0.0.0.0:80:80")
     (ep,) = world.endpoints.values()
-    with pytest.raises(Invalid, match="subnet"):
+    with pytest.raises(Invalid, match=f"{driver.name} driver takes no subnet"):
         driver.check(net)
     with pytest.raises(Invalid, match="why"):
         driver.check(replace(net, options={"why": "not"}))
