@@ -1,9 +1,8 @@
 """The look-up table one sandbox sees: its zones in order of preference. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from operator import is_
 from typing import Final
 
 from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone, IPAddress
@@ -42,15 +41,7 @@ class Records:
 
     def __init__(self, table: DnsTable, sandbox_id: str) -> None:
         self.view = table.views.get(sandbox_id, NO_VIEW)
-        self.zones = tuple(table.zones[each] for each in self.view.zones if each in table.zones)
-
-    def sees_as(self, other: "Records") -> bool:
-        """Whether both see the same; one whose zone was built again sees another."""
-        return (
-            self.view == other.view
-            and len(self.zones) == len(other.zones)
-            and all(map(is_, self.zones, other.zones))
-        )
+        self._zones = tuple(table.zones[each] for each in self.view.zones if each in table.zones)
 
     def find(self, name: str) -> Match | None:
         """Who bears ``name`` (lower case); None = no such name.
@@ -72,7 +63,7 @@ class Records:
         for host, network in _splits(name):
             found = [
                 [Bearer(host=each, zone=zone) for each in zone.names[host]]
-                for zone in self.zones
+                for zone in self._zones
                 if host in zone.names and network in {"", zone.name.lower()}
             ]
             if found:
@@ -81,10 +72,15 @@ class Records:
 
     def find_reverse(self, address: IPAddress) -> tuple[str, DnsZone] | None:
         """Name and network of an address of the view's networks."""
-        for zone in self.zones:
+        for zone in self._zones:
             if name := zone.reverse.get(address):
                 return name, zone
         return None
+
+
+def differing(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:
+    """Keys of what is not the same object in both."""
+    return {key for key in before.keys() | after.keys() if before.get(key) is not after.get(key)}
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:

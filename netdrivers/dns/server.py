@@ -23,7 +23,7 @@ from netdrivers.dns.counts import Counts
 from netdrivers.dns.forward import Forwarder
 from netdrivers.dns.message import Answer, Malformed, Query
 from netdrivers.dns.prepared import Prepared
-from netdrivers.dns.records import Records
+from netdrivers.dns.records import Records, differing
 from netdrivers.dns.resolver import Failure, Forward, resolve
 from netdrivers.dns.route import Route, route_of
 from netdrivers.keep import Keep, dns_name
@@ -54,20 +54,11 @@ class Sandbox:
     taking: trio.CancelScope = field(default_factory=trio.CancelScope)  # of new queries
     ended: trio.Event = field(default_factory=trio.Event)
 
-    def swap(self, table: DnsTable) -> bool:
-        """Answer from ``table`` from now on; whether upstreams are others now.
-
-        What is prepared is kept where all that the sandbox sees is the same.
-        """
-        records = Records(table, self.id)
-        if records.sees_as(self.records):
-            return False
-        self.records = records
+    def swap(self, table: DnsTable) -> None:
+        """Answer from ``table`` from now on."""
+        self.records = Records(table, self.id)
+        self.route = route_of(self.records.view, self.netns)
         self.kept, self.kept_whole = Prepared(), Prepared()
-        route = route_of(records.view, self.netns)
-        is_other = route != self.route
-        self.route = route
-        return is_other
 
 
 class DnsServer:
@@ -171,11 +162,15 @@ class DnsServer:
             self._forwarder.forget(box.route)  # the next namespace at this path is another
 
     def set_table(self, table: DnsTable) -> None:
-        """Swap the table; the next query sees it."""
+        """Swap the table; the next query sees it. Who sees no change keeps what is prepared."""
+        zones = differing(self._table.zones, table.zones)
+        views = differing(self._table.views, table.views)
         self._table = table
         self._told.set()
-        moved = [box for box in self._sandboxes.values() if box.swap(table)]
-        if moved:
+        for box in self._sandboxes.values():
+            if box.id in views or not zones.isdisjoint(box.records.view.zones):
+                box.swap(table)
+        if views:
             self._forwarder.keep_only({box.route for box in self._sandboxes.values()})
 
     def statistics(self) -> Mapping[tuple[str, str], int]:

@@ -13,8 +13,8 @@ SERVER = "127.0.0.11"
 WEB = (ip_address("10.7.0.1"), ip_address("10.7.0.2"), ip_address("fd00::7"))
 
 
-def table(*upstreams, inside=False, web=WEB):
-    host = DnsHost(name="web", addresses=web)
+def table(*upstreams, inside=False, web=WEB, ready=True):
+    host = DnsHost(name="web", addresses=web, is_ready=ready, services={"_http._tcp": 80})
     zone = DnsZone(name="demo", names={"web": (host,)}, reverse=dict.fromkeys(web, "web"))
     view = DnsView(zones=("n",), upstreams=upstreams, upstreams_in_sandbox=inside)
     return DnsTable(zones={"n": zone}, views={"s": view})

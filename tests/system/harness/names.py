@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from dnslib import QTYPE, RCODE, DNSRecord
+from dnslib import EDNS0, QTYPE, RCODE, DNSRecord
 
 from netdrivers.dns.namespace import make_socket
 from tests.system.harness.agent import Agent
@@ -29,9 +29,11 @@ class Asker:
         self._socket.settimeout(ANSWER_S)
         self._socket.connect((server, 53))
 
-    def ask(self, name: str, qtype: str = "A") -> DNSRecord:
+    def ask(self, name: str, qtype: str = "A", *, edns: bool = False) -> DNSRecord:
         """The whole reply."""
         asked = DNSRecord.question(name, qtype)
+        if edns:
+            asked.add_ar(EDNS0(udp_len=1232))
         self._socket.send(asked.pack())
         while True:
             reply = DNSRecord.parse(self._socket.recv(65535))

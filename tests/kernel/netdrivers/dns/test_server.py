@@ -12,7 +12,7 @@ import pytest
 import trio
 from dnslib import RCODE, DNSRecord
 
-from netdrivers.contract import DnsTable
+from netdrivers.contract import DnsTable, DnsZone
 from netdrivers.dns import namespace
 from netdrivers.dns.server import DnsServer
 from netdrivers.errors import Missing
@@ -113,6 +113,46 @@ async def test_a_long_answer_is_cut_over_udp_and_whole_over_tcp(dns, netns):
         await stream.send_all(frame(question("web")))
         [whole] = await read_frames(stream, 1)
     assert (len(whole.rr), whole.header.tc) == (300, 0)
+
+
+async def test_another_networks_change_leaves_what_is_prepared(dns, netns):
+    """The turn of the addresses goes on: nothing was made anew."""
+    first = table()
+    dns.set_table(first)
+    port = dns.open("s", netns, 0)
+    seen = [data(await ask(netns, port, "web"))[0]]
+    other = DnsZone(name="other", names={}, reverse={})
+    dns.set_table(DnsTable(zones={**first.zones, "m": other}, views=dict(first.views)))
+    seen.append(data(await ask(netns, port, "web"))[0])
+    assert seen == ["10.7.0.1", "10.7.0.2"]
+
+
+async def test_who_is_not_ready_is_an_error_with_a_reason(dns, netns):
+    dns.set_table(table(ready=False))
+    port = dns.open("s", netns, 0)
+    for edns, options in ((1232, [(15, b"\0\x0e")]), (None, [])):
+        reply = await ask(netns, port, "web", edns=edns)
+        assert (reply.header.rcode, reply.rr) == (RCODE.SERVFAIL, [])
+        assert [(each.code, each.data) for opt in reply.ar for each in opt.rdata] == options
+    assert len(data(await ask(netns, port, "all.web"))) == 2
+    assert data(await ask(netns, port, "1.0.7.10.in-addr.arpa", "PTR")) == ["web.demo."]
+    assert dns.statistics()["servfail", "local"] == 2
+    async with await connect(netns, port) as stream:
+        await stream.send_all(frame(question("web", edns=1232)))
+        [reply] = await read_frames(stream, 1)
+    assert reply.ar[0].rdata[0].data == b"\0\x0e"
+
+
+async def test_a_port_is_found_with_the_addresses_beside(dns, netns):
+    dns.set_table(table())
+    port = dns.open("s", netns, 0)
+    reply = await ask(netns, port, "_HTTP._tcp.web", "SRV")
+    assert [str(each.rdata) for each in reply.rr] == ["0 0 80 web.demo."]
+    assert [str(each.rdata) for each in reply.ar] == ["10.7.0.1", "10.7.0.2", "fd00::7"]
+    assert {str(each.rname) for each in reply.ar} == {"web.demo."}
+    assert str(reply.q.qname) == "_HTTP._tcp.web."
+    missing = await ask(netns, port, "_ftp._tcp.web", "SRV")
+    assert missing.header.rcode == RCODE.NXDOMAIN
 
 
 # --- tcp ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from dnslib import RCODE
 
 from nodeagent.rpc.sync_client import open_sync_client
 from tests.system.harness.agent import Agent
@@ -88,6 +89,31 @@ def test_ports_are_found_by_name(agent: Agent) -> None:
             assert [str(each.rdata) for each in reply.ar] == [address]
         assert asker.find("_ftp._tcp.web", "SRV") == ["<NXDOMAIN>"]
         assert asker.find("_http._tcp.web", "A") == []
+
+
+def test_who_is_not_ready_is_found_by_all_only(agent: Agent) -> None:
+    agent.cli("network", "create", "--internal", "demo")
+    start(agent, "client")
+    check = ("--health-cmd", "test -e /ok", "--health-interval", "200ms")
+    address = start(agent, "web", *check, "--expose", "80")
+    reverse = ".".join(reversed(address.split("."))) + ".in-addr.arpa"
+    with open_asker(agent, "client") as asker:
+        for name, qtype in (("web", "A"), ("web.demo", "AAAA"), ("_80._tcp.web", "SRV")):
+            reply = asker.ask(name, qtype, edns=True)
+            assert reply.header.rcode == RCODE.SERVFAIL
+            [reason] = reply.ar[0].rdata
+            assert (reason.code, reason.data) == (15, b"\0\x0e"), "Not Ready"
+        assert asker.find("web") == NOTHING
+        assert asker.find("all.web") == asker.find("all.web.demo") == [address]
+        assert asker.find(reverse, "PTR") == ["web.demo."]
+        agent.cli("exec", "web", "touch", "/ok")
+        until = time.monotonic() + 20
+        while asker.find("web") != [address]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert [str(each.rdata) for each in asker.ask("_80._tcp.web", "SRV").rr] == [
+            "0 0 80 web.demo."
+        ]
 
 
 # --- when it changes --------------------------------------------------------------------------
