@@ -111,6 +111,21 @@ async def test_a_client_whose_network_the_server_is_on_too(two, host, engine, wo
         assert host.client_of(server) == "10.1.0.1"
 
 
+async def test_two_networks_under_strict_reverse_path_filtering(two, host, engine, world):
+    host.sh("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1")
+    b = next(ep for ep in world.endpoints.values() if ep.sandbox_id == "b")
+    beside = world.join("b", world.networks["b" * 64], 3, default=False)
+    world.endpoints[beside] = replace(world.endpoints[beside], served=b.served)
+    await engine.apply(world.desired, None)
+    with host.inside(two["b"]):
+        host.sh("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.eth1.rp_filter=1")
+    with host.listen(two["b"], 80) as server, host.listen(two["b"], 80, kind="udp") as datagrams:
+        for place in (host.outside, host.home, two["a"], two["c"]):
+            assert host.reaches(place, "198.51.100.1", 8080), place
+        assert host.datagram(two["c"], "198.51.100.1", 8080, datagrams)
+        assert host.client_of(server) == "198.51.100.2"
+
+
 async def test_a_port_of_a_container_with_its_route_elsewhere(two, host, engine, world):
     ep = next(ep for ep in world.endpoints.values() if ep.sandbox_id == "b")
     world.endpoints[ep.id] = replace(ep, default_gateway=())
