@@ -122,9 +122,7 @@ async def test_a_dead_name_server(ask, world, engine, host, two, web) -> None:
     assert "nodeagent-dns" in found.summary  # its redirect was not applied
     await engine.apply(world.desired, None)
     found = await ask("a", "b", 80, **names)
-    assert "dns of a (127.0.0.11): the name server is dead for it: connection refused" in (
-        found.summary
-    )
+    assert "dns of a (127.0.0.11): the name server is dead for it: " in found.summary
 
 
 async def test_a_name_without_a_record(ask, two, web) -> None:
