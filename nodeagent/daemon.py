@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -28,6 +29,7 @@ from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.containers import Containers
 from nodeagent.control.events import Events
 from nodeagent.control.explaining import Explaining
+from nodeagent.control.following import Follower
 from nodeagent.control.hostinfo import read_addresses
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.inventory import Inventory
@@ -175,6 +177,7 @@ async def _live_once(
 @asynccontextmanager
 async def _parts(life: _Life) -> AsyncIterator[Parts]:
     config = life.config
+    open_files = _raise_open_files()
     async with open_store(config.root / "state.db", synchronous=config.state.synchronous) as store:
         inventory = Inventory(store)
         await inventory.load()
@@ -189,7 +192,7 @@ async def _parts(life: _Life) -> AsyncIterator[Parts]:
         try:
             await runtime.open()
             yield Parts(
-                settings=_settings(config),
+                settings=_settings(config, open_files),
                 inventory=inventory,
                 events=Events(time.time),  # noqa: TID251  the one clock, handed to everybody
                 images=_images(config),
@@ -219,8 +222,16 @@ def _images(config: Config) -> ImageStore:
     )
 
 
-def _settings(config: Config) -> Settings:
+def _raise_open_files() -> tuple[int, int]:
+    """A published port is a descriptor: have as many as allowed. Returns the limits before."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft, hard
+
+
+def _settings(config: Config, open_files: tuple[int, int]) -> Settings:
     return Settings(
+        ulimits={"nofile": open_files},
         root=config.root,
         run=config.run,
         agent_id=config.agent_id,
@@ -268,7 +279,9 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     nursery.start_soon(parts.engine.run)
     startup = Startup(parts, sandboxes, lifecycle, networks, volumes)
     await startup.run()
-    nursery.start_soon(Reconciler(parts, sandboxes, conflicts).run)
+    follower = Follower(parts, sandboxes, lifecycle.step)
+    nursery.start_soon(Reconciler(parts, sandboxes, conflicts, follower.wake).run)
+    nursery.start_soon(follower.run)
     nursery.start_soon(sandboxes.follow_resolvers)
     nursery.start_soon(LogKeeper(parts).run)
     entrance = _open_entrance(life)

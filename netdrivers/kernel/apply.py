@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Final
 
 from netdrivers.errors import Missing, Refused
 from netdrivers.kernel import codec, nfcodec
@@ -45,6 +46,8 @@ from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
 from netdrivers.plan.ruleset import RETIRED, build_ruleset
 
+TRANSACTION: Final = 512  # elements; 200 bytes each, and a socket takes 208 KiB in one write
+
 
 @dataclass(frozen=True, slots=True)
 class Changer:
@@ -63,8 +66,10 @@ class Changer:
 
     def _group(self, ops: Sequence[Op], done: list[Op]) -> None:
         if isinstance(ops[0].obj, Element):
-            self._elements(ops)
-            done += ops
+            for at in range(0, len(ops), TRANSACTION):
+                part = ops[at : at + TRANSACTION]
+                self._elements(part)
+                done += part
             self._forget(ops)
             return
         if isinstance(ops[0].obj, Address | Route):

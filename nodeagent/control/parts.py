@@ -1,7 +1,7 @@
 """What the use cases work with: one object built by the daemon, handed to each of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from netdrivers.contract import NameServer, NetworkEngine
@@ -25,6 +25,7 @@ class Settings:
     log_max_bytes: int  # 0: logs grow without limit
     mtu_bytes: int  # 0: of the host's default route
     resolv_conf: Path = Path("/etc/resolv.conf")
+    ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # soft, hard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

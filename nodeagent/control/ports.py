@@ -65,7 +65,7 @@ class Ports:
         except BaseException as exc:
             self.release(record.id)
             if kind_of(exc) == "conflict":
-                self._tell_conflict(record, exc)
+                self._tell(record, exc)
             raise
         chosen = [half for each in bound for half in each]
         if any(half.protocol == "sctp" and not self.is_held(half) for half in chosen):
@@ -100,7 +100,7 @@ class Ports:
                     raise
                 if known not in self._told:
                     self._told.add(known)
-                    self._tell_conflict(record, exc)
+                    self._tell(record, exc)
             else:
                 self._told.discard(known)
                 done.append(port)
@@ -125,6 +125,20 @@ class Ports:
         if not held:
             self._held.pop(container_id, None)
             self._told = {each for each in self._told if each[0] != container_id}
+
+    def unheld(self) -> int:
+        """How many published ports somebody else could take, or has."""
+        records = self._parts.inventory.containers.values()
+        return sum(
+            _key(port) not in self._held.get(record.id, {})
+            for record in records
+            for port in record.ports
+        )
+
+    def holds_all(self, record: ContainerRecord) -> bool:
+        """Whether there is nothing left to hold again."""
+        held = self._held.get(record.id, {})
+        return all(_key(port) in held for port in record.ports)
 
     def is_held(self, port: BoundPort) -> bool:
         """Whether a socket keeps others from the port."""
@@ -261,15 +275,16 @@ class Ports:
             last=str(last),
         )
 
-    def _tell_conflict(self, record: ContainerRecord, exc: BaseException) -> None:
-        self.conflicts += 1
-        said = {key: str(value) for key, value in fields_of(exc).items()}
+    def _tell(self, record: ContainerRecord, exc: BaseException) -> None:
         log.warning(
             "a published port cannot be held", extra={"id": record.id[:12], "error": str(exc)}
         )
-        self._parts.events.publish(
-            "container", "port-conflict", record.id, record.name, error=str(exc), **said
-        )
+        if kind_of(exc) == "conflict":
+            self.conflicts += 1
+            said = {key: str(value) for key, value in fields_of(exc).items()}
+            self._parts.events.publish(
+                "container", "port-conflict", record.id, record.name, error=str(exc), **said
+            )
 
 
 def _is_asked_for(record: ContainerRecord, words: list[str]) -> bool:

@@ -1,6 +1,7 @@
 """The loop that keeps the kernel in agreement with what is wanted."""
 
 import logging
+from collections.abc import Callable
 from typing import NoReturn
 
 import trio
@@ -19,10 +20,17 @@ GAP_S = 1.0  # between two looks: our own steps are heard, too (55 ms with 130 c
 class Reconciler:
     """Looks again when woken, and at least every 30 s. Wake-ups carry no data."""
 
-    def __init__(self, parts: Parts, sandboxes: Sandboxes, conflicts: Conflicts) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        sandboxes: Sandboxes,
+        conflicts: Conflicts,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self._parts = parts
         self._sandboxes = sandboxes
         self._conflicts = conflicts
+        self._on_change = on_change  # others who want to know that something changed
         self._sender, self._wakes = trio.open_memory_channel[None](1)
 
     def wake(self) -> None:
@@ -46,6 +54,7 @@ class Reconciler:
         while True:
             await self._parts.engine.wait_change()
             self.wake()
+            self._on_change()
             await trio.sleep(GAP_S)  # what is said meanwhile is heard after it, as one change
 
     async def _try(self) -> None:

@@ -53,7 +53,9 @@ class Starter:
         await _together(files, network)
         spec = build_spec(record, rootfs, netns, (*self._etc(record), *mounts))
         hostname = build_hostname(self._network_owner(record))
-        process = await self._parts.runtime.create(replace(spec, hostname=hostname))
+        # not the agent's own limit, which is raised: programs close or select all they may have
+        limits = {**self._parts.settings.ulimits, **spec.ulimits}
+        process = await self._parts.runtime.create(replace(spec, hostname=hostname, ulimits=limits))
         await self._at_gate(record.id)
         self._sandboxes.show(record.id)
         await self._parts.runtime.start(record.id)

@@ -55,6 +55,7 @@ def collect(snapshot: Snapshot) -> Iterator[Family]:
     yield from _interfaces(snapshot.containers)
     yield from _health(snapshot)
     yield from _networks(snapshot.networks)
+    yield from _ports(snapshot.ports)
     yield from _volumes(snapshot.volumes)
     yield from _names(snapshot)
 

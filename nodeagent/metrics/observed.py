@@ -22,6 +22,7 @@ from nodeagent.metrics.own import OwnMetrics
 from nodeagent.metrics.samples import (
     ContainerSample,
     NetworkSample,
+    PortSample,
     ReconcileSample,
     Snapshot,
     SubnetSample,
@@ -84,7 +85,7 @@ class Observed:
     async def _snapshot(self) -> Snapshot:
         inventory = self._parts.inventory
         records = list(inventory.containers.values())
-        repairs = self._sandboxes.repairs
+        repairs, ports = self._sandboxes.repairs, self._sandboxes.ports
         return Snapshot(
             version=VERSION,
             runtime=self._runtime_name(),
@@ -99,6 +100,9 @@ class Observed:
             dns_upstreams=self._parts.names.upstreams(),
             dns_dropped=self._parts.names.dropped(),
             dns_cache_entries=self._parts.names.cache_entries(),
+            ports=PortSample(
+                published=ports.counts(), unheld=ports.unheld(), conflicts=ports.conflicts
+            ),
             reconcile=ReconcileSample(
                 runs=repairs.runs, failures=repairs.failures, repairs=repairs.ops
             ),

@@ -58,3 +58,15 @@ async def test_elements_are_all_or_nothing_and_gone_ones_are_not_missed(host, ke
     changer.change([Op(verb="add", obj=item) for item in bridges[:2]], done)
     changer.change([Op(verb="delete", obj=item) for item in bridges], done)
     assert "br0" not in host.nft()
+
+
+async def test_thousands_of_elements_with_long_owners_go_in_and_out(host, engine, world, scoped):
+    net = world.network("a", "10.1.0.0/24")
+    name = "c" * 64
+    world.container(name, net, 2, *(f"tcp:127.0.0.1:{port}:80" for port in range(10000, 14096)))
+    await engine.apply(world.desired, None)
+    assert host.nft().count("127.0.0.1 . tcp") == 4096
+    assert not (await engine.apply(world.desired, scoped(name))).ops
+    world.remove(name)
+    await engine.apply(world.desired, scoped(name))
+    assert "127.0.0.1 . tcp" not in host.nft()

@@ -1,6 +1,7 @@
 """Published ports as a user meets them: conflicts, ranges, who can reach what."""
 
 import json
+import resource
 import socket
 
 import pytest
@@ -142,4 +143,29 @@ def test_what_cannot_be_published_is_told_and_nothing_is_left(agent: Agent, word
     assert done.returncode == 125
     assert "publish" in done.stderr or "link-local" in done.stderr
     assert agent.rows("container", "-a") == []
+    agent.expect(before)
+
+
+def test_many_ports_and_the_end_of_the_descriptors(agent: Agent) -> None:
+    """The agent has raised its limit; containers start with the one it was started with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    agent.stop()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        agent.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(agent.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (3000, hard))
+    before = agent.snapshot()
+    done = agent.cli("run", "--rm", "-p", "127.0.0.1:5000-7999:5000-7999", *SLEEP, check=False)
+    assert "no descriptor left" in done.stderr
+    agent.expect(before)
+    agent.cli("run", "-d", "--name", "many", "-p", "127.0.0.1:5000-6999:5000-6999", *SLEEP)
+    shown = agent.say("exec", "many", "sh", "-c", "ulimit -n; ulimit -Hn").split()
+    assert shown == ["1024", str(hard)]
+    metrics = agent.space.fetch("http://127.0.0.1:9323/metrics")
+    assert 'nodeagent_published_ports{protocol="tcp"} 2000' in metrics
+    assert "nodeagent_published_ports_unheld 0" in metrics
+    agent.cli("rm", "-f", "many")
     agent.expect(before)

@@ -180,3 +180,12 @@ def test_a_record_of_before_there_were_ranges_loads():
     ]
     record = msgspec.convert(old, type=ContainerRecord)
     assert record.ports[0].by_default is False
+
+
+async def test_counts_for_metrics(control, ports):
+    record = publishing("127.0.0.1")
+    record = msgspec.structs.replace(record, ports=await ports.bind(record))
+    await control.inventory.put(record)
+    assert (ports.counts(), ports.unheld()) == ({"tcp": 1}, 0)
+    ports.release(record.id)
+    assert ports.unheld() == 1
