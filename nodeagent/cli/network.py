@@ -69,7 +69,8 @@ def _ls(call: Call) -> int:
 def _rm(call: Call) -> int:
     if plans(call):
         return go_on(call.words, lambda name: print_plan(call, rm={"name": name}))
-    return call.for_each_word(lambda name: call.rpc("network.rm", name=name) and None)
+    force = call.values.is_on("force")
+    return call.for_each_word(lambda name: call.rpc("network.rm", name=name, force=force) and None)
 
 
 def _connect(call: Call) -> int:
@@ -101,7 +102,9 @@ def _disconnect(call: Call) -> int:
 
 
 def _prune(call: Call) -> int:
-    return prune(call, "network.prune", "networks without containers", "Deleted Networks:")
+    what, heading = "networks without containers", "Deleted Networks:"
+    filters = parse_filters(call.values.list("filter"))
+    return prune(call, "network.prune", what, heading, filters=filters)
 
 
 def _plan(call: Call) -> int:
@@ -158,16 +161,19 @@ VERBS: Final = (
         run=_ls,
         flags=LIST_FLAGS,
         aliases=("list",),
-        examples=("nodeagent network ls --filter driver=bridge --format json",),
+        examples=(
+            "nodeagent network ls --filter driver=bridge --format json",
+            "nodeagent network ls --filter dangling=true",
+        ),
     ),
     Verb(
         name="rm",
         help="Remove networks that nobody uses",
         run=_rm,
-        flags=(DRY_RUN,),
+        flags=(DRY_RUN, switch("force", "A network that is not there is no error", "f")),
         words=several("NETWORK", "network"),
         aliases=("remove",),
-        examples=("nodeagent network rm demo",),
+        examples=("nodeagent network rm demo", "nodeagent network rm -f demo other"),
     ),
     inspect_verb("network", "NETWORK"),
     Verb(
@@ -200,8 +206,11 @@ VERBS: Final = (
         name="prune",
         help="Remove networks without containers",
         run=_prune,
-        flags=(FORCE,),
-        examples=("nodeagent network prune -f",),
+        flags=(FORCE, many("filter", "Only those: label=K[=V], label!=K[=V], until=TIME")),
+        examples=(
+            "nodeagent network prune -f",
+            "nodeagent network prune -f --filter until=24h --filter label!=keep",
+        ),
     ),
     Verb(
         name="plan",

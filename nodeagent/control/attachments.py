@@ -37,17 +37,31 @@ class Attachments:
                 await self._change(record, endpoints)
         self._tell("connect", target, record)
 
-    async def disconnect(self, network: str, name: str) -> None:
-        """Detach from a network; a running container loses its interface at once."""
+    async def disconnect(self, network: str, name: str, *, force: bool = False) -> None:
+        """Detach from a network; a running container loses its interface at once.
+
+        ``force``: also from one that is not there any more.
+        """
         async with self._lifecycle.step(name) as record:
+            lost = self._lost(record, network) if force else None
+            if lost is not None:
+                await self._change(record, _without(record, lost))
+                self._parts.events.publish("network", "disconnect", lost, "", container=record.id)
+                return
             target, rest = self.left(record, network)
             await self._change(record, rest)
         self._tell("disconnect", target, record)
+
+    def _lost(self, record: ContainerRecord, network: str) -> str | None:
+        """The id of a network that only the container still knows of."""
+        lost = [id_ for id_ in record.endpoints if id_ not in self._parts.inventory.networks]
+        return next((id_ for id_ in lost if id_.startswith(network)), None)
 
     def joined(
         self, record: ContainerRecord, network: str, asked: EndpointRequest, held: ExitStack
     ) -> tuple[NetworkRecord, dict[str, EndpointRecord]]:
         """The network and the endpoints with it; its addresses stay leased while ``held`` is."""
+        _check_no_mode(network, "connected to")
         target = self._parts.inventory.network(network)
         if not has_sandbox(record) or record.network_mode == "none":
             raise Invalid(
@@ -67,6 +81,7 @@ class Attachments:
         self, record: ContainerRecord, network: str
     ) -> tuple[NetworkRecord, dict[str, EndpointRecord]]:
         """The network and the endpoints without it."""
+        _check_no_mode(network, "disconnected from")
         target = self._parts.inventory.network(network)
         if not has_sandbox(record):
             raise Invalid(
@@ -76,8 +91,7 @@ class Attachments:
             )
         if target.id not in record.endpoints:
             raise Missing("the container is not on this network", field="network", name=target.name)
-        rest = {id_: each for id_, each in record.endpoints.items() if id_ != target.id}
-        return target, rest
+        return target, _without(record, target.id)
 
     async def _change(self, before: ContainerRecord, endpoints: dict[str, EndpointRecord]) -> None:
         """Intent, then the kernel; if it refuses, the record goes back to what it was."""
@@ -98,3 +112,17 @@ class Attachments:
 
     def _tell(self, action: str, network: NetworkRecord, record: ContainerRecord) -> None:
         self._parts.events.publish("network", action, network.id, network.name, container=record.id)
+
+
+def _without(record: ContainerRecord, network_id: str) -> dict[str, EndpointRecord]:
+    return {id_: each for id_, each in record.endpoints.items() if id_ != network_id}
+
+
+def _check_no_mode(network: str, doing: str) -> None:
+    """``host`` and ``none`` are modes of a container that are chosen when it is made."""
+    if network in {"host", "none"}:
+        raise Invalid(
+            f"a container cannot be {doing} {network} network: it is chosen when it is made",
+            field="network",
+            value=network,
+        )

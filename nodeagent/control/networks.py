@@ -9,11 +9,19 @@ import msgspec
 import trio
 
 from netdrivers.contract import IPNetwork, NetworkDriver
-from nodeagent.control.creation import MODES, matches_labels
+from nodeagent.control.creation import MODES
 from nodeagent.control.desired import network_spec
 from nodeagent.control.etcdir import read_resolv_conf
 from nodeagent.control.etcfiles import parse_nameservers
 from nodeagent.control.netviews import network_row
+from nodeagent.control.networkfilters import (
+    LS,
+    PRUNE,
+    Filters,
+    check_filters,
+    is_listed,
+    is_pruned,
+)
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.subnets import Taken, choose_subnets
@@ -31,7 +39,6 @@ from nodeagent.model.volume import Pruned
 NAME = re.compile(r"(?![\s-])[^/:,=\x00-\x1f\x7f]{1,128}(?<!\s)")
 RESERVED = ("default", "container")
 PREDEFINED = {"host": "host", "none": "null", "bridge": "bridge"}  # driver by name
-FILTERS = ("driver", "id", "label", "name", "type")
 REMOVE_S = 30.0  # for the kernel's half of a removal; a guess
 MTU_OPTION = "com.docker.network.driver.mtu"
 
@@ -163,9 +170,14 @@ class Networks:
             if name not in known and driver in self._drivers:
                 await self.create(NetworkCreate(name=name, driver=driver), predefined=True)
 
-    async def rm(self, name: str) -> None:
-        """Remove a network that no container is attached to."""
-        record = self.check_rm(name)
+    async def rm(self, name: str, *, force: bool = False) -> None:
+        """Remove a network that no container is attached to; ``force``: none there is no error."""
+        try:
+            record = self.check_rm(name)
+        except Missing:
+            if force:
+                return
+            raise
         with trio.move_on_after(REMOVE_S, shield=True) as scope:  # half a removal helps nobody
             await self._finish_rm(record)
         if scope.cancelled_caught:
@@ -176,11 +188,15 @@ class Networks:
         """The network of that name, if it may be removed now (Refused, Busy names who uses it)."""
         record = self._parts.inventory.network(name)
         if record.predefined:
-            raise Refused("a predefined network cannot be removed", field="name", name=name)
+            raise Refused(
+                f"{record.name} is a pre-defined network and cannot be removed",
+                field="name",
+                name=name,
+            )
         members = self._parts.inventory.members(record.id)
         if members:
             raise Busy(
-                f"network has endpoints of {', '.join(sorted(m.name for m in members))}; "
+                f"network has active endpoints: {', '.join(sorted(m.name for m in members))}; "
                 "disconnect them first",
                 field="name",
                 name=name,
@@ -198,11 +214,13 @@ class Networks:
             if record.phase == "removing":
                 await self._parts.inventory.delete(record)
 
-    async def prune(self) -> Pruned:
-        """Remove networks without endpoints."""
+    async def prune(self, filters: Filters) -> Pruned:
+        """Remove networks without endpoints, those that the filters mean."""
+        check_filters(filters, PRUNE)
+        inventory, now = self._parts.inventory, self._parts.now()
         deleted = []
-        for record in list(self._parts.inventory.networks.values()):
-            if not record.predefined and not self._parts.inventory.members(record.id):
+        for record in list(inventory.networks.values()):
+            if is_pruned(record, filters, now=now) and not inventory.members(record.id):
                 try:
                     await self.rm(record.id)
                 except (Busy, Missing):
@@ -210,21 +228,12 @@ class Networks:
                 deleted.append(record.name)
         return Pruned(deleted=deleted, space_reclaimed=0)
 
-    def ls(self, filters: dict[str, list[str]]) -> list[NetworkRow]:
+    def ls(self, filters: Filters) -> list[NetworkRow]:
         """Networks by name."""
-        for key in filters:
-            if key not in FILTERS:
-                raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
-        records = sorted(self._parts.inventory.networks.values(), key=lambda each: each.name)
-        return [network_row(record) for record in records if _passes(record, filters)]
-
-
-def _passes(record: NetworkRecord, filters: dict[str, list[str]]) -> bool:
-    kind = "builtin" if record.predefined else "custom"
-    return (
-        matches_labels(record.labels, filters.get("label", []))
-        and all(word in record.name for word in filters.get("name", []))
-        and all(record.id.startswith(word) for word in filters.get("id", []))
-        and record.driver in filters.get("driver", [record.driver])
-        and kind in filters.get("type", [kind])
-    )
+        check_filters(filters, LS)
+        inventory = self._parts.inventory
+        return [
+            network_row(record)
+            for record in sorted(inventory.networks.values(), key=lambda each: each.name)
+            if is_listed(record, filters, in_use=bool(inventory.members(record.id)))
+        ]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from nodeagent.model.container import Labels, Name
+from nodeagent.model.container import EndpointRequest, Labels, Name, Text, Words
 
 
 class SubnetRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -27,6 +27,35 @@ class NetworkCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ipv6: bool = False
     labels: Labels = {}
     options: Labels = {}
+
+
+class NetworkRemove(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``force``: a network that is not there is no error."""
+
+    name: Text
+    force: bool = False
+
+
+class NetworkPrune(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Filters: label, label! (not), until."""
+
+    filters: Annotated[dict[Name, Words], Meta(max_length=64)] = {}
+
+
+class NetworkConnect(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a container joins a network."""
+
+    network: Text
+    container: Text
+    endpoint: EndpointRequest = EndpointRequest()
+
+
+class NetworkDisconnect(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``force``: also from a network that only the container still knows of."""
+
+    network: Text
+    container: Text
+    force: bool = False
 
 
 class NetworkRecord(Struct, frozen=True, kw_only=True):

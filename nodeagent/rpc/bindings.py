@@ -24,7 +24,13 @@ from nodeagent.errors import Invalid
 from nodeagent.model.container import ContainerCreate
 from nodeagent.model.explain import Explain
 from nodeagent.model.image import PullItem
-from nodeagent.model.network import NetworkCreate
+from nodeagent.model.network import (
+    NetworkConnect,
+    NetworkCreate,
+    NetworkDisconnect,
+    NetworkPrune,
+    NetworkRemove,
+)
 from nodeagent.model.volume import VolumeCreate
 from nodeagent.rpc import schema as s
 from nodeagent.rpc.server import Call, Handler
@@ -273,20 +279,20 @@ class Bindings:
         record = await self._use.networks.create(p)
         return s.Id(id=record.id, name=record.name)
 
-    async def network_rm(self, p: s.Ref, _call: Call) -> s.Done:
-        await self._use.networks.rm(p.name)
+    async def network_rm(self, p: NetworkRemove, _call: Call) -> s.Done:
+        await self._use.networks.rm(p.name, force=p.force)
         return DONE
 
-    async def network_connect(self, p: s.NetworkConnect, _call: Call) -> s.Done:
+    async def network_connect(self, p: NetworkConnect, _call: Call) -> s.Done:
         await self._use.attachments.connect(p.network, p.container, p.endpoint)
         return DONE
 
-    async def network_disconnect(self, p: s.NetworkDisconnect, _call: Call) -> s.Done:
-        await self._use.attachments.disconnect(p.network, p.container)
+    async def network_disconnect(self, p: NetworkDisconnect, _call: Call) -> s.Done:
+        await self._use.attachments.disconnect(p.network, p.container, force=p.force)
         return DONE
 
-    async def network_prune(self, _p: s.Nothing, _call: Call) -> object:
-        return await self._use.networks.prune()
+    async def network_prune(self, p: NetworkPrune, _call: Call) -> object:
+        return await self._use.networks.prune(p.filters)
 
     async def network_ls(self, p: s.ListParams, _call: Call) -> object:
         return self._use.networks.ls(p.filters)

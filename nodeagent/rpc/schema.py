@@ -13,7 +13,6 @@ from nodeagent.model.container import (
     ContainerCreate,
     ContainerRow,
     ContainerView,
-    EndpointRequest,
     Labels,
     Name,
     StatsView,
@@ -23,7 +22,15 @@ from nodeagent.model.container import (
 from nodeagent.model.explain import Explain, ExplainView
 from nodeagent.model.health import HealthSettings
 from nodeagent.model.image import HistoryView, ImageRemoved, ImageRow, ImageView, PullItem
-from nodeagent.model.network import NetworkCreate, NetworkRow, NetworkView
+from nodeagent.model.network import (
+    NetworkConnect,
+    NetworkCreate,
+    NetworkDisconnect,
+    NetworkPrune,
+    NetworkRemove,
+    NetworkRow,
+    NetworkView,
+)
 from nodeagent.model.port import PortRow
 from nodeagent.model.system import DiskUsageRow, Event, InfoView, VersionView
 from nodeagent.model.volume import Pruned, VolumeCreate, VolumeRow, VolumeView
@@ -209,18 +216,6 @@ class ImagePrune(Params, frozen=True):
     all: bool = False
 
 
-class NetworkConnect(Params, frozen=True):
-    network: Text
-    container: Text
-    endpoint: EndpointRequest = EndpointRequest()
-
-
-class NetworkDisconnect(Params, frozen=True):
-    network: Text
-    container: Text
-    force: bool = False
-
-
 class NetworkPlan(Params, frozen=True):
     """One change, with the parameters of its own method; none = what a repair would do."""
 
@@ -365,10 +360,10 @@ _TABLE = (
     ),
     _change("image.prune", "Remove images without name, or all unused.", ImagePrune, Pruned),
     _change("network.create", "Make a network.", NetworkCreate, Id),
-    _change("network.rm", "Remove a network without endpoints.", Ref, Done),
+    _change("network.rm", "Remove a network without endpoints.", NetworkRemove, Done),
     _change("network.connect", "Attach a container to a network.", NetworkConnect, Done),
     _change("network.disconnect", "Detach a container from a network.", NetworkDisconnect, Done),
-    _change("network.prune", "Remove networks without endpoints.", Nothing, Pruned),
+    _change("network.prune", "Remove networks without endpoints.", NetworkPrune, Pruned),
     _read("network.ls", "List networks.", ListParams, list[NetworkRow]),
     _read("network.inspect", "All about networks.", Refs, list[NetworkView]),
     _read(

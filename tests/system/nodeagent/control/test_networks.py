@@ -202,3 +202,72 @@ def wait_for(look: Callable[[], bool], within_s: float = 15.0) -> None:
     while not look():
         assert time.monotonic() < deadline, "it does not come"
         time.sleep(0.2)
+
+
+def test_rm_of_several_goes_on_after_one_in_use(agent: Agent) -> None:
+    for name in ("one", "two", "three"):
+        agent.cli("network", "create", name)
+    agent.cli("create", "--name", "box", "--network", "two", *SLEEP)
+    done = agent.cli("network", "rm", "one", "two", "three", check=False)
+    assert done.returncode == 1
+    assert done.stdout.split() == ["one", "three"]
+    assert "has active endpoints" in done.stderr
+    assert {row["Name"] for row in agent.rows("network")} == {"bridge", "host", "none", "two"}
+    assert agent.cli("network", "rm", "one", check=False).returncode == 1
+    agent.cli("network", "rm", "-f", "one")
+
+
+def test_filters_of_ls_and_prune(agent: Agent) -> None:
+    agent.cli("network", "create", "--label", "keep", "kept")
+    agent.cli("network", "create", "used")
+    agent.cli("network", "create", "left")
+    agent.cli("create", "--name", "box", "--network", "used", *SLEEP)
+    for words, names in (
+        (("dangling=true",), {"kept", "left"}),
+        (("dangling=false",), {"bridge", "host", "none", "used"}),
+        (("type=builtin",), {"bridge", "host", "none"}),
+        (("label=keep",), {"kept"}),
+        (("name=e", "driver=bridge"), {"bridge", "kept", "left", "used"}),
+        (("scope=global",), set()),
+    ):
+        flags = [flag for word in words for flag in ("--filter", word)]
+        assert {row["Name"] for row in agent.rows("network", *flags)} == names, words
+    agent.cli("network", "prune", "-f", "--filter", "until=1h")
+    assert len(agent.rows("network")) == 6
+    agent.cli("network", "prune", "-f", "--filter", "label!=keep")
+    assert {row["Name"] for row in agent.rows("network")} == {
+        "bridge",
+        "host",
+        "none",
+        "kept",
+        "used",
+    }
+    done = agent.cli("network", "prune", "-f", "--filter", "dangling=true", check=False)
+    assert "no such filter" in done.stderr
+
+
+def test_an_id_goes_before_a_name(agent: Agent) -> None:
+    id_ = agent.say("network", "create", "the-first-one")
+    other = agent.say("network", "create", id_)
+    agent.cli("network", "rm", id_)
+    (left,) = (row for row in agent.rows("network", "--no-trunc") if len(row["Name"]) > 10)
+    assert (left["ID"], left["Name"]) == (other, id_)
+
+
+def test_host_and_none_are_no_networks_to_join(agent: Agent) -> None:
+    agent.cli("run", "-d", "--name", "box", *SLEEP)
+    for verb, says in (("connect", "connected to"), ("disconnect", "disconnected from")):
+        done = agent.cli("network", verb, "host", "box", check=False)
+        assert says in done.stderr
+    before = agent.inspect("container", "box")["NetworkSettings"]
+    done = agent.cli("network", "connect", "bridge", "box", check=False)
+    assert done.returncode == 1
+    assert agent.inspect("container", "box")["NetworkSettings"] == before
+
+
+def test_a_rename_is_seen_by_the_network(agent: Agent) -> None:
+    agent.cli("network", "create", "demo")
+    agent.cli("run", "-d", "--name", "old", "--network", "demo", *SLEEP)
+    agent.cli("rename", "old", "new")
+    (member,) = agent.inspect("network", "demo")["Containers"].values()
+    assert member["Name"] == "new"
