@@ -35,6 +35,7 @@ from nodeagent.metrics.exposition import (
     histograms,
     labels,
 )
+from nodeagent.metrics.ports import collect_ports
 from nodeagent.metrics.samples import (
     ContainerSample,
     NetworkSample,
@@ -55,7 +56,7 @@ def collect(snapshot: Snapshot) -> Iterator[Family]:
     yield from _interfaces(snapshot.containers)
     yield from _health(snapshot)
     yield from _networks(snapshot.networks)
-    yield from _ports(snapshot.ports)
+    yield from collect_ports(snapshot.ports)
     yield from _volumes(snapshot.volumes)
     yield from _names(snapshot)
 

@@ -19,10 +19,10 @@ from nodeagent.errors import kind_of
 from nodeagent.metrics.collectors import collect
 from nodeagent.metrics.exposition import render
 from nodeagent.metrics.own import OwnMetrics
+from nodeagent.metrics.ports import PortSample
 from nodeagent.metrics.samples import (
     ContainerSample,
     NetworkSample,
-    PortSample,
     ReconcileSample,
     Snapshot,
     SubnetSample,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from nodeagent.metrics.exposition import Distribution
+from nodeagent.metrics.ports import PortSample
 
 
 class UpstreamReading(Protocol):
@@ -124,4 +125,5 @@ class Snapshot:
     dns_dropped: Mapping[str, int] = field(default_factory=dict)
     dns_cache_entries: int = 0
     reconcile: ReconcileSample = ReconcileSample()
+    ports: PortSample = field(default_factory=PortSample)
     probes: Mapping[str, int] = field(default_factory=dict)  # of health checks, by outcome
