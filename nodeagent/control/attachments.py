@@ -61,7 +61,6 @@ class Attachments:
         self, record: ContainerRecord, network: str, asked: EndpointRequest, held: ExitStack
     ) -> tuple[NetworkRecord, dict[str, EndpointRecord]]:
         """The network and the endpoints with it; its addresses stay leased while ``held`` is."""
-        _check_no_mode(network, "connected to")
         target = self._parts.inventory.network(network)
         if not has_sandbox(record) or record.network_mode == "none":
             raise Invalid(
@@ -81,7 +80,6 @@ class Attachments:
         self, record: ContainerRecord, network: str
     ) -> tuple[NetworkRecord, dict[str, EndpointRecord]]:
         """The network and the endpoints without it."""
-        _check_no_mode(network, "disconnected from")
         target = self._parts.inventory.network(network)
         if not has_sandbox(record):
             raise Invalid(
@@ -116,13 +114,3 @@ class Attachments:
 
 def _without(record: ContainerRecord, network_id: str) -> dict[str, EndpointRecord]:
     return {id_: each for id_, each in record.endpoints.items() if id_ != network_id}
-
-
-def _check_no_mode(network: str, doing: str) -> None:
-    """``host`` and ``none`` are modes of a container that are chosen when it is made."""
-    if network in {"host", "none"}:
-        raise Invalid(
-            f"a container cannot be {doing} {network} network: it is chosen when it is made",
-            field="network",
-            value=network,
-        )

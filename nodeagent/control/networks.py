@@ -188,11 +188,7 @@ class Networks:
         """The network of that name, if it may be removed now (Refused, Busy names who uses it)."""
         record = self._parts.inventory.network(name)
         if record.predefined:
-            raise Refused(
-                f"{record.name} is a pre-defined network and cannot be removed",
-                field="name",
-                name=name,
-            )
+            raise Refused("a predefined network cannot be removed", field="name", name=name)
         members = self._parts.inventory.members(record.id)
         if members:
             raise Busy(

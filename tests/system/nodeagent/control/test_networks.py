@@ -256,7 +256,7 @@ def test_an_id_goes_before_a_name(agent: Agent) -> None:
 
 def test_host_and_none_are_no_networks_to_join(agent: Agent) -> None:
     agent.cli("run", "-d", "--name", "box", *SLEEP)
-    for verb, says in (("connect", "connected to"), ("disconnect", "disconnected from")):
+    for verb, says in (("connect", "host's network"), ("disconnect", "not on this network")):
         done = agent.cli("network", verb, "host", "box", check=False)
         assert says in done.stderr
     before = agent.inspect("container", "box")["NetworkSettings"]
