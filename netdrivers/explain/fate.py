@@ -20,6 +20,10 @@ MEANT: Final = {
         "networks are kept apart",
         "connect both to one network, or publish the port",
     ),
+    "@same drop": (
+        "containers of the network are kept apart",
+        "publish the port, or use another network",
+    ),
     "@guarded": ("forwarding is on for containers only", "add a rule to chain operator-before"),
     "127.0.0.0/8": ("no other host may use a loopback address", ""),
 }

@@ -51,6 +51,9 @@ def _stations(trip: Trip, facts: Facts) -> list[Station]:
         if trip.is_direct:  # bridged, but hooks of the bridge and, with br_netfilter, of inet pass
             host = near.tracked(facts.spaces[""], HOST)
             found.append(Station(hop=host, past=over))
+            apart = middle.neighbours_apart(trip)
+            told = None if apart.state == "ok" else ""
+            found.append(Station(hop=apart, past=over, ruled=told))
             rules = Hop(place="rules", where=HOST, what="nft")
             found.append(Station(hop=rules, past=over, ruled=""))
     if trip.by_host:

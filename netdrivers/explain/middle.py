@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from netdrivers.bridge import BOOL, ICC, gateway_mode
 from netdrivers.contract import Hop
 from netdrivers.explain.facts import Facts, Space
 from netdrivers.explain.near import REPAIR, host_neighbour, tracked
@@ -103,6 +104,28 @@ def _route(trip: Trip, space: Space) -> Hop:
     return replace(hop, what=f"{hop.what} by {way.link}{via}")
 
 
+def _is_open(trip: Trip) -> bool:
+    """Whether the target's network lets others reach it at its own address."""
+    far = trip.far
+    mode = gateway_mode(far.net, trip.version) if far is not None and far.bridge else ""
+    published = far is not None and any(
+        (port.protocol, port.container_ip, port.container_port)
+        == (trip.asked.protocol, trip.ip, trip.port)
+        for port in far.spec.ports
+    )
+    told = published or trip.asked.protocol == "icmp"
+    return mode == "nat-unprotected" or (mode == "routed" and told)
+
+
+def neighbours_apart(trip: Trip) -> Hop:
+    """Whether the network keeps its own containers from each other."""
+    net = trip.near.net if trip.near is not None else None
+    hop = Hop(place="isolation", where=HOST, what="of containers")
+    off = net is not None and BOOL.get(net.options.get(ICC, "true")) is False
+    why = f"containers of network {net.name} are kept apart: {ICC} is false" if off and net else ""
+    return judged(hop, why, "publish the port, or use another network")
+
+
 def _apart(trip: Trip) -> Hop:
     """What our own table is there to stop."""
     near, far = trip.near, trip.far
@@ -114,6 +137,8 @@ def _apart(trip: Trip) -> Hop:
             why = f"network {end.net.name} is internal: nothing is routed into it or out of it"
             return judged(hop, why, "connect both to one network")
     if far is None or trip.published is not None:
+        return hop
+    if _is_open(trip):
         return hop
     if near is not None:
         why = f"networks {near.net.name} and {far.net.name} are kept apart"

@@ -208,3 +208,14 @@ async def test_a_mended_fault_does_not_stay_the_answer(ask, host, web) -> None:
         nursery.start_soon(mend)
         found = await ask("a", "10.1.0.3", 80)
     assert found.reachable is True, show(found)
+
+
+async def test_containers_that_their_network_keeps_apart(ask, engine, world, host) -> None:
+    options = {"com.docker.network.bridge.enable_icc": "false"}
+    net = world.network("d", "10.4.0.0/24", options=options)
+    for name, number in (("x", 2), ("y", 3)):
+        world.container(name, net, number)
+    await engine.apply(world.desired, None)
+    found = await ask("x", "10.4.0.3")
+    assert found.reachable is False, show(found)
+    assert "containers of network d are kept apart" in found.summary
