@@ -197,6 +197,9 @@ def _outward(net: NetworkSpec, bridge: str) -> Iterator[KernelObject]:
     for link in dict.fromkeys(_trusted(net)):
         yield Element(set="trusted", match=(link, bridge), owner=net.id)
     for version in _versions(net):
+        # born so where the host forwards; who turns it off for the bridge cuts the network off
+        name = f"net.{FAMILY[version]}.conf.{bridge}.forwarding"
+        yield Sysctl(ns="", name=name, value="1", owner=net.id, link=bridge)
         mode, match = gateway_mode(net, version), (FAMILY[version], bridge)
         if mode == "routed":
             yield Element(set="routed", match=match, owner=net.id)

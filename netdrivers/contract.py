@@ -4,7 +4,7 @@ Specs are plain, validated data. A driver turns specs into kernel objects and ne
 kernel; the engine makes the kernel agree. ``control`` sees this file and nothing below it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
@@ -244,10 +244,15 @@ class NetworkEngine(Protocol):
 
     def objects(self, desired: Desired, scope: Scope | None) -> Sequence[KernelObject]:
         """What should exist in ``scope``, whether it does or not; nothing is read."""
-        ...
+
+    async def look(self, desired: Desired, *, fresh: bool) -> Report:
+        """What an ``apply`` of all would do; waits for no change. ``fresh``: believes no memory."""
+
+    async def others(self) -> Mapping[str, int]:
+        """Links and tables here that bear the mark of another agent, counted by its id."""
 
     async def wait_change(self) -> None:
-        """Return once something changed in this namespace, whoever did it. One waiter only."""
+        """Return once something changed here or in a sandbox, whoever did it. One waiter only."""
 
     async def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
         """Bind the host ports (all or none) so that conflicts show now and nobody takes them.
@@ -358,6 +363,9 @@ class NameServer(Protocol):
 
     def close(self, sandbox_id: str) -> None:
         """Stop serving the sandbox. Idempotent."""
+
+    def served(self) -> Collection[str]:
+        """Sandboxes that have been opened and not closed."""
 
     def set_table(self, table: DnsTable) -> None:
         """Swap the table; the next query sees it."""

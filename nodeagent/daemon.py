@@ -25,6 +25,7 @@ from netdrivers.registry import load_drivers as load_network_drivers
 from nodeagent.config import Config, load_config
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.attachments import Attachments
+from nodeagent.control.audit import Auditor
 from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.containers import Containers
 from nodeagent.control.events import Events
@@ -40,6 +41,7 @@ from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts, Settings
 from nodeagent.control.planning import Planner
 from nodeagent.control.reconcile import Reconciler
+from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.startup import Startup
 from nodeagent.control.streams import Streams
@@ -248,6 +250,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     """Start what is needed in the order of need; RPC comes last, when all else is up."""
     config = life.config
     sandboxes = Sandboxes(parts)
+    repairer = Repairer(parts, sandboxes)
     addresses = Addresses(parts.inventory, read_addresses)
     volumes = Volumes(parts)
     containers = Containers(parts, sandboxes, addresses, volumes)
@@ -257,8 +260,10 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     networks = Networks(parts, sandboxes, load_network_drivers())
     imaging = Imaging(parts)
     attachments = Attachments(parts, sandboxes, containers, lifecycle)
+    auditor = Auditor(parts, sandboxes, addresses, repairer)
     use = UseCases(
         attachments=attachments,
+        auditor=auditor,
         containers=containers,
         explaining=Explaining(parts, sandboxes),
         lifecycle=lifecycle,
@@ -266,6 +271,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         inspector=NetworkInspector(parts, sandboxes, addresses, conflicts),
         networks=networks,
         planner=Planner(parts, sandboxes, containers, networks, attachments),
+        repairer=repairer,
         sandboxes=sandboxes,
         streams=streams,
         system=System(parts, imaging, volumes),
@@ -274,13 +280,14 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     observed = Observed(parts, sandboxes, streams, volumes, addresses)
     observed.conflicts_of = conflicts.of
     observed.health_of, observed.probe_counts = containers.health_of, lifecycle.probe_counts
+    observed.count_leaks = auditor.count
     if config.metrics.listen:
         await nursery.start(_serve_metrics, life, observed)
     nursery.start_soon(parts.engine.run)
-    startup = Startup(parts, sandboxes, lifecycle, networks, volumes)
+    startup = Startup(parts, sandboxes, lifecycle, networks, volumes, repairer)
     await startup.run()
     follower = Follower(parts, sandboxes, lifecycle.step)
-    nursery.start_soon(Reconciler(parts, sandboxes, conflicts, follower.wake).run)
+    nursery.start_soon(Reconciler(parts, repairer, conflicts, follower.wake).run)
     nursery.start_soon(follower.run)
     nursery.start_soon(sandboxes.follow_resolvers)
     nursery.start_soon(LogKeeper(parts).run)

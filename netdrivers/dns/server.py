@@ -7,7 +7,7 @@ Datagrams are taken in small batches (64 at a time made RPC's p99 four times lon
 """
 
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -160,6 +160,10 @@ class DnsServer:
         box.tcp.close()
         if box.route.netns is not None:
             self._forwarder.forget(box.route)  # the next namespace at this path is another
+
+    def served(self) -> Collection[str]:
+        """Sandboxes that have been opened and not closed."""
+        return self._sandboxes.keys()
 
     def set_table(self, table: DnsTable) -> None:
         """Swap the table; the next query sees it. Who sees no change keeps what is prepared."""

@@ -6,12 +6,12 @@ from netdrivers.contract import IPAddress, IPInterface
 from netdrivers.errors import Missing
 from netdrivers.explain.facts import Facts, Link, Neighbour, Route, Space
 from netdrivers.explain.trip import Trip
-from netdrivers.kernel import codec, lookup, nfcodec
+from netdrivers.kernel import codec, dnsredirect, lookup
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.listeners import read_listeners, read_tracking
 from netdrivers.kernel.netlink import Netlink
-from netdrivers.kernel.snapshot import dump_elements
 from netdrivers.kernel.sysctl import read_sysctl
+from netdrivers.kernel.table import dump_elements
 
 GLOBAL = (
     "net.ipv4.ip_forward",
@@ -66,7 +66,6 @@ def _read_space(
         sysctls = _read_sysctls(addresses)  # of a link without address nothing is asked
         listeners = read_listeners()
         tracked = read_tracking()
-    (redirect,) = way.filter.ask([nfcodec.get_redirect()])
     ours = [link.index for link in links.values() if link.name in bridges]
     return Space(
         links={
@@ -86,7 +85,7 @@ def _read_space(
         sysctls=sysctls,
         tracked=tracked,
         listeners=frozenset((each.protocol, each.ip, each.port) for each in listeners),
-        has_redirect=bool(redirect.messages) and not redirect.errno,
+        has_redirect=bool(dnsredirect.read(way.filter)),
     )
 
 

@@ -232,7 +232,7 @@ def _read_unsettled(
     wired = [
         each.claim.sandbox for each in mouths if each.claim.on_wire and each.claim.ip.version == 6
     ]
-    netlink = access.open_route(wired[0]) if wired else None
+    netlink = access.open_in(wired[0], lambda: Netlink(socket.NETLINK_ROUTE)) if wired else None
     if netlink is None:
         return set()
     with closing(netlink):

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Final
 
 from netdrivers.errors import Missing, Refused
-from netdrivers.kernel import codec, nfcodec
+from netdrivers.kernel import codec, dnsredirect, nfcodec
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.asking import (
     GONE,
@@ -14,20 +14,15 @@ from netdrivers.kernel.asking import (
     check,
     create,
     forgiven,
-    remove_links,
-    removed_link,
 )
 from netdrivers.kernel.bridged import is_isolated
 from netdrivers.kernel.codec import LinkChange, Request, RouteInfo
 from netdrivers.kernel.flows import forget_flows
 from netdrivers.kernel.macvlans import change_lower
-from netdrivers.kernel.snapshot import (
-    FORWARD_SYSCTL,
-    dump_elements,
-    list_table,
-)
+from netdrivers.kernel.snapshot import FORWARD_SYSCTL
 from netdrivers.kernel.stamp import build_stamp
 from netdrivers.kernel.sysctl import read_sysctl, set_link_sysctl, set_sysctl
+from netdrivers.kernel.table import dump_elements, list_table
 from netdrivers.plan.objects import (
     Address,
     Bridge,
@@ -88,7 +83,7 @@ class Changer:
             case Forwarding():
                 self._forwarding(op, op.obj)
             case Bridge() | Veth() | Macvlan() | Parent() if op.verb == "delete":
-                remove_links(self.access, filter(None, [removed_link(op)]))
+                return  # a link of the operator's stays; ours went before they came here
             case Bridge():
                 self._bridge(op, op.obj)
             case Veth():
@@ -179,7 +174,10 @@ class Changer:
             self.access.forget(obj.id)
             self.access.namespaces.remove(pin)
             return
-        if self.access.way(obj.id) is None:
+        lost = self.access.lost(obj.id)
+        if lost is not None:
+            self.access.namespaces.pin(lost.fd, pin)  # the container is in that one
+        elif self.access.way(obj.id) is None:
             self.access.namespaces.create(pin)
         up = codec.set_link("lo", LinkChange(up=True))
         check(self._way(obj.id).route, up, op)
@@ -271,8 +269,8 @@ class Changer:
 
     def _redirect(self, op: Op, obj: DnsRedirect) -> None:
         way = self._way(obj.ns)
-        requests = [] if op.verb == "add" else [nfcodec.delete_redirect()]
-        requests += [] if op.verb == "delete" else nfcodec.add_redirect(obj.port)
+        requests = [] if op.verb == "add" else [dnsredirect.delete()]
+        requests += [] if op.verb == "delete" else dnsredirect.add(obj.port)
         check(way.filter, nfcodec.batch(requests), op)
 
     def _way(self, ns: str) -> Way:
@@ -313,7 +311,10 @@ def _route_request(verb: str, obj: Route, index: int) -> Request:
         table=codec.RT_TABLE_MAIN,
         protocol=codec.OUR_PROTOCOL,
     )
-    return codec.delete_route(info) if verb == "delete" else codec.add_route(info)
+    if verb == "delete":
+        return codec.delete_route(info)
+    # in a sandbox the place is ours, in the host's namespace it may be the operator's
+    return codec.add_route(info, replace=bool(obj.ns))
 
 
 def _pair(veth: Veth) -> tuple[str, ...]:

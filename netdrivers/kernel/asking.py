@@ -1,15 +1,13 @@
 """Requests whose failure is an error that names the step."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from errno import EADDRNOTAVAIL, ENODEV, ENOENT, ESRCH
-from itertools import groupby
 from secrets import randbelow
 from typing import Final
 
 from netdrivers.errors import Refused
 from netdrivers.kernel import codec
-from netdrivers.kernel.access import Access, Way
+from netdrivers.kernel.access import Way
 from netdrivers.kernel.codec import LinkChange, LinkInfo, Request
 from netdrivers.kernel.netlink import Netlink
 from netdrivers.plan.objects import Bridge, Macvlan, Parent, Veth
@@ -62,17 +60,11 @@ def removed_link(op: Op) -> tuple[str, str] | None:
     return None if isinstance(obj, Parent) and not obj.kind else link_of(obj)
 
 
-def remove_links(access: Access, links: Iterable[tuple[str, str]]) -> None:
-    """Remove links of ours, given as (sandbox, name); missing ones are not missed."""
-    for sandbox, group in groupby(sorted(links), key=lambda link: link[0]):
-        netlink = access.open_route(sandbox)
-        if netlink is not None:
-            with closing(netlink):
-                _remove(netlink, [name for _, name in group])
+def remove_links(netlink: Netlink, names: Sequence[str]) -> None:
+    """Remove links of ours; missing ones are not missed. Blocks for 20 ms after they are gone.
 
-
-def _remove(netlink: Netlink, names: Sequence[str]) -> None:
-    """By way of a group of their own: one wait in the kernel for all of a namespace."""
+    By way of a group of their own: one wait in the kernel for all of a namespace.
+    """
     group = 1 + randbelow(2**31 - 1)  # 0 is the group of all links
     changes = [codec.set_link(name, LinkChange(group=group)) for name in names]
     requests = [request for each in changes for request in each]

@@ -356,9 +356,9 @@ def dump_our_routes(version: int) -> Request:
     return Request(GETROUTE, REQUEST | DUMP, head)
 
 
-def add_route(route: RouteInfo) -> Request:
-    """Add a route with our protocol number."""
-    return Request(NEWROUTE, REQUEST | ACK | CREATE | EXCL, _route(route))
+def add_route(route: RouteInfo, *, replace: bool) -> Request:
+    """Add a route with our protocol number; ``replace``: one of somebody else is overridden."""
+    return Request(NEWROUTE, REQUEST | ACK | CREATE | (REPLACE if replace else EXCL), _route(route))
 
 
 def delete_route(route: RouteInfo) -> Request:

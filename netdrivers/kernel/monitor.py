@@ -1,77 +1,113 @@
-"""Hears that something in the agent's namespace changed. What changed is read elsewhere.
+"""Hears that something changed, and in which network namespace. What changed is read elsewhere.
 
-Links, addresses, routes and nftables: the kernel tells of each change of them, whoever made it.
-A lost message (ENOBUFS) is a change like any other. Only receives, so it may live on the loop.
+Links, addresses, routes, forwarding and nftables: the kernel tells of each change of them, whoever
+made it. One pair of sockets hears the agent's namespace and all that have a number in it
+(``NETLINK_LISTEN_ALL_NSID``); sandboxes of ours are given one. A lost message (ENOBUFS) is a change
+everywhere. Only receives, so it lives on the loop.
 
-Source: rtnetlink(7), linux/netfilter/nfnetlink.h.
+Source: man 7 netlink, man 7 rtnetlink, linux/netfilter/nfnetlink.h, linux/net_namespace.h.
 """
 
 import errno
 import socket
 import struct
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import trio
 
 FILTER: Final = 12  # NETLINK_NETFILTER, for which Python has no name
 ADD_MEMBERSHIP: Final = 1
+LISTEN_ALL_NSID: Final = 8
 SOL_NETLINK: Final = 270
+SO_RCVBUFFORCE: Final = 33
 RECEIVE_BYTES: Final = 64 << 10
-# RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE; NFNLGRP_NFTABLES
-GROUPS: Final = {socket.NETLINK_ROUTE: (1, 5, 7, 9, 11), FILTER: (7,)}
+BUFFER_BYTES: Final = 2 << 20  # a start of 20 containers at once says 1,500 things
+GROUP_LINK: Final = 1
+# RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF;
+# NFNLGRP_NFTABLES
+GROUPS: Final = {socket.NETLINK_ROUTE: (GROUP_LINK, 5, 7, 9, 11, 24, 25), FILTER: (7,)}
+HOME: Final = -1  # the agent's own namespace has no number
 
 
-class Home(Protocol):
-    """Opens a socket in the agent's namespace, whatever thread asks."""
-
-    def __call__(self, protocol: int) -> socket.socket: ...
-
-
-def open_socket(protocol: int) -> socket.socket:
-    """A netlink socket in the namespace of the calling thread."""
-    return socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol
-    )
+def open_socket(protocol: int, groups: tuple[int, ...]) -> socket.socket:
+    """A netlink socket in the namespace of the calling thread that hears the groups."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    sock = socket.socket(socket.AF_NETLINK, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+    sock.bind((0, 0))
+    for group in groups:
+        sock.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, struct.pack("=i", group))
+    return sock
 
 
 class Monitor:
-    """One socket a family of changes; ``wait`` returns when any of them has something to say."""
+    """Opened in the agent's namespace. ``take`` says who spoke; ``wait`` returns when anybody has.
 
-    def __init__(self, home: Home = open_socket) -> None:
-        self._sockets: list[socket.socket] = []
-        for protocol, groups in GROUPS.items():
-            sock = home(protocol)
-            sock.bind((0, 0))
-            for group in groups:
-                sock.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, struct.pack("=i", group))
-            self._sockets.append(sock)
+    ``is_ours`` tells which numbers are those of sandboxes of ours: others speak, too.
+    """
+
+    def __init__(self, is_ours: Callable[[int], bool]) -> None:
+        self._is_ours = is_ours
+        self._sockets = [open_socket(protocol, groups) for protocol, groups in GROUPS.items()]
+        for sock in self._sockets:
+            sock.setsockopt(SOL_NETLINK, LISTEN_ALL_NSID, 1)
+        self._spoke: set[int] = set()
+        self._lost = True  # nothing is known of the time before
+        self._news = trio.Event()
 
     def close(self) -> None:
         """Stop listening."""
         for sock in self._sockets:
             sock.close()
 
+    def take(self) -> set[int] | None:
+        """Numbers of the namespaces that spoke since the last call; None: it may be all of them."""
+        self._hear()
+        spoke = None if self._lost else self._spoke
+        self._spoke, self._lost = set(), False
+        return spoke
+
     async def wait(self) -> None:
-        """Return once something changed since the last return; what was said is thrown away."""
-        async with trio.open_nursery() as nursery:
-            for sock in self._sockets:
-                nursery.start_soon(_hear, sock, nursery.cancel_scope)
+        """Return once something changed since the last return. One waiter only."""
+        self._hear()
+        if not self._news.is_set():
+            async with trio.open_nursery() as nursery:
+                for sock in self._sockets:
+                    nursery.start_soon(_readable, sock, nursery.cancel_scope)
+                nursery.start_soon(_told, self._news, nursery.cancel_scope)
+            self._hear()
+        self._news = trio.Event()
+
+    def _hear(self) -> None:
         for sock in self._sockets:
-            drain(sock)
+            while (number := self._receive(sock)) is not None:
+                if number == HOME or self._is_ours(number):
+                    self._spoke.add(number)
+                    self._news.set()
+
+    def _receive(self, sock: socket.socket) -> int | None:
+        """Who sent the next message; None when there is none."""
+        try:
+            _, more, _, _ = sock.recvmsg(1, 32)  # the rest of the message is thrown away
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            if exc.errno != errno.ENOBUFS:
+                raise
+            self._lost = True
+            return HOME
+        for level, kind, data in more:
+            if (level, kind) == (SOL_NETLINK, LISTEN_ALL_NSID):
+                return int(struct.unpack("=i", data)[0])
+        return HOME
 
 
-async def _hear(sock: socket.socket, scope: trio.CancelScope) -> None:
+async def _readable(sock: socket.socket, scope: trio.CancelScope) -> None:
     await trio.lowlevel.wait_readable(sock)
     scope.cancel()
 
 
-def drain(sock: socket.socket) -> None:
-    """Throw away what is there; a full buffer has thrown some away itself."""
-    while True:
-        try:
-            sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as exc:
-            if exc.errno != errno.ENOBUFS:
-                raise
+async def _told(news: trio.Event, scope: trio.CancelScope) -> None:
+    await news.wait()
+    scope.cancel()

@@ -82,7 +82,7 @@ class Netlink:
         replies = [Reply(ended=not _answered(request)) for request in requests]
         self._sock.send(b"".join(self._pack(request) for request in requests))
         while not all(reply.ended for reply in replies):
-            for kind, flags, seq, body in _split(self._receive()):
+            for kind, flags, seq, body in split(self._receive()):
                 if first <= seq < first + len(replies):
                     _take(replies[seq - first], kind, flags, body)
         return replies
@@ -104,7 +104,8 @@ def _answered(request: Request) -> bool:
     return bool(request.flags & ACK) or request.flags & DUMP == DUMP
 
 
-def _split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """The messages of one datagram: type, flags, sequence number, body."""
     at = 0
     while at + HEADER.size <= len(data):
         size, kind, flags, seq, _ = HEADER.unpack_from(data, at)

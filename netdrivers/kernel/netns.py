@@ -90,6 +90,11 @@ class Namespaces:
         finally:
             os.close(back)
 
+    def pin(self, fd: int, path: Path) -> None:
+        """Pin a namespace that is open already, whose pin somebody took away."""
+        _touch(path)
+        self._libc.bind(f"/proc/thread-self/fd/{fd}", path)
+
     def remove(self, path: Path) -> None:
         """Unpin the namespace and remove its file. What is not there is not missed."""
         while self._libc.unmount(path):

@@ -1,14 +1,14 @@
 """What is in the kernel and bears our mark, for one scope or for all of it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from netdrivers.errors import Refused
-from netdrivers.kernel import codec, nfcodec
-from netdrivers.kernel.access import Access, Way
+from netdrivers.kernel import codec
+from netdrivers.kernel.access import Access
 from netdrivers.kernel.asking import ask_links
 from netdrivers.kernel.bridged import find_apart
 from netdrivers.kernel.codec import AddressInfo, LinkInfo
+from netdrivers.kernel.inside import look_home, look_inside, read_addresses
 from netdrivers.kernel.macvlan_view import (
     find_macvlan,
     find_parents,
@@ -16,10 +16,10 @@ from netdrivers.kernel.macvlan_view import (
     is_half_made,
     names_at_home,
 )
-from netdrivers.kernel.netlink import Reply
 from netdrivers.kernel.parents import find_lacking, find_usable
-from netdrivers.kernel.stamp import build_stamp, operator_rules
+from netdrivers.kernel.quiet import read_sysctls
 from netdrivers.kernel.sysctl import read_sysctl
+from netdrivers.kernel.table import find_elements, has_chain, read_table
 from netdrivers.plan.diff import State, build_state
 from netdrivers.plan.objects import (
     Address,
@@ -42,6 +42,7 @@ FORWARD_SYSCTL: Mapping[str, str] = {
     "ipv4": "net.ipv4.ip_forward",
     "ipv6": "net.ipv6.conf.all.forwarding",
 }
+PART = 32  # sandboxes read in one go, 13 ms at most; others have their turn in between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +53,12 @@ class View:
     networks: frozenset[str] | None = None
     sandboxes: frozenset[str] | None = None
     elements: tuple[Element, ...] = ()  # that may be there, besides the wanted
+    fresh: bool = False  # nothing that is remembered is believed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Objects of ours in the view, and what is in the way of wanted ones, in words.
+    """Objects of ours in the view, and what is in the way of wanted ones, in words by its key.
 
     ``lacking``: links of the operator's that wanted objects hang on and cannot, with the reason;
     ``usable``: what could be named instead. ``doubled``: addresses of ours
@@ -64,7 +66,7 @@ class Found:
     """
 
     objects: dict[Key, KernelObject]
-    foreign: tuple[str, ...] = ()
+    foreign: Mapping[Key, str] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
     usable: tuple[str, ...] = ()
     doubled: tuple[str, ...] = ()
@@ -72,24 +74,60 @@ class Found:
 
 @dataclass(slots=True)
 class Reader:
-    """One snapshot being taken."""
+    """One snapshot being taken: in one step if it is small, else the sandboxes in parts."""
 
     access: Access
     view: View
     objects: list[KernelObject] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
+    foreign: dict[Key, str] = field(default_factory=dict)
     doubled: list[str] = field(default_factory=list)
+    found: Found | None = None  # when all is done
+    _links: Mapping[str, LinkInfo] = field(default_factory=dict)
+    _names: Mapping[int, str] = field(default_factory=dict)
+    _wanted: dict[str, dict[str, Veth | Macvlan]] = field(default_factory=dict)
+    _paired: set[str] = field(default_factory=set)
 
-    def host_links(self) -> dict[str, LinkInfo]:
-        """Links of the agent's namespace that the view needs, by name."""
+    def begin(self) -> list[str]:
+        """The agent's namespace; the sandboxes to look at afterwards, none if all is done."""
+        names = self._home()
+        if len(names) > PART:
+            return names
+        self.sandboxes(names)
+        self.found = self.rest()
+        return []
+
+    def _home(self) -> list[str]:
+        self._table()
+        for obj in self.view.want.values():
+            if isinstance(obj, Veth | Macvlan):
+                name = obj.interface if isinstance(obj, Veth) else obj.name
+                self._wanted.setdefault(obj.owner, {})[name] = obj
+        self._links, addresses = self._host_links()
+        self._names = {link.index: link.name for link in self._links.values()}
+        self._bridges(addresses)
+        everything = self.view.sandboxes is None
+        return self.access.sandboxes() if everything else sorted(self.view.sandboxes or ())
+
+    def _table(self) -> None:
+        wanted = ("table",) in self.view.want
+        if self.view.networks is not None:
+            # a look at the whole text costs 5 ms: a scoped apply trusts one chain
+            if wanted and has_chain(self.access, "decide"):
+                self.objects.append(Table())
+            return
+        facts = read_table(self.access)
+        if facts.is_whole if wanted else facts.is_there and not facts.is_used:
+            self.objects.append(Table())
+
+    def _host_links(self) -> tuple[Mapping[str, LinkInfo], list[AddressInfo] | None]:
+        """Links of the agent's namespace that the view needs, by name; addresses if of all."""
         if self._whole_host():
-            links = list(dump_links(self.access))
-        else:
-            names = {obj.name for obj in self.view.want.values() if isinstance(obj, Bridge | Veth)}
-            names |= {obj.bridge for obj in self.view.want.values() if isinstance(obj, Veth)}
-            names |= names_at_home(self.view.want)
-            links = list(ask_links(self.access.host, sorted(names)))
-        return {link.name: link for link in links}
+            home = look_home(self.access)
+            return home.links, list(home.addresses)
+        names = {obj.name for obj in self.view.want.values() if isinstance(obj, Bridge | Veth)}
+        names |= {obj.bridge for obj in self.view.want.values() if isinstance(obj, Veth)}
+        names |= names_at_home(self.view.want)
+        return {link.name: link for link in ask_links(self.access.host, sorted(names))}, None
 
     def _whole_host(self) -> bool:
         # a network that is to go may have any bridge name: only its mark tells
@@ -98,146 +136,161 @@ class Reader:
         wanted = {obj.owner for obj in self.view.want.values() if isinstance(obj, kinds)}
         return networks is None or bool(networks - wanted)
 
-    def bridges(self, links: Mapping[str, LinkInfo]) -> None:
+    def _bridges(self, addresses: Sequence[AddressInfo] | None) -> None:
         """Bridges and macvlans in view, their addresses, and strangers that bear a wanted name."""
-        for link in links.values():
+        ours: dict[int, tuple[str, str]] = {}
+        for link in self._links.values():
             owner = self.access.object_id(link.alias)
-            if ("link", "", link.name) in self.view.want and not owner:
-                self.foreign.append(f"link {link.name} is not ours")
+            key: Key = ("link", "", link.name)
+            if key in self.view.want and not owner:
+                self.foreign[key] = f"link {link.name} is not ours"
             if not owner or not _in(owner, self.view.networks):
                 continue
             if link.kind == "bridge":
                 self.objects.append(_bridge(link, owner))
             elif link.kind == "macvlan":
-                self.objects.append(
-                    find_macvlan(self.view.want, link, links, ns="", owner=owner, mark=owner)
+                found = find_macvlan(
+                    self.view.want, link, self._links, ns="", owner=owner, mark=owner
                 )
+                self.objects.append(found)
             else:
                 continue
-            self._addresses(self.access.host, {link.index: link.name}, "", owner)
+            ours[link.index] = (link.name, owner)
+        if ours and addresses is None:
+            addresses = read_addresses(self.access.host, set(ours))
+        for info in addresses or ():
+            if info.index in ours:
+                name, owner = ours[info.index]
+                self._address(info, "", name, owner)
 
-    def sandbox(self, sandbox: str, links: Mapping[str, LinkInfo]) -> set[str]:
-        """One sandbox and all in it; the names of the host ends that lead there."""
-        way = self.access.way(sandbox)
+    def sandboxes(self, names: Iterable[str]) -> None:
+        """Some of the sandboxes, and all in them."""
+        for name in names:
+            self._sandbox(name)
+
+    def _sandbox(self, sandbox: str) -> None:
+        way, wanted = self.access.way(sandbox), ("sandbox", sandbox) in self.view.want
+        is_lost = way is None and wanted
+        if is_lost:
+            way = self.access.lost(sandbox)
         if way is None:
-            if self.access.pin(sandbox).exists() and ("sandbox", sandbox) not in self.view.want:
+            if self.access.pin(sandbox).exists() and not wanted:
                 self.objects.append(Sandbox(id=sandbox, loopback_up=False))
-            return set()
-        inner = [codec.parse_link(body) for _, body in way.route.dump(codec.dump_links())]
-        self._strangers(sandbox, inner, links)
-        up = any(link.name == "lo" and link.up for link in inner)
-        self.objects.append(Sandbox(id=sandbox, loopback_up=up))
-        ours = {link.index: link for link in inner if self.access.object_id(link.alias)}
-        if ours:
-            names = {index: link.name for index, link in ours.items()}
-            self._addresses(way, names, sandbox, sandbox)
-            self.objects += _routes(way, names, sandbox)
-        self._redirect(way, sandbox)
+            return
+        inside = look_inside(self.access, way)
+        self._strangers(sandbox, inside.links)
+        if not is_lost:
+            up = any(link.name == "lo" and link.up for link in inside.links)
+            self.objects.append(Sandbox(id=sandbox, loopback_up=up))
+        ours = {link.index: link for link in inside.links if self.access.object_id(link.alias)}
+        for address in inside.addresses:
+            self._address(address, sandbox, ours[address.index].name, sandbox)
+        for route in inside.routes:
+            name = ours[route.index].name
+            self.objects.append(
+                Route(ns=sandbox, to=route.to, via=route.via, link=name, owner=sandbox)
+            )
+        if inside.redirect is not None:
+            self.objects.append(DnsRedirect(ns=sandbox, port=inside.redirect))
         for link in ours.values():
             if link.kind == "macvlan":
                 mark = self.access.object_id(link.alias)
                 self.objects.append(
-                    find_macvlan(self.view.want, link, links, ns=sandbox, owner=sandbox, mark=mark)
+                    find_macvlan(
+                        self.view.want, link, self._links, ns=sandbox, owner=sandbox, mark=mark
+                    )
                 )
-        pairs = [link for link in ours.values() if link.kind == "veth"]
-        return self._veths(sandbox, pairs, links)
+        self._veths(sandbox, [link for link in ours.values() if link.kind == "veth"])
 
-    def _addresses(self, way: Way, names: Mapping[int, str], ns: str, owner: str) -> None:
-        for info in _our_addresses(way, names):
-            link = names[info.index]
-            dad = info.ip.version == 6 and not info.flags & codec.IFA_F_NODAD
-            self.objects.append(Address(ns=ns, link=link, ip=info.ip, owner=owner, dad=dad))
-            if info.flags & codec.IFA_F_DADFAILED:
-                where = f"in sandbox {ns}" if ns else f"of network {owner}"
-                self.doubled.append(f"address {info.ip.ip} {where} is in use by a neighbour, too")
+    def _address(self, info: AddressInfo, ns: str, link: str, owner: str) -> None:
+        dad = info.ip.version == 6 and not info.flags & codec.IFA_F_NODAD
+        self.objects.append(Address(ns=ns, link=link, ip=info.ip, owner=owner, dad=dad))
+        if info.flags & codec.IFA_F_DADFAILED:
+            where = f"in sandbox {ns}" if ns else f"of network {owner}"
+            self.doubled.append(f"address {info.ip.ip} {where} is in use by a neighbour, too")
 
-    def _strangers(
-        self, sandbox: str, inner: Iterable[LinkInfo], links: Mapping[str, LinkInfo]
-    ) -> None:
-        wanted = {
-            obj.interface if isinstance(obj, Veth) else obj.name: obj
-            for obj in self.view.want.values()
-            if isinstance(obj, Veth | Macvlan) and obj.owner == sandbox
-        }
+    def _strangers(self, sandbox: str, inner: Iterable[LinkInfo]) -> None:
+        wanted = self._wanted.get(sandbox, {})
         for link in inner:
             obj = wanted.get(link.name)
             if obj is None or self.access.object_id(link.alias):
                 continue
-            if isinstance(obj, Macvlan) and is_half_made(obj, link, links):
+            if isinstance(obj, Macvlan) and is_half_made(obj, link, self._links):
                 continue
             # a kill may have come between the marks of the two ends of a pair
-            host = links.get(obj.name) if isinstance(obj, Veth) else None
+            host = self._links.get(obj.name) if isinstance(obj, Veth) else None
             if host is None or host.peer != link.index or not self.access.object_id(host.alias):
-                self.foreign.append(f"link {link.name} in sandbox {sandbox} is not ours")
+                words = f"link {link.name} in sandbox {sandbox} is not ours"
+                self.foreign["link", sandbox, link.name] = words
 
-    def _redirect(self, way: Way, sandbox: str) -> None:
-        (reply,) = way.filter.ask([nfcodec.get_redirect()])
-        if not reply.errno and reply.messages:
-            port = nfcodec.parse_redirect(reply.messages[0][1])
-            self.objects.append(DnsRedirect(ns=sandbox, port=port))
-
-    def _veths(
-        self, sandbox: str, inner: Iterable[LinkInfo], links: Mapping[str, LinkInfo]
-    ) -> set[str]:
-        names = {index: link.name for link in links.values() for index in [link.index]}
+    def _veths(self, sandbox: str, inner: Iterable[LinkInfo]) -> None:
         peers = {veth_name(self.access.object_id(link.alias)): link for link in inner}
-        missing = [name for name in peers if name not in links]
-        hosts = {**links, **{link.name: link for link in ask_links(self.access.host, missing)}}
+        missing = [name for name in peers if name not in self._links]
+        if missing and not self._whole_host():
+            more = {link.name: link for link in ask_links(self.access.host, missing)}
+            self._links = {**self._links, **more}
         for name, peer in peers.items():
-            host = hosts.get(name)
+            host = self._links.get(name)
             if host is None or not self.access.object_id(host.alias) or host.peer != peer.index:
                 continue
             endpoint = self.access.object_id(host.alias)
-            found = _veth(host, peer, sandbox, endpoint, names.get(host.master, ""))
+            bridge = self._names.get(host.master, "")
+            found = _veth(host, peer, sandbox, endpoint, bridge)
             apart = find_apart(self.access, self.view.want, host)
             self.objects.append(replace(found, apart=apart))
-        return set(peers)
+        self._paired |= set(peers)
 
-    def orphans(self, links: Mapping[str, LinkInfo], paired: set[str]) -> None:
-        """Host ends of ours that lead to no sandbox in view."""
+    def rest(self) -> Found:
+        """What is looked for when all sandboxes are known, and the whole."""
         everything = self.view.sandboxes is None
-        for link in links.values():
+        self._orphans()
+        self.objects += find_parents(self.access, self.view.want, self._links, self.view.networks)
+        self.objects += find_routes(
+            self.access, self.view.want, self.objects, everything=everything
+        )
+        guarded: set[str] = set()
+        self._elements(guarded)
+        self._forwarding(guarded)
+        self.objects += read_sysctls(
+            self.access, [obj for obj in self.view.want.values() if isinstance(obj, Sysctl)]
+        )
+        lacking = find_lacking(self.view.want, self._links)
+        links = look_home(self.access).links.values() if lacking else ()
+        return Found(
+            objects=build_state(self.objects),
+            foreign=self.foreign,
+            lacking=lacking,
+            usable=tuple(find_usable(self.access, links)),
+            doubled=tuple(self.doubled),
+        )
+
+    def _orphans(self) -> None:
+        """Host ends of ours that lead to no sandbox in view; ways that nobody needs."""
+        everything = self.view.sandboxes is None
+        for link in self._links.values():
             endpoint = self.access.object_id(link.alias)
             wanted = ("link", "", link.name) in self.view.want
-            lone = link.kind == "veth" and endpoint and link.name not in paired
+            lone = link.kind == "veth" and endpoint and link.name not in self._paired
             if lone and (everything or wanted):
                 self.objects.append(_lone(link, endpoint))
+        for name in self.access.opened() if everything else ():
+            if name and ("sandbox", name) not in self.view.want and self.access.lost(name):
+                self.access.forget(name)
 
-    def sysctls(self) -> None:
-        """Values of the wanted sysctls, as they are."""
-        wanted = [obj for obj in self.view.want.values() if isinstance(obj, Sysctl)]
-        for obj in wanted:
-            way = self.access.way(obj.ns)
-            if way is None:
-                continue
-            with self.access.namespaces.inside(way.fd):
-                value = read_sysctl(obj.name)
-                if value is None and obj.optional and not _is_known(obj):
-                    value = obj.value
-            if value is not None:
-                self.objects.append(replace(obj, value=value))
-
-    def elements(self, guarded: set[str]) -> None:
+    def _elements(self, guarded: set[str]) -> None:
         """Elements in view; ``guarded`` takes the families of the guard."""
         if self.view.networks is None or self.view.sandboxes is None:
-            found = list(dump_elements(self.access))
+            found: Iterable[Element] = read_table(self.access).elements
         else:
-            found = list(self._known_elements())
+            wanted = [obj for obj in self.view.want.values() if isinstance(obj, Element)]
+            found = find_elements(self.access, (*self.view.elements, *wanted))
         for element in found:
             if element.set == "guarded":
                 guarded.add(str(element.match[0]))
             else:
                 self.objects.append(element)
 
-    def _known_elements(self) -> Iterator[Element]:
-        wanted = [obj for obj in self.view.want.values() if isinstance(obj, Element)]
-        by_key = {element.key: element for element in (*self.view.elements, *wanted)}
-        requests = [nfcodec.get_element(self.access.table, item) for item in by_key.values()]
-        for reply in self.access.host.filter.ask(requests):
-            for _, body in reply.messages:
-                yield from nfcodec.parse_elements(body)
-
-    def forwarding(self, guarded: set[str]) -> None:
+    def _forwarding(self, guarded: set[str]) -> None:
         """Families that are forwarded, where wanted or turned on by us."""
         for family in ("ipv4", "ipv6"):
             obj = Forwarding(family="ipv4" if family == "ipv4" else "ipv6")
@@ -248,93 +301,9 @@ class Reader:
                     self.objects.append(obj)
 
 
-def read(access: Access, view: View) -> Found:
-    """Take a snapshot of the view."""
-    reader = Reader(access, view)
-    _table(access, view, reader)
-    links = reader.host_links()
-    reader.bridges(links)
-    sandboxes = view.sandboxes if view.sandboxes is not None else access.sandboxes()
-    paired = {name for sandbox in sorted(sandboxes) for name in reader.sandbox(sandbox, links)}
-    reader.orphans(links, paired)
-    reader.objects += find_parents(access, view.want, links, view.networks)
-    reader.objects += find_routes(
-        access, view.want, reader.objects, everything=view.sandboxes is None
-    )
-    guarded: set[str] = set()
-    reader.elements(guarded)
-    reader.forwarding(guarded)
-    reader.sysctls()
-    lacking = find_lacking(view.want, links)
-    return Found(
-        objects=build_state(reader.objects),
-        foreign=tuple(reader.foreign),
-        lacking=lacking,
-        usable=tuple(find_usable(access, dump_links(access))) if lacking else (),
-        doubled=tuple(reader.doubled),
-    )
-
-
-def _table(access: Access, view: View, reader: Reader) -> None:
-    wanted = ("table",) in view.want
-    if view.networks is not None:
-        # a look at the whole text costs a thread: a scoped apply trusts the stamp's chain
-        if wanted and has_stamp(access):
-            reader.objects.append(Table())
-        return
-    text = list_table(access)
-    whole = has_stamp(access, build_stamp(text))
-    if (whole and wanted) or (text and not wanted and not operator_rules(text)):
-        reader.objects.append(Table())
-
-
 def veth_name(endpoint: str) -> str:
     """The name of an endpoint's link in the agent's namespace."""
     return f"ve{endpoint[:13]}"
-
-
-def dump_links(access: Access) -> Iterator[LinkInfo]:
-    """All links of the agent's namespace."""
-    yield from (codec.parse_link(body) for _, body in access.host.route.dump(codec.dump_links()))
-
-
-def dump_elements(access: Access) -> Iterator[Element]:
-    """All elements of our table."""
-    for name in nfcodec.LAYOUT:
-        for body in _dump_set(access, name):
-            yield from nfcodec.parse_elements(body)
-
-
-def _dump_set(access: Access, name: str) -> list[bytes]:
-    try:
-        messages = access.host.filter.dump(nfcodec.dump_elements(access.table, name))
-    except Refused:  # no such set: the table is not there, or somebody took it apart
-        return []
-    return [body for _, body in messages]
-
-
-def list_table(access: Access) -> str:
-    """The table's text without elements; "" when there is none."""
-    if not any_reply(access.host.filter.ask([nfcodec.get_table(access.table)])):
-        return ""
-    return access.nft.run(f"list table inet {access.table}")
-
-
-def any_reply(replies: Iterable[Reply]) -> bool:
-    """Whether something was found."""
-    return any(reply.messages and not reply.errno for reply in replies)
-
-
-def has_stamp(access: Access, name: str = "") -> bool:
-    """Whether the table has a stamp, or this very one."""
-    if name:
-        return any_reply(access.host.filter.ask([nfcodec.get_chain(access.table, name)]))
-    return any_reply(access.host.filter.ask([nfcodec.get_chain(access.table, "decide")]))
-
-
-def _is_known(obj: Sysctl) -> bool:
-    """Whether this kernel has the setting for any link."""
-    return read_sysctl(obj.name.replace(f".{obj.link}.", ".all.")) is not None
 
 
 def _in(owner: str, owners: frozenset[str] | None) -> bool:
@@ -372,19 +341,3 @@ def _lone(link: LinkInfo, endpoint: str) -> Veth:
     return Veth(
         name=link.name, owner="?", endpoint=endpoint, bridge="", interface="", mac="", up=False
     )
-
-
-def _our_addresses(way: Way, names: Mapping[int, str]) -> Iterator[AddressInfo]:
-    only = next(iter(names)) if len(names) == 1 else 0
-    for _, body in way.route.dump(codec.dump_addresses(only)):
-        info = codec.parse_address(body)
-        if info.protocol == codec.OUR_PROTOCOL and info.index in names:
-            yield info
-
-
-def _routes(way: Way, names: Mapping[int, str], ns: str) -> Iterator[Route]:
-    for version in (4, 6):
-        for _, body in way.route.dump(codec.dump_routes(version)):
-            info = codec.parse_route(body)
-            if info.protocol == codec.OUR_PROTOCOL and info.index in names:
-                yield Route(ns=ns, to=info.to, via=info.via, link=names[info.index], owner=ns)

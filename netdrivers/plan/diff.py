@@ -16,13 +16,14 @@ def build_state(objects: Iterable[KernelObject]) -> dict[Key, KernelObject]:
     return state
 
 
-def without(state: State, links: Iterable[str]) -> dict[Key, KernelObject]:
-    """The state less these links of the agent's namespace and all that hangs on them."""
-    ends: set[Key] = {("link", "", name) for name in links}
+def without(state: State, gone: Iterable[Key]) -> dict[Key, KernelObject]:
+    """The state less what these keys stand for and all that hangs on it."""
+    ends = set(gone)
     left = dict(state)
-    while gone := [obj for obj in left.values() if ends & {obj.within, *obj.provides}]:
-        ends.update(key for obj in gone for key in obj.provides)
-        left = {key: obj for key, obj in left.items() if obj not in gone}
+    while lost := [obj for obj in left.values() if ends & {obj.within, *obj.provides}]:
+        ends.update(key for obj in lost for key in obj.provides)
+        for obj in lost:
+            del left[obj.key]
     return left
 
 
@@ -32,11 +33,17 @@ def diff(have: State, want: State) -> tuple[Op, ...]:
     Adds come first, so that no gap without an address makes the kernel drop routes. What ends
     together with something else that is deleted gets no step of its own.
     """
-    adds = [_enter(have.get(key), obj) for key, obj in want.items() if have.get(key) != obj]
+    adds = [
+        _enter(have.get(key), obj) for key, obj in want.items() if not _is_same(have.get(key), obj)
+    ]
     gone = [obj for key, obj in have.items() if key not in want]
     ends = {key for obj in gone for key in obj.provides}
     dels = [Op(verb="delete", obj=obj) for obj in gone if obj.within not in ends]
     return (*_by_rank(adds), *reversed(_by_rank(dels)))
+
+
+def _is_same(was: KernelObject | None, obj: KernelObject) -> bool:
+    return was is obj or was == obj
 
 
 def _enter(was: KernelObject | None, obj: KernelObject) -> Op:

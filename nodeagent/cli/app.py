@@ -65,7 +65,19 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     ),
     "network": {
         **dict.fromkeys(
-            ["create", "ls", "rm", "inspect", "connect", "disconnect", "prune", "plan", "repair"],
+            [
+                "create",
+                "ls",
+                "rm",
+                "inspect",
+                "connect",
+                "disconnect",
+                "prune",
+                "plan",
+                "check",
+                "audit",
+                "repair",
+            ],
             "network",
         ),
         "explain": "explain",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from nodeagent.cli.call import Call, go_on, parse_filters, parse_pairs
+from nodeagent.cli.call import Call, as_row, go_on, parse_filters, parse_pairs, pick
 from nodeagent.cli.grammar import (
     Values,
     Verb,
@@ -17,7 +17,7 @@ from nodeagent.cli.grammar import (
 )
 from nodeagent.cli.objects import inspect_verb
 from nodeagent.cli.output import LIST_FLAGS, print_list, put, short_id
-from nodeagent.cli.plan import DRY_RUN, plan_verb, plans, print_ops, print_plan
+from nodeagent.cli.plan import DRY_RUN, plan_verb, plans, print_plan
 from nodeagent.cli.prune import FORCE, prune
 from nodeagent.cli.subnets import SWARM_FLAGS, build_subnets, check_swarm_flags
 
@@ -116,11 +116,38 @@ def _plan(call: Call) -> int:
     return plan_verb(call, {**ours, RUN.name: RUN})
 
 
+def _check(call: Call) -> int:
+    return int(_drift(call, "network.check", "all is as wanted"))
+
+
 def _repair(call: Call) -> int:
-    return print_ops(call, "network.repair", "nothing was changed")
+    _drift(call, "network.repair", "nothing was changed")
+    return 0
+
+
+def _audit(call: Call) -> int:
+    found = call.row("network.audit")
+    leaks = [as_row(each) for each in pick(found, "leaks", list)]
+    for each in leaks:
+        put(f"{each['kind']}: {each['what']} ({each['why']})\n")
+    for agent, count in pick(found, "others", dict).items():
+        put(f"other agent: {count} links and tables bear the mark of {agent}\n")
+    if not leaks:
+        put("nothing of ours is nobody's\n")
+    return int(bool(leaks))
+
+
+def _drift(call: Call, method: str, none: str) -> bool:
+    """Print what is, or was, to be mended; whether there was anything."""
+    found = call.row(method, network=call.words[0] if call.words else "")
+    ops, conflicts = pick(found, "ops", list), pick(found, "conflicts", list)
+    lines = [*map(str, ops), *(f"! {each}" for each in conflicts)]
+    put("\n".join(lines or [none]) + "\n")
+    return bool(lines)
 
 
 _PLANNED: Final = ("create", "rm", "connect", "disconnect")
+_PERHAPS_ONE: Final = Words(usage="[NETWORK]", most=1, completes="network")
 _PAIR: Final = Words(usage="NETWORK CONTAINER", least=2, most=2, completes="network container")
 
 VERBS: Final = (
@@ -226,9 +253,23 @@ VERBS: Final = (
         ),
     ),
     Verb(
+        name="check",
+        help="Show what in the kernel is not as wanted; exit code 1 if anything is",
+        run=_check,
+        words=_PERHAPS_ONE,
+        examples=("nodeagent network check", "nodeagent network check demo"),
+    ),
+    Verb(
+        name="audit",
+        help="Show what is ours and nobody's; exit code 1 if anything is",
+        run=_audit,
+        examples=("nodeagent network audit",),
+    ),
+    Verb(
         name="repair",
         help="Make the kernel agree with what is wanted, now",
         run=_repair,
-        examples=("nodeagent network repair",),
+        words=_PERHAPS_ONE,
+        examples=("nodeagent network repair", "nodeagent network repair demo"),
     ),
 )

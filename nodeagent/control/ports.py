@@ -140,6 +140,10 @@ class Ports:
         held = self._held.get(record.id, {})
         return all(_key(port) in held for port in record.ports)
 
+    def held(self) -> dict[str, int]:
+        """How many are held, by container."""
+        return {id_: len(ports) for id_, ports in self._held.items()}
+
     def is_held(self, port: BoundPort) -> bool:
         """Whether a socket keeps others from the port."""
         (spec,) = specs([port])

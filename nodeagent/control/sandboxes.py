@@ -4,8 +4,8 @@
 """
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -13,62 +13,19 @@ import msgspec
 import trio
 
 from netdrivers.contract import Desired, DnsTable, Report, Scope
-from netdrivers.plan.render import render_op
 from nodeagent.control.desired import build_desired, has_sandbox
 from nodeagent.control.directory import Directory
+from nodeagent.control.gate import Gate
 from nodeagent.control.names import NameRow, name_rows
 from nodeagent.control.parts import Parts
 from nodeagent.control.ports import Ports
 from nodeagent.control.resolvers import Resolvers
-from nodeagent.errors import kind_of
+from nodeagent.control.wanted import Wanted
 from nodeagent.model.container import ContainerRecord
 
 log = logging.getLogger(__name__)
 
 UNDO_S = 10.0  # for taking a sandbox back; a guess
-
-
-class _Gate:
-    """Many steps of single objects at once, or one pass over everything."""
-
-    def __init__(self) -> None:
-        self._changed = trio.Condition()
-        self._steps = 0
-        self._whole = False
-        self._waiting = 0  # passes over everything that wait; no new step overtakes them
-
-    @asynccontextmanager
-    async def step(self) -> AsyncIterator[None]:
-        async with self._changed:
-            while self._whole or self._waiting:
-                await self._changed.wait()
-            self._steps += 1
-        try:
-            yield
-        finally:
-            with trio.CancelScope(shield=True):
-                async with self._changed:
-                    self._steps -= 1
-                    self._changed.notify_all()
-
-    @asynccontextmanager
-    async def whole(self) -> AsyncIterator[None]:
-        async with self._changed:
-            self._waiting += 1
-            try:
-                while self._whole or self._steps:
-                    await self._changed.wait()
-                self._whole = True
-            finally:
-                self._waiting -= 1
-                self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with trio.CancelScope(shield=True):
-                async with self._changed:
-                    self._whole = False
-                    self._changed.notify_all()
 
 
 @dataclass(slots=True)
@@ -77,7 +34,7 @@ class Repairs:
 
     runs: int = 0
     failures: int = 0
-    ops: dict[str, int] = field(default_factory=dict)
+    ops: Counter[str] = field(default_factory=Counter)  # by kind of object
 
 
 class Sandboxes:
@@ -86,17 +43,22 @@ class Sandboxes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.ports = Ports(parts)
-        self._gate = _Gate()
+        self.gate = Gate()
+        self._wanted = Wanted()
+        self.repairs = Repairs()
         self._live: set[str] = set()
         self._named: dict[str, None] = {}  # whose names are answered, in order of coming
         self._unready: set[str] = set()
         self._directory = Directory()
         self._resolvers = Resolvers(parts.settings)
-        self.repairs = Repairs()
 
     def is_live(self, container_id: str) -> bool:
         """Whether the container's sandbox should exist now."""
         return container_id in self._live
+
+    def live(self) -> Collection[str]:
+        """Containers whose sandbox should exist now."""
+        return self._live
 
     def _records(self, ids: set[str]) -> list[ContainerRecord]:
         known = self._parts.inventory.containers
@@ -112,7 +74,7 @@ class Sandboxes:
         if not has_sandbox(record):
             return ""
         try:
-            async with self._gate.step():
+            async with self.gate.step(record.id):
                 self._live.add(record.id)  # not before: a repair would take it for drift
                 path = await self._parts.engine.make_sandbox(record.id)
                 dns_port = 0
@@ -134,12 +96,8 @@ class Sandboxes:
             containers[container_id] = msgspec.structs.replace(record, dns_port=dns_port)
 
     async def _apply(self, container_id: str) -> Report:
-        """Only what is in scope is built: the cost is that of one container, not of all."""
-        live = self._records({container_id} & self._live)
-        networks = self._parts.inventory.networks
-        own = {id_: networks[id_] for each in live for id_ in each.endpoints if id_ in networks}
         scope = Scope(sandboxes=frozenset({container_id}))
-        return await self._parts.engine.apply(build_desired(own, live), scope)
+        return await self._parts.engine.apply(self.wanted_of(container_id), scope)
 
     async def close(self, record: ContainerRecord) -> None:
         """Remove the sandbox and everything that led to it. Idempotent."""
@@ -149,7 +107,7 @@ class Sandboxes:
             self._tell_sharers(record)
         if has_sandbox(record):
             self._parts.names.close(record.id)
-            async with self._gate.step():
+            async with self.gate.step(record.id):
                 await self._apply(record.id)
         self.ports.release(record.id)
 
@@ -172,7 +130,7 @@ class Sandboxes:
         if record.endpoints and not record.dns_port:
             path = self._parts.settings.run / "netns" / record.id
             self._set_dns_port(record.id, self._parts.names.open(record.id, path, 0))
-        async with self._gate.step():
+        async with self.gate.step(record.id):
             await self._apply(record.id)
         self.publish_names()
 
@@ -240,57 +198,24 @@ class Sandboxes:
         self._named[record.id] = None
         await self.ports.hold_again(record)
         if record.endpoints:
-            async with self._gate.step():
+            async with self.gate.step(record.id):
                 path = await self._parts.engine.make_sandbox(record.id)
             port = self._parts.names.open(record.id, path, record.dns_port)
             self._set_dns_port(record.id, port)
 
-    async def plan_all(self) -> list[str]:
-        """What a repair would change, as text."""
-        async with self._gate.whole():
-            ops = await self._parts.engine.plan(self._desired(), None)
-        return [render_op(op) for op in ops]
+    def wanted(self) -> Desired:
+        """All that the kernel should hold."""
+        return self._wanted.build(self._parts.inventory.networks, self._records(self._live))
 
-    async def repair_all(self) -> tuple[list[str], list[str]]:
-        """Look at everything that bears our mark and mend it: (ops, conflicts) as text."""
-        async with self._gate.whole():
-            self.repairs.runs += 1
-            try:
-                report = await self._parts.engine.apply(self._desired(), None)
-            except Exception as exc:
-                self.repairs.failures += 1
-                if not kind_of(exc):
-                    raise
-                report = await self._repair_each()
-        for op in report.ops:
-            kind = type(op.obj).__name__.lower()
-            self.repairs.ops[kind] = self.repairs.ops.get(kind, 0) + 1
-        return [render_op(op) for op in report.ops], list(report.conflicts)
-
-    async def _repair_each(self) -> Report:
-        """One by one: what cannot be as it should be keeps no other object from it."""
-        desired = self._desired()
-        scopes = [Scope(networks=frozenset({id_})) for id_ in desired.networks]
-        scopes += [Scope(sandboxes=frozenset({id_})) for id_ in desired.sandboxes]
-        reports: list[Report] = []
-        conflicts: list[str] = []
-        for scope in scopes:
-            try:
-                reports.append(await self._parts.engine.apply(desired, scope))
-            except Exception as exc:
-                if not kind_of(exc):
-                    raise
-                conflicts.append(str(exc))
-        ops = tuple(op for report in reports for op in report.ops)
-        return Report(ops=ops, conflicts=tuple(conflicts))
-
-    def _desired(self) -> Desired:
-        return build_desired(self._parts.inventory.networks, self._records(self._live))
+    def wanted_of(self, owner: str) -> Desired:
+        """The same of one network or container: its cost is that of one, not of all."""
+        live = self._records({owner} & self._live)
+        networks = self._parts.inventory.networks
+        ids = {owner, *(id_ for each in live for id_ in each.endpoints)}
+        return build_desired({id_: networks[id_] for id_ in ids if id_ in networks}, live)
 
     async def apply_network(self, network_id: str) -> Report:
         """Make or remove one network, as its record says."""
-        record = self._parts.inventory.networks.get(network_id)
-        async with self._gate.step():
+        async with self.gate.step(network_id):
             scope = Scope(networks=frozenset({network_id}))
-            desired = build_desired({network_id: record} if record else {}, [])
-            return await self._parts.engine.apply(desired, scope)
+            return await self._parts.engine.apply(self.wanted_of(network_id), scope)

@@ -11,6 +11,7 @@ from nodeagent.control import etcdir
 from nodeagent.control.lifecycle import UNKNOWN_EXIT, Lifecycle
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts
+from nodeagent.control.repair import Repairer
 from nodeagent.control.restart import goes_at_end, wants_start
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.times import build_time
@@ -31,12 +32,14 @@ class Startup:
         lifecycle: Lifecycle,
         networks: Networks,
         volumes: Volumes,
+        repairer: Repairer,
     ) -> None:
         self._parts = parts
         self._sandboxes = sandboxes
         self._lifecycle = lifecycle
         self._networks = networks
         self._volumes = volumes
+        self._repairer = repairer
 
     async def run(self) -> None:
         """Adopt what runs, finish or undo what was half-done, remove what is ours and unwanted."""
@@ -64,8 +67,8 @@ class Startup:
             await self._networks.ensure_predefined()
 
     async def _repair(self) -> None:
-        _ops, conflicts = await self._sandboxes.repair_all()
-        for conflict in conflicts:
+        drift = await self._repairer.repair()
+        for conflict in drift.conflicts:
             log.warning("conflict", extra={"what": conflict})
 
     async def _settle(self, record: ContainerRecord, found: Found | None) -> Exit | None:

@@ -87,9 +87,14 @@ def _agent(snapshot: Snapshot) -> Iterator[Family]:
         [("", runs.failures)],
     )
     yield counter(
-        "nodeagent_reconcile_repairs_total",
+        "nodeagent_drift_repairs_total",
         "Kernel objects that were not as wanted and were put right, by kind.",
         [(labels(kind=kind), count) for kind, count in runs.repairs.items()] or [("", 0)],
+    )
+    yield gauge(
+        "nodeagent_leaks",
+        "What is ours and nobody's and stays, by kind; see network audit.",
+        [(labels(kind=kind), count) for kind, count in snapshot.leaks.items()] or [("", 0)],
     )
 
 

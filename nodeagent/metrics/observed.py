@@ -64,6 +64,7 @@ class Observed:
         self.health_of: Callable[[str], Health | None] = lambda _id: None
         self.probe_counts: Mapping[str, int] = {}
         self.conflicts_of: Callable[[str], Sequence[str]] = lambda _id: ()
+        self.count_leaks: Callable[[], Mapping[str, int]] = dict
 
     def observe_call(self, method: str, outcome: str, seconds: float) -> None:
         """Note one RPC call."""
@@ -107,6 +108,7 @@ class Observed:
                 runs=repairs.runs, failures=repairs.failures, repairs=repairs.ops
             ),
             probes=self.probe_counts,
+            leaks=self.count_leaks(),
         )
 
     async def _containers(self, records: list[ContainerRecord]) -> list[ContainerSample]:

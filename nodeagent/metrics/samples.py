@@ -127,3 +127,4 @@ class Snapshot:
     reconcile: ReconcileSample = ReconcileSample()
     ports: PortSample = field(default_factory=PortSample)
     probes: Mapping[str, int] = field(default_factory=dict)  # of health checks, by outcome
+    leaks: Mapping[str, int] = field(default_factory=dict)  # by kind

@@ -8,6 +8,7 @@ from typing import TypeVar
 import trio
 
 from nodeagent.control.attachments import Attachments
+from nodeagent.control.audit import Auditor
 from nodeagent.control.containers import Containers
 from nodeagent.control.explaining import Explaining
 from nodeagent.control.health import image_check
@@ -16,12 +17,14 @@ from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
 from nodeagent.control.planning import Planner
+from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import System
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Invalid
 from nodeagent.model.container import ContainerCreate
+from nodeagent.model.drift import DriftResult, PlanResult
 from nodeagent.model.explain import Explain
 from nodeagent.model.image import PullItem
 from nodeagent.model.network import (
@@ -46,6 +49,7 @@ class UseCases:
     """All use cases, built by the daemon."""
 
     attachments: Attachments
+    auditor: Auditor
     containers: Containers
     explaining: Explaining
     lifecycle: Lifecycle
@@ -53,6 +57,7 @@ class UseCases:
     inspector: NetworkInspector
     networks: Networks
     planner: Planner
+    repairer: Repairer
     sandboxes: Sandboxes
     streams: Streams
     system: System
@@ -300,7 +305,7 @@ class Bindings:
     async def network_inspect(self, p: s.Refs, _call: Call) -> object:
         return await self._use.inspector.inspect(p.names)
 
-    async def network_plan(self, p: s.NetworkPlan, _call: Call) -> s.PlanResult:
+    async def network_plan(self, p: s.NetworkPlan, _call: Call) -> PlanResult:
         planner = self._use.planner
         changes: list[Callable[[], Awaitable[list[str]]]] = []
         if (create := p.create) is not None:
@@ -315,15 +320,23 @@ class Bindings:
             changes.append(lambda: planner.run(run))
         if len(changes) > 1:
             raise Invalid("one change at a time can be planned", field="params")
-        plan = changes[0] if changes else self._use.sandboxes.plan_all
-        return s.PlanResult(ops=await plan())
+        if changes:
+            return PlanResult(ops=await changes[0]())
+        return PlanResult(ops=(await self._use.repairer.check()).lines)
 
     async def network_explain(self, p: Explain, _call: Call) -> object:
         return await self._use.explaining.explain(p)
 
-    async def network_repair(self, _p: s.Nothing, _call: Call) -> s.PlanResult:
-        ops, _conflicts = await self._use.sandboxes.repair_all()
-        return s.PlanResult(ops=ops)
+    async def network_check(self, p: s.OnNetwork, _call: Call) -> DriftResult:
+        drift = await self._use.repairer.check(p.network)
+        return DriftResult(ops=drift.lines, conflicts=list(drift.conflicts))
+
+    async def network_audit(self, _p: s.Nothing, _call: Call) -> object:
+        return await self._use.auditor.audit()
+
+    async def network_repair(self, p: s.OnNetwork, _call: Call) -> DriftResult:
+        drift = await self._use.repairer.repair(p.network)
+        return DriftResult(ops=drift.lines, conflicts=list(drift.conflicts))
 
     async def port_ls(self, p: s.ListParams, _call: Call) -> object:
         return self._use.sandboxes.ports.ls(p.filters)

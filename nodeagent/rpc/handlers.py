@@ -10,8 +10,9 @@ import msgspec
 
 from nodeagent.errors import fields_of
 from nodeagent.rpc.call import Call
+from nodeagent.rpc.description import Description, MethodView
 from nodeagent.rpc.errors import KINDS, RpcError
-from nodeagent.rpc.schema import METHODS, Description, Method, MethodView, Nothing
+from nodeagent.rpc.schema import METHODS, Method, Nothing
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from nodeagent.model.container import (
     Text,
     Words,
 )
+from nodeagent.model.drift import AuditResult, DriftResult, PlanResult
 from nodeagent.model.explain import Explain, ExplainView
 from nodeagent.model.health import HealthSettings
 from nodeagent.model.image import HistoryView, ImageRemoved, ImageRow, ImageView, PullItem
@@ -34,6 +35,7 @@ from nodeagent.model.network import (
 from nodeagent.model.port import PortRow
 from nodeagent.model.system import DiskUsageRow, Event, InfoView, VersionView
 from nodeagent.model.volume import Pruned, VolumeCreate, VolumeRow, VolumeView
+from nodeagent.rpc.description import Description
 
 Filters = Annotated[dict[Name, Words], Meta(max_length=64)]  # {"label": ["a=b"], "status": […]}
 
@@ -246,24 +248,10 @@ class EventsParams(Params, frozen=True):
     window: Annotated[int, Meta(ge=0)] = 0
 
 
-class PlanResult(Struct, frozen=True, kw_only=True):
-    ops: list[str]  # one kernel change a line, as text
+class OnNetwork(Params, frozen=True):
+    """Everything, or what one network depends on."""
 
-
-class MethodView(Struct, frozen=True, kw_only=True):
-    name: str
-    doc: str
-    params: dict[str, object]  # JSON Schema
-    result: dict[str, object]
-    stream: dict[str, object] | None
-    takes_input: bool
-    changes: bool
-
-
-class Description(Struct, frozen=True, kw_only=True):
-    protocol: str
-    version: str
-    methods: list[MethodView]
+    network: str = ""  # name, id or unique id prefix; "": all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,9 +361,16 @@ _TABLE = (
         PlanResult,
     ),
     _read("network.explain", "At which hop a packet dies, and why.", Explain, ExplainView),
-    _change(
-        "network.repair", "Make the kernel agree with what is wanted, now.", Nothing, PlanResult
+    _read(
+        "network.check",
+        "What in the kernel is not as wanted; nothing is done.",
+        OnNetwork,
+        DriftResult,
     ),
+    _change(
+        "network.repair", "Make the kernel agree with what is wanted, now.", OnNetwork, DriftResult
+    ),
+    _read("network.audit", "What is ours and nobody's.", Nothing, AuditResult),
     _read("port.ls", "List published ports, with who can reach them.", ListParams, list[PortRow]),
     _change(
         "volume.create", "Make a volume, or answer the one that is there.", VolumeCreate, VolumeView

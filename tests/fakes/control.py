@@ -12,6 +12,7 @@ from nodeagent.control.events import Events
 from nodeagent.control.inventory import Inventory
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.parts import Parts, Settings
+from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Conflict, Missing
@@ -146,6 +147,7 @@ class FakeEngine:
         self._numbers = iter(range(40000, 61000))
         self.desired = None
         self.routes = []
+        self.drift = ()  # what a look finds
 
     async def make_sandbox(self, sandbox_id):
         await self._faults.pass_("make_sandbox")
@@ -154,7 +156,22 @@ class FakeEngine:
     async def apply(self, desired, scope):
         await self._faults.pass_("apply" if scope else "repair")
         self.desired = desired
-        return Report(ops=())
+        return Report(ops=self.mended(scope))
+
+    def mended(self, scope):
+        """Of the drift that was set, what lies in scope; it is no more afterwards."""
+        owners = scope.networks | scope.sandboxes if scope else {op.obj.owner for op in self.drift}
+        done = tuple(op for op in self.drift if op.obj.owner in owners)
+        self.drift = tuple(op for op in self.drift if op not in done)
+        return done
+
+    async def others(self):
+        return {"east": 3}
+
+    async def look(self, desired, *, fresh):
+        await self._faults.pass_("look")
+        self.desired = desired
+        return Report(ops=self.drift)
 
     async def hold_ports(self, ports):
         ports = list(ports)
@@ -209,6 +226,9 @@ class FakeNames:
 
     def close(self, sandbox_id):
         self.opened.pop(sandbox_id, None)
+
+    def served(self):
+        return self.opened.keys()
 
     def set_table(self, table):
         self.table = table
@@ -340,6 +360,7 @@ class Control:
             now=lambda: self.clock(), new_id=self._new_id,
         )  # fmt: skip
         self.sandboxes = Sandboxes(self.parts)
+        self.repairer = Repairer(self.parts, self.sandboxes)
         self.addresses = Addresses(self.inventory)
         self.volumes = Volumes(self.parts)
         self.containers = Containers(self.parts, self.sandboxes, self.addresses, self.volumes)

@@ -45,9 +45,11 @@ class FakeKernel:
         wanted = [obj for obj in view.want.values() if isinstance(obj, Parent)]
         seen |= {obj.key: obj for obj in wanted if obj.name in self.parents}
         links = [obj.name for obj in view.want.values() if isinstance(obj, Bridge | Veth)]
-        in_the_way = [f"link {name} is not ours" for name in links if name in self.foreign]
+        in_the_way = {
+            ("link", "", name): f"link {name} is not ours" for name in links if name in self.foreign
+        }
         lacking = dict.fromkeys(self._absent(view, seen), "is not there")
-        return Found(objects=seen, foreign=tuple(in_the_way), lacking=lacking)
+        return Found(objects=seen, foreign=in_the_way, lacking=lacking)
 
     def _absent(self, view: View, seen: dict[Key, KernelObject]) -> set[str]:
         there = self.parents | {obj.name for obj in seen.values() if isinstance(obj, Parent)}

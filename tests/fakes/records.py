@@ -1,7 +1,11 @@
 """Records for tests that need some and do not care which."""
 
+from ipaddress import ip_interface
+
 import msgspec
 
+from netdrivers.plan.objects import Address
+from netdrivers.plan.ops import Op
 from nodeagent.model.container import ContainerCreate, ContainerRecord, EndpointRecord
 from nodeagent.model.network import NetworkRecord, SubnetRequest
 from nodeagent.model.volume import VolumeRecord
@@ -69,3 +73,9 @@ def volume(name="data", **fields):
         phase="ready", anonymous=False,
     )  # fmt: skip
     return msgspec.structs.replace(basis, **fields)
+
+
+def op_of(owner, number=1):
+    """A step about an address of a network or container."""
+    ip = ip_interface(f"10.9.9.{number}/24")
+    return Op(verb="add", obj=Address(ns="", link="br-1", ip=ip, owner=owner))

@@ -109,11 +109,12 @@ async def test_connect_and_disconnect_of_a_running_container(two, host, engine, 
     assert set(engine.counters("a")) == {"eth0"}
 
 
-async def test_an_unmarked_bridge_in_the_way_is_a_conflict_and_stays(host, engine, world):
+async def test_an_unmarked_bridge_in_the_way_is_a_conflict_and_stays(host, engine, world, scoped):
     host.sh("ip link add br-aaaaaaaaaaaa type bridge")
     net = world.network("a", "10.1.0.0/24")
     with pytest.raises(Conflict, match="br-aaaaaaaaaaaa"):
-        await engine.apply(world.desired, None)
+        await engine.apply(world.desired, scoped(networks=(net,)))
+    assert "br-aaaaaaaaaaaa" in str((await engine.apply(world.desired, None)).conflicts)
     del world.networks[net.id]
     await engine.apply(world.desired, None)
     assert "br-aaaaaaaaaaaa" in host.sh("ip link")

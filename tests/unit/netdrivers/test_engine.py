@@ -9,9 +9,10 @@ import trio
 from netdrivers.contract import Desired
 from netdrivers.engine import EVERYTHING, Engine, Turns
 from netdrivers.errors import Conflict, Missing, Refused, Unavailable
+from netdrivers.plan.objects import Veth
 from tests.fakes.apply_cases import CASES, two_containers
 from tests.fakes.kernel import FakeKernel
-from tests.fakes.world import World
+from tests.fakes.world import World, scope
 
 
 async def make(kernel) -> Engine:
@@ -27,9 +28,19 @@ async def test_apply(case):
 
 async def test_a_stranger_in_the_way_is_a_conflict_before_anything_is_done():
     kernel = FakeKernel(foreign=frozenset({"br-aaaaaaaaaaaa"}))
+    world = two_containers()
+    net = world.networks["a" * 64]
     with pytest.raises(Conflict, match="br-aaaaaaaaaaaa is not ours"):
-        await (await make(kernel)).apply(two_containers().desired, None)
+        await (await make(kernel)).apply(world.desired, scope(networks=(net,)))
     assert kernel.objects == {}
+
+
+async def test_a_stranger_in_the_way_of_one_network_keeps_no_other_down():
+    kernel = FakeKernel(foreign=frozenset({"br-aaaaaaaaaaaa"}))
+    report = await (await make(kernel)).apply(two_containers().desired, None)
+    assert report.conflicts == ("link br-aaaaaaaaaaaa is not ours",)
+    links = {obj.bridge for obj in kernel.objects.values() if isinstance(obj, Veth)}
+    assert links == {"br-bbbbbbbbbbbb"}
 
 
 async def test_specs_that_point_nowhere_are_refused():

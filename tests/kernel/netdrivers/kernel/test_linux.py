@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from netdrivers.errors import Unavailable
+from netdrivers.errors import Refused, Unavailable
 from netdrivers.kernel.linux import LinuxKernel
 from netdrivers.plan.objects import Bridge
 from netdrivers.plan.ops import Op
@@ -55,6 +55,25 @@ async def test_who_gives_up_in_line_removes_nothing_later(host, kernel):
     assert "br0" in links
     assert "br1" not in links
     assert "br2" in links
+
+
+async def test_links_that_are_not_there_are_not_missed(host, kernel):
+    (one,) = bridges(1)
+    host.sh("ip link add vex type veth peer name vey")
+    await kernel.change([Op(verb="add", obj=one)], [])
+    await kernel._remove([("", "vex"), ("", "never-there")])
+    links = host.sh("ip -br link")
+    assert "vex" not in links
+    assert "br0" in links
+
+
+async def test_a_removal_that_is_refused_says_so(host, kernel, monkeypatch):
+    def refuse(_netlink, names):
+        raise Refused("remove links", links=names)
+
+    monkeypatch.setattr("netdrivers.kernel.linux.remove_links", refuse)
+    with pytest.raises(Refused, match="remove links"):
+        await kernel.change([Op(verb="delete", obj=bridges(1)[0])], [])
 
 
 async def test_closed_is_unavailable(tmp_path):

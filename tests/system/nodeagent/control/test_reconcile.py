@@ -52,5 +52,5 @@ def test_damage_is_mended_with_an_event_and_a_count(served: Agent, what: str) ->
 def repairs(agent: Agent) -> float:
     """Kernel objects mended so far, as the metrics say."""
     lines = agent.space.fetch("http://127.0.0.1:9323/metrics").splitlines()
-    rows = [line for line in lines if line.startswith("nodeagent_reconcile_repairs_total")]
+    rows = [line for line in lines if line.startswith("nodeagent_drift_repairs_total")]
     return sum(float(line.rpartition(" ")[2]) for line in rows)

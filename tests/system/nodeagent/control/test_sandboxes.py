@@ -1,5 +1,6 @@
 """Ports, namespaces and names of running containers."""
 
+from nodeagent.rpc.sync_client import open_sync_client
 from tests.system.harness.agent import Agent
 from tests.system.harness.namespace import Namespace, join, open_namespace
 
@@ -67,20 +68,42 @@ def test_names_are_answered_again_after_a_crash(agent: Agent) -> None:
     assert agent.say("exec", "client", "wget", "-q", "-O", "-", "http://web/") == "hello"
 
 
-def test_drift_is_planned_and_mended(agent: Agent) -> None:
-    agent.cli("network", "create", "demo")
-    agent.cli("run", "-d", "--name", "web", "--network", "demo", "-p", "127.0.0.1:8080:80", *SERVE)
+def test_drift_is_shown_and_mended_where_it_is_asked_for(agent: Agent) -> None:
+    for name, port in (("demo", 8080), ("other", 8081)):
+        agent.cli("network", "create", name)
+        ports = ("-p", f"127.0.0.1:{port}:80")
+        agent.cli("run", "-d", "--name", name, "--network", name, *ports, *SERVE)
+    assert agent.say("network", "check") == "all is as wanted"
     assert agent.say("network", "plan") == UNCHANGED
+    bridges = [f"br-{agent.inspect('network', name)['Id'][:12]}" for name in ("demo", "other")]
+    fight_over(agent, bridges[0])
+    found = agent.cli("network", "check", "demo", check=False)
+    assert (found.returncode, bridges[0] in found.stdout) == (1, True)
+    assert agent.say("network", "check", "other") == "all is as wanted"
+    assert bridges[0] in agent.say("network", "plan")
+    assert bridges[0] in agent.say("network", "repair", "demo")
+    assert agent.say("network", "check") == "all is as wanted"
     agent.space.run("nft", "flush", "ruleset")
-    host_ends = [
-        line.split()[1].partition("@")[0]
-        for line in agent.space.run("ip", "-o", "link", "show", "type", "veth").stdout.splitlines()
-    ]
-    agent.space.run("ip", "link", "delete", host_ends[0])
-    assert "br-" in agent.say("network", "plan")
-    agent.cli("network", "repair")
-    assert agent.say("network", "plan") == UNCHANGED
+    agent.cli("network", "repair")  # or the loop did, before
+    assert agent.say("network", "check") == "all is as wanted"
     assert agent.space.fetch("http://127.0.0.1:8080/") == "hello\n"
+    missing = agent.cli("network", "check", "nope", check=False)
+    assert "no such network" in missing.stderr
+
+
+def fight_over(agent: Agent, bridge: str) -> None:
+    """Damage that stays for some seconds: the repair loop has given way."""
+    with (
+        open_sync_client(agent.host) as client,
+        client.stream("system.events", {"filters": {"type": ["network"]}}) as events,
+    ):
+        client.call("system.ping")  # the stream stands once a later call is answered
+        agent.space.run("ip", "link", "set", bridge, "mtu", "1400")
+        for event in events:
+            if event["action"] == "repair":
+                agent.space.run("ip", "link", "set", bridge, "mtu", "1400")
+            else:
+                return
 
 
 def test_what_is_not_ours_is_in_nobodys_way(agent: Agent) -> None:

@@ -110,7 +110,7 @@ def test_addresses(text):
 def test_routes(to, via):
     gateway = ip_address(via) if via else None
     route = RouteInfo(to=ip_network(to), via=gateway, index=7, table=254, protocol=173)
-    request = codec.add_route(route)
+    request = codec.add_route(route, replace=False)
     message = theirs(rtmsg, request)
     assert message.get_attr("RTA_OIF") == 7
     assert message.get_attr("RTA_GATEWAY") == via

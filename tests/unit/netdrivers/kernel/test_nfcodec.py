@@ -2,7 +2,6 @@
 
 from ipaddress import IPv4Address, IPv6Address
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,17 +43,6 @@ def test_a_request_names_its_table_and_set(element):
     for build in builds:
         attrs = parse_attrs(build("nodeagent", element).body, 4)
         assert (attrs[1], attrs[2]) == (b"nodeagent\0", element.set.encode() + b"\0")
-
-
-@pytest.mark.parametrize("port", [1, 5300, 65535])
-def test_the_redirect_says_its_port_in_its_comment(port):
-    table, *rest = nfcodec.add_redirect(port)
-    assert nfcodec.parse_redirect(table.body) == port
-    assert len(rest) == 5
-
-
-def test_a_table_without_a_comment_has_no_port():
-    assert nfcodec.parse_redirect(nfcodec.get_redirect().body) == 0
 
 
 def test_a_batch_is_framed():

@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netdrivers.engine import Engine
 from netdrivers.plan.diff import build_state, diff
 from netdrivers.registry import load_drivers
+from netdrivers.wants import Wants
 from tests.fakes.kernel import FakeKernel
 from tests.fakes.world import World
 
@@ -31,8 +31,7 @@ def worlds(draw) -> World:
 
 
 def objects(world: World):
-    engine = Engine(None, drivers=load_drivers(), kernel=FakeKernel())
-    return engine._want(world.desired, None)
+    return Wants(load_drivers()).build(world.desired, None)
 
 
 @settings(max_examples=60, deadline=None)

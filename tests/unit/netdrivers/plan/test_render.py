@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from netdrivers.bridge import GATEWAY_MODE, ICC, TRUSTED
-from netdrivers.engine import Engine
 from netdrivers.plan.objects import Element, Table
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import line, render, render_op
-from tests.fakes.kernel import FakeKernel
+from netdrivers.registry import load_drivers
+from netdrivers.wants import Wants
 from tests.fakes.world import World
 
 GOLDEN = Path(__file__).parents[3] / "golden"
@@ -54,8 +54,7 @@ def tagged() -> World:
 
 @pytest.mark.parametrize("make", [wire, tagged], ids=lambda make: make.__name__)
 def test_golden_plans_of_macvlans(make):
-    engine = Engine(None, kernel=FakeKernel())
-    text = render(engine._want(make().desired, None).values())
+    text = render(Wants(load_drivers()).build(make().desired, None).values())
     assert text == (GOLDEN / f"macvlan-{make.__name__}.txt").read_text(encoding="utf-8")
 
 
@@ -97,8 +96,7 @@ BRIDGES = [nat, dual, internal, apart, routed, isolated, six]
 
 @pytest.mark.parametrize("make", BRIDGES, ids=lambda make: make.__name__)
 def test_golden_plans(make):
-    engine = Engine(None, kernel=FakeKernel())
-    text = render(engine._want(make().desired, None).values())
+    text = render(Wants(load_drivers()).build(make().desired, None).values())
     assert text == (GOLDEN / f"bridge-{make.__name__}.txt").read_text(encoding="utf-8")
 
 

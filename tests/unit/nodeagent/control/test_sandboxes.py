@@ -51,5 +51,4 @@ async def test_a_step_on_one_container_is_about_nothing_else(control):
     assert control.engine.desired.networks.keys() == {"n" * 64}
     await control.sandboxes.apply_network("m" * 64)
     assert control.engine.desired.networks.keys() == {"m" * 64}
-    await control.sandboxes.repair_all()
-    assert len(control.engine.desired.sandboxes) == 2
+    assert len(control.sandboxes.wanted().sandboxes) == 2

@@ -11,7 +11,7 @@ from nodeagent.model.container import BoundPort, RestartPolicy
 from nodeagent.model.health import HealthRecord
 from runtime.contract import Found, Process
 from tests.fakes.control import Control
-from tests.fakes.records import container, endpoint, network
+from tests.fakes.records import container, endpoint, network, op_of
 from voldrivers.errors import Refused
 
 ID, OTHER = "a" * 64, "b" * 64
@@ -28,7 +28,9 @@ class FakeDriver:
 def control(tmp_path, nursery):
     made = Control(tmp_path, nursery)
     made.networks = Networks(made.parts, made.sandboxes, {"bridge": FakeDriver()})
-    made.startup = Startup(made.parts, made.sandboxes, made.lifecycle, made.networks, made.volumes)
+    made.startup = Startup(
+        made.parts, made.sandboxes, made.lifecycle, made.networks, made.volumes, made.repairer
+    )
     return made
 
 
@@ -38,7 +40,7 @@ def runs(control, id_=ID):
     control.runtime.found.append(Found(id=id_, state="running", process=process))
 
 
-@pytest.mark.parametrize("step", ["volume clean", "repair", "apply"])
+@pytest.mark.parametrize("step", ["volume clean", "look", "apply"])
 async def test_a_broken_part_does_not_keep_the_agent_from_starting(control, step):
     control.faults.errors[step] = Refused("the kernel said no")
     await control.startup.run()
@@ -46,10 +48,12 @@ async def test_a_broken_part_does_not_keep_the_agent_from_starting(control, step
 
 async def test_one_conflict_keeps_nothing_else_from_being_repaired(control):
     await control.inventory.put(network(predefined=True))
+    control.engine.drift = (op_of("n" * 64), op_of(""))
     control.faults.errors["repair"] = Conflict("a foreign link is in the way")
     await control.startup.run()
     assert "apply" in control.faults.calls
-    assert control.sandboxes.repairs.failures == 1
+    assert [op.obj.owner for op in control.engine.drift] == [""]
+    assert control.repairer.repairs.failures == 1
 
 
 async def test_a_running_one_is_watched_though_its_port_cannot_be_held(control):

@@ -58,7 +58,7 @@ def test_everything_has_its_place():
     assert get(found, "dns_upstream_duration_seconds_sum", upstream="9.9.9.9") == 0.5
     assert get(found, "dns_dropped_total", reason="sandbox") == 3
     assert get(found, "dns_cache_entries") == 17
-    assert get(found, "reconcile_repairs_total", kind="link") == 2
+    assert get(found, "drift_repairs_total", kind="link") == 2
 
 
 def test_what_is_not_known_is_left_out():
@@ -82,7 +82,7 @@ def test_an_agent_that_has_nothing_says_so():
     found = values(Snapshot(version="1", runtime=""))
     assert get(found, "containers", state="running") == 0
     assert get(found, "volumes") == 0
-    assert get(found, "reconcile_repairs_total") == 0
+    assert get(found, "drift_repairs_total") == 0
     assert get(found, "dns_response_duration_seconds_count") == 0
 
 
