@@ -40,7 +40,7 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 (IFF_UP, ARPHRD_ETHER) = 1, 1
 NESTED: Final = 0x8000
 OUR_PROTOCOL: Final = 173  # of addresses and routes; not in any rt_protos file known
-ROUTER_PROTOCOL: Final = 9  # RTPROT_RA
+(KERNEL_PROTOCOL, ROUTER_PROTOCOL) = 2, 9  # RTPROT_KERNEL, RTPROT_RA
 NLA_TYPE: Final = 0x3FFF
 
 (IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO) = 1, 3, 4, 5, 10, 18
@@ -90,12 +90,13 @@ class LinkInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressInfo:
-    """An address and who put it there."""
+    """An address and who put it there; ``routed``: with the way to its subnet, see ``inside``."""
 
     index: int
     ip: IPv4Interface | IPv6Interface
     protocol: int
     flags: int = 0
+    routed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,9 +351,9 @@ def dump_routes(version: int) -> Request:
     return Request(GETROUTE, REQUEST | DUMP, ROUTE.pack(_family(version), *(0,) * 8))
 
 
-def dump_our_routes(version: int) -> Request:
-    """Ask for those of one family that bear our mark."""
-    head = ROUTE.pack(_family(version), 0, 0, 0, RT_TABLE_MAIN, OUR_PROTOCOL, 0, 0, 0)
+def dump_routes_of(version: int, protocol: int = OUR_PROTOCOL) -> Request:
+    """Ask for those of one family that bear a mark, ours or the kernel's."""
+    head = ROUTE.pack(_family(version), 0, 0, 0, RT_TABLE_MAIN, protocol, 0, 0, 0)
     return Request(GETROUTE, REQUEST | DUMP, head)
 
 

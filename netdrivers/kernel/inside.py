@@ -4,8 +4,8 @@ A sandbox takes five questions, 0.4 ms; of 1,000 one or none has changed since t
 Sysctls change without a word: see ``quiet``.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from netdrivers.kernel import codec, dnsredirect
@@ -57,8 +57,8 @@ def _remember(way: Way, kind: type[T], read: Callable[[], T]) -> T:
 def _read_home(way: Way) -> Home:
     links = [codec.parse_link(body) for _, body in way.route.dump(codec.dump_links())]
     found = (codec.parse_address(body) for _, body in way.route.dump(codec.dump_addresses()))
-    ours = tuple(each for each in found if each.protocol == codec.OUR_PROTOCOL)
-    return Home(links={link.name: link for link in links}, addresses=ours)
+    ours = [each for each in found if each.protocol == codec.OUR_PROTOCOL]
+    return Home(links={link.name: link for link in links}, addresses=tuple(_routed(way, ours)))
 
 
 def _read(access: Access, way: Way) -> Inside:
@@ -70,7 +70,7 @@ def _read(access: Access, way: Way) -> Inside:
     routes = (
         codec.parse_route(body)
         for version in (4, 6)
-        for _, body in way.route.dump(codec.dump_our_routes(version))
+        for _, body in way.route.dump(codec.dump_routes_of(version))
     )
     return Inside(
         links=links,
@@ -88,4 +88,22 @@ def read_addresses(way: Way, indexes: set[int]) -> list[AddressInfo]:
     """Addresses of ours on these links."""
     only = next(iter(indexes)) if len(indexes) == 1 else 0
     found = (codec.parse_address(body) for _, body in way.route.dump(codec.dump_addresses(only)))
-    return [each for each in found if each.protocol == codec.OUR_PROTOCOL and each.index in indexes]
+    ours = [each for each in found if each.protocol == codec.OUR_PROTOCOL]
+    return list(_routed(way, [each for each in ours if each.index in indexes]))
+
+
+def _routed(way: Way, addresses: Sequence[AddressInfo]) -> Iterator[AddressInfo]:
+    """Say which of them have lost the route that the kernel made with them.
+
+    It is not ours to add: it comes back with its address. Without it gateways are out of reach.
+    """
+    with_subnet = [each for each in addresses if each.ip.network.num_addresses > 1]
+    there = {
+        (route.index, route.to)
+        for version in {each.ip.version for each in with_subnet}
+        for _, body in way.route.dump(codec.dump_routes_of(version, codec.KERNEL_PROTOCOL))
+        for route in [codec.parse_route(body)]
+    }
+    for each in addresses:
+        is_lost = each in with_subnet and (each.index, each.ip.network) not in there
+        yield replace(each, routed=not is_lost)

@@ -104,7 +104,7 @@ def _our_routes(access: Access) -> Iterator[tuple[str, RouteInfo]]:
     routes = [
         codec.parse_route(body)
         for version in (4, 6)
-        for _, body in netlink.dump(codec.dump_our_routes(version))
+        for _, body in netlink.dump(codec.dump_routes_of(version))
     ]
     indexes = sorted({route.index for route in routes if route.protocol == codec.OUR_PROTOCOL})
     names = {}

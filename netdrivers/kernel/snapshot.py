@@ -204,7 +204,9 @@ class Reader:
 
     def _address(self, info: AddressInfo, ns: str, link: str, owner: str) -> None:
         dad = info.ip.version == 6 and not info.flags & codec.IFA_F_NODAD
-        self.objects.append(Address(ns=ns, link=link, ip=info.ip, owner=owner, dad=dad))
+        self.objects.append(
+            Address(ns=ns, link=link, ip=info.ip, owner=owner, dad=dad, routed=info.routed)
+        )
         if info.flags & codec.IFA_F_DADFAILED:
             where = f"in sandbox {ns}" if ns else f"of network {owner}"
             self.doubled.append(f"address {info.ip.ip} {where} is in use by a neighbour, too")

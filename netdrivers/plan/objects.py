@@ -258,13 +258,17 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """An address on one of our links. ``dad``: the kernel asks the wire whether it is free."""
+    """An address on one of our links. ``dad``: the kernel asks the wire whether it is free.
+
+    ``routed``: the way to its subnet, which the kernel makes with it, is there.
+    """
 
     ns: str
     link: str
     ip: IPv4Interface | IPv6Interface
     owner: str
     dad: bool = False
+    routed: bool = True
 
     @property
     def key(self) -> Key:

@@ -91,7 +91,7 @@ def _(obj: Sysctl) -> str:
 
 @line.register
 def _(obj: Address) -> str:
-    return f"{_in(obj.ns)}addr {obj.ip} dev {obj.link}{' optimistic' if obj.dad else ''}"
+    return f"{_in(obj.ns)}addr {obj.ip} dev {obj.link}{_more(obj)}"
 
 
 @line.register
@@ -114,6 +114,11 @@ def _(obj: Element) -> str:
 
 def _parts(parts: Iterable[object]) -> str:
     return " . ".join(map(str, parts))
+
+
+def _more(obj: Address) -> str:
+    lost = "" if obj.routed else ", the route to its subnet is gone"
+    return f"{' optimistic' if obj.dad else ''}{lost}"
 
 
 def _in(ns: str) -> str:

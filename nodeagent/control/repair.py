@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from netdrivers.contract import Report, Scope
+from netdrivers.plan.objects import Forwarding, Table
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
 from nodeagent.control.fights import Fights
@@ -156,6 +157,8 @@ class Repairer:
     # --- telling ----------------------------------------------------------------------------
 
     def _tell(self, ops: Sequence[Op]) -> None:
+        # what all share goes with the last who needed it: nobody has broken anything
+        ops = [op for op in ops if not (op.verb == "delete" and _is_shared(op))]
         if not ops:
             return
         self.repairs.ops.update(kind(op) for op in ops)
@@ -190,6 +193,10 @@ class Repairer:
             yield next(iter(record.endpoints), ""), record.name
         elif owner in inventory.networks:
             yield owner, ""
+
+
+def _is_shared(op: Op) -> bool:
+    return isinstance(op.obj, Table | Forwarding)
 
 
 def kind(op: Op) -> str:
