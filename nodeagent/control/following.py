@@ -15,6 +15,7 @@ import trio
 from nodeagent.control.desired import has_sandbox, ports_text
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.wakes import Wakes
 from nodeagent.errors import kind_of
 from nodeagent.model.container import BoundPort, ContainerRecord
 
@@ -58,22 +59,18 @@ class Follower:
         self._sandboxes = sandboxes
         self._ports = sandboxes.ports
         self._step = step
-        self._sender, self._wakes = trio.open_memory_channel[None](1)
+        self._wakes = Wakes()
 
     def wake(self) -> None:
         """Look again soon; any number of calls before that are one."""
-        try:
-            self._sender.send_nowait(None)
-        except trio.WouldBlock:
-            return
+        self._wakes.wake()
 
     async def run(self) -> NoReturn:
         """Follow for ever; the first look is now."""
         while True:
             await self.look()
             await trio.sleep(GAP_S)
-            with trio.move_on_after(PERIOD_S):
-                await self._wakes.receive()
+            await self._wakes.wait(PERIOD_S)
 
     async def look(self) -> None:
         """Bring every running container in line; one that fails keeps no other from it."""

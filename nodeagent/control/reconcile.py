@@ -9,6 +9,7 @@ import trio
 from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.parts import Parts
 from nodeagent.control.repair import Repairer
+from nodeagent.control.wakes import Wakes
 from nodeagent.errors import kind_of
 
 log = logging.getLogger(__name__)
@@ -34,22 +35,18 @@ class Reconciler:
         self._on_change = on_change  # others who want to know that something changed
         self._full_at = 0.0
         self._told: tuple[str, ...] = ()
-        self._sender, self._wakes = trio.open_memory_channel[None](1)
+        self._wakes = Wakes()
 
     def wake(self) -> None:
         """Look again soon; any number of calls before that are one."""
-        try:
-            self._sender.send_nowait(None)
-        except trio.WouldBlock:
-            return
+        self._wakes.wake()
 
     async def run(self) -> NoReturn:
         """Repair for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen)
             while True:
-                with trio.move_on_after(min(PERIOD_S, self._repairer.wait_s)):
-                    await self._wakes.receive()
+                await self._wakes.wait(min(PERIOD_S, self._repairer.wait_s))
                 await self._try()
                 await trio.sleep(GAP_S)
 
