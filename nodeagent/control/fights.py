@@ -5,11 +5,11 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-OFTEN: Final = 3  # repairs of one object …
-WITHIN_S: Final = 20.0  # … in this time are a fight
+OFTEN: Final = 11  # repairs of one object: more than anybody does by hand …
+WITHIN_S: Final = 30.0  # … in this time are a fight
 FIRST_S: Final = 4.0  # between two repairs of it from then on, doubled with each
 LONGEST_S: Final = 60.0
-PEACE_S: Final = 180.0  # without a repair it is forgotten; all three are guesses
+PEACE_S: Final = 180.0  # without a repair it is forgotten; all are guesses
 
 
 @dataclass(slots=True)

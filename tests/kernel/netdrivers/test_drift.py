@@ -245,6 +245,14 @@ async def test_a_fight_is_told_and_slows_down(agent, host):
     assert "mtu 1500" in host.sh(f"ip link show {BRIDGE}")
 
 
+async def test_what_is_broken_by_hand_is_mended_at_once_each_time(agent, host, run_dir):
+    for _ in range(6):
+        assert await mended(agent, lambda: host.sh(f"ip link del {BRIDGE}")) < MENDED_S
+        await trio.sleep(1)
+    assert "fought over" not in agent.actions()
+    await healthy(agent, host, run_dir)
+
+
 async def host_fights(agent, host):
     for _ in range(OFTEN):
         assert await mended(agent, lambda: host.sh(f"ip link set {BRIDGE} mtu 1400")) < MENDED_S

@@ -21,9 +21,17 @@ def test_few_repairs_are_no_fight():
 
 def test_repairs_far_apart_are_no_fight():
     fights = Fights()
-    for n in range(10):
-        assert fights.note(["br"], n * WITHIN_S) == []
-        assert fights.is_due("br", n * WITHIN_S)
+    apart = WITHIN_S / (OFTEN - 1) + 0.1
+    for n in range(OFTEN * 2):
+        assert fights.note(["br"], n * apart) == []
+        assert fights.is_due("br", n * apart)
+
+
+def test_what_is_done_by_hand_is_no_fight():
+    fights = Fights()
+    for n in range(10):  # five in a burst, then one in six seconds
+        assert fights.note(["br"], n if n < 5 else n * 6.0) == []
+        assert fights.is_due("br", n if n < 5 else n * 6.0)
 
 
 def test_a_fight_is_told_once_and_slows_down():
