@@ -37,9 +37,10 @@ IPAddress = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """One socket that has the port."""
+    """One socket that has a port."""
 
     ip: IPAddress
+    port: int
     state: int
     inode: int
     v6only: bool = False
@@ -93,7 +94,10 @@ def clashes(sock: Found, ip: IPAddress) -> bool:
 def _dump(netlink: Netlink, protocol: str, port: int) -> Iterator[Found]:
     for family in (socket.AF_INET, socket.AF_INET6):
         request = build_request(family, PROTOCOLS[protocol], port)
-        yield from (parse_socket(body) for _, body in netlink.dump(request))
+        found = (parse_socket(body) for _, body in netlink.dump(request))
+        # the kernel keeps to the port only for sockets that listen or are connected: of those
+        # that are merely bound, as all the ports we hold ourselves, it tells every one
+        yield from (each for each in found if each.port == port)
 
 
 def build_request(family: int, protocol: int, port: int) -> Request:
@@ -106,9 +110,11 @@ def parse_socket(body: bytes) -> Found:
     """Read one inet_diag_msg."""
     family, state = body[0], body[1]
     is_v4 = family == socket.AF_INET
+    port, _ = PORTS.unpack_from(body, 4)
     (inode,) = struct.unpack_from("=I", body, MESSAGE - 4)
     return Found(
         ip=IPv4Address(body[8:12]) if is_v4 else IPv6Address(body[8:24]),
+        port=port,
         state=state,
         inode=inode,
         v6only=parse_attrs(body, MESSAGE).get(SKV6ONLY, b"\0")[0] == 1,

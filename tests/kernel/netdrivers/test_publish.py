@@ -3,7 +3,9 @@
 import os
 import resource
 import socket
-from contextlib import closing
+import subprocess
+import sys
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -41,6 +43,19 @@ def has_sctp() -> bool:
     return True
 
 
+@contextmanager
+def foreign_server(host, number: int):
+    """Another process that listens on a port of the host; its pid."""
+    serve = f"import socket, sys; s = socket.create_server(('127.0.0.1', {number}))"
+    argv = host.command(sys.executable, "-c", f"{serve}; print(flush=True); sys.stdin.read()")
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as theirs:
+        assert theirs.stdout.readline()
+        try:
+            yield theirs.pid
+        finally:
+            theirs.stdin.close()
+
+
 async def test_a_conflict_names_the_port_and_the_process(ports, host):
     with host.listen(host.home, 8080), pytest.raises(Conflict) as caught:
         await ports.hold([port("tcp:0.0.0.0:8080:80")])
@@ -53,6 +68,13 @@ async def test_a_conflict_names_the_port_and_the_process(ports, host):
         "protocol": "tcp",
         "pid": os.getpid(),
     }
+
+
+async def test_the_foreign_process_is_named_and_not_we_for_our_other_ports(ports, host):
+    await ports.hold([port(f"tcp:0.0.0.0:{n}:80") for n in (81, 82, 83)])
+    with foreign_server(host, 8080) as pid, pytest.raises(Conflict) as caught:
+        await ports.hold([port("tcp:0.0.0.0:8080:80")])
+    assert caught.value.fields["pid"] == pid
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
@@ -122,7 +144,8 @@ async def test_released_ports_are_free_at_once(ports, host, protocol):
     assert host.is_free(host.home, 80)
 
 
-async def test_what_a_server_left_behind_is_in_nobodys_way(ports, host):
+@pytest.mark.parametrize("others", [(), ("tcp:0.0.0.0:81:80", "tcp:127.0.0.1:82:80")])
+async def test_what_a_server_left_behind_is_in_nobodys_way(ports, host, others):
     """Connections in TIME_WAIT after the end of a server that used SO_REUSEADDR, as all do."""
     with (
         host.listen(host.home, 8080) as server,
@@ -132,6 +155,7 @@ async def test_what_a_server_left_behind_is_in_nobodys_way(ports, host):
         server.accept()[0].close()
         assert client.recv(1) == b""
     assert ":1F90 " in host.sh("cat /proc/thread-self/net/tcp"), "nothing is left: no test"
+    await ports.hold([port(each) for each in others])
     wanted = port("tcp:0.0.0.0:8080:80")
     await ports.hold([wanted])
     assert not host.is_free(host.home, 8080), "somebody else may listen"

@@ -37,6 +37,18 @@ def test_a_process_is_named_by_pid_and_command(host, server):
     assert not clash.leftovers
 
 
+def test_a_socket_bound_to_another_port_is_not_named(host, server):
+    with host.inside(host.home), socket.socket() as other:
+        other.bind(("127.0.0.1", 8081))
+        clashes_at = {
+            port: read_clash(host.inside(host.home), "tcp", ip_address("127.0.0.1"), port).holder
+            for port in (8080, 8081, 8082)
+        }
+    assert {port: holder and holder.pid for port, holder in clashes_at.items()} == {
+        8080: server.pid, 8081: os.getpid(), 8082: None,
+    }  # fmt: skip
+
+
 def test_nobody_is_named_where_nobody_is(host, server):
     for where, port in ((host.outside, 8080), (host.home, 8081)):
         clash = read_clash(host.inside(where), "tcp", ip_address("0.0.0.0"), port)
@@ -59,7 +71,7 @@ def test_nobody_is_named_where_nobody_is(host, server):
     ],
 )
 def test_which_addresses_clash(theirs, v6only, wanted, is_clash):
-    sock = Found(ip=ip_address(theirs), state=10, inode=1, v6only=v6only)
+    sock = Found(ip=ip_address(theirs), port=80, state=10, inode=1, v6only=v6only)
     assert clashes(sock, ip_address(wanted)) is is_clash
 
 
@@ -69,16 +81,16 @@ def test_a_process_that_ended_meanwhile_is_passed_over(tmp_path):
     (tmp_path / "13" / "fd" / "4").symlink_to("socket:[77]")
     (tmp_path / "13" / "cmdline").write_bytes(b"")
     (tmp_path / "13" / "comm").write_text("kworker\n")
-    found = find_holder([Found(ip=ip_address("::"), state=10, inode=77)], tmp_path)
+    found = find_holder([Found(ip=ip_address("::"), port=80, state=10, inode=77)], tmp_path)
     assert (found.pid, found.command) == (13, "kworker")
-    assert find_holder([Found(ip=ip_address("::"), state=6, inode=0)], tmp_path) is None
+    assert find_holder([Found(ip=ip_address("::"), port=80, state=6, inode=0)], tmp_path) is None
 
 
 def test_a_hostile_command_line_is_cut_and_cleaned(tmp_path):
     (tmp_path / "9" / "fd").mkdir(parents=True)
     (tmp_path / "9" / "fd" / "0").symlink_to("socket:[5]")
     (tmp_path / "9" / "cmdline").write_bytes(b"a\x1b[31m\nb\0" + b"c" * 9000)
-    found = find_holder([Found(ip=ip_address("::"), state=10, inode=5)], tmp_path)
+    found = find_holder([Found(ip=ip_address("::"), port=80, state=10, inode=5)], tmp_path)
     assert found.command.startswith("a?[31m?b ccc")
     assert len(found.command) <= 160
 
