@@ -1,6 +1,8 @@
 """``network explain``: at which hop a packet dies, and by which rule or missing thing."""
 
+import re
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from typing import Final
 
 from nodeagent.cli.call import Call, Row, pick
@@ -11,6 +13,7 @@ MARKS: Final = {"ok": "ok", "suspect": "?", "fails": "FAILS"}
 HEADINGS: Final = ("HOP", "WHERE", "WHAT", "")
 PROTOCOLS: Final = ("tcp", "udp")
 PORTS: Final = range(1, 65536)
+BRACKETED: Final = re.compile(r"\[(?P<ip>[^][]+)\](?::(?P<port>[^:]+))?")
 
 
 def _explain(call: Call) -> int:
@@ -35,9 +38,8 @@ def parse_target(words: str) -> tuple[str, int, str]:
         UsageError: no port, or no protocol.
     """
     rest, _, protocol = words.partition("/")
-    if rest.startswith("["):
-        target, _, port = rest[1:].partition("]")
-        port = port.removeprefix(":")
+    if {"[", "]"} & set(rest):
+        target, port = _bracketed(rest, words)
     elif rest.count(":") > 1:
         target, port = rest, ""
     else:
@@ -49,6 +51,22 @@ def parse_target(words: str) -> tuple[str, int, str]:
     if protocol and protocol not in PROTOCOLS:
         raise UsageError(f"{words!r}: a protocol is {' or '.join(PROTOCOLS)}")
     return target, int(port or 0), protocol or PROTOCOLS[0]
+
+
+def _bracketed(rest: str, words: str) -> tuple[str, str]:
+    """Split ``[IPV6]`` or ``[IPV6]:PORT``."""
+    found = BRACKETED.fullmatch(rest)
+    if found is None or not _is_ipv6(found["ip"]):
+        raise UsageError(f"TO {words!r}: brackets are for an IPv6 address: write [fd00::2]:80")
+    return found["ip"], found["port"] or ""
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def render(found: Row) -> str:

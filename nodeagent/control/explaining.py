@@ -50,7 +50,7 @@ class Explaining:
             probe=request.probe,
         )
         if source == OUTSIDE:
-            ip = _parse_address(address.strip("[]"), "source") if address else None
+            ip = _parse_address(_unbracketed(address), "source") if address else None
             return replace(asked, source=None, source_ip=ip)
         if request.source == HOST:
             return asked
@@ -71,9 +71,14 @@ class Explaining:
 
     def _with_target(self, asked: Asked, request: Explain) -> Asked:
         try:
-            return replace(asked, addresses=(ip_address(request.target.strip("[]")),))
-        except ValueError:
-            pass  # a name
+            return replace(asked, addresses=(ip_address(_unbracketed(request.target)),))
+        except ValueError as exc:
+            if {"[", "]"} & set(request.target):
+                raise Invalid(
+                    "brackets are for an IPv6 address; write for instance [fd00::2]",
+                    field="target",
+                    value=request.target,
+                ) from exc  # else it is a name
         record = self._find(request.target)
         addresses = _addresses(record) if record is not None else ()
         if asked.source:
@@ -126,6 +131,11 @@ class Explaining:
 def _addresses(record: ContainerRecord) -> tuple[IPAddress, ...]:
     texts = (text for endpoint in record.endpoints.values() for text in endpoint.addresses)
     return tuple(ip_interface(text).ip for text in texts)
+
+
+def _unbracketed(text: str) -> str:
+    """An IPv6 address without its pair of brackets; anything else as it is."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
 def _parse_address(text: str, field: str) -> IPAddress:

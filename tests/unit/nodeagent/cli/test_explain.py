@@ -31,6 +31,12 @@ def test_targets(words, wanted) -> None:
         ("db/udp", "write TO"),
         ("db:x", "a port is"),
         ("db:65536", "a port is"),
+        ("[::1", r"TO '\[::1': brackets are for an IPv6 address: write \[fd00::2\]:80"),
+        ("::1]", "brackets are for"),
+        ("[::1]80", "brackets are for"),
+        ("[::1]:", "brackets are for"),
+        ("[]:80", "brackets are for"),
+        ("[web]:80", "brackets are for"),
         ("db:80/sctp", "a protocol is tcp or udp"),
     ],
 )
