@@ -42,6 +42,8 @@ def _stations(trip: Trip, facts: Facts) -> list[Station]:
     found = [*near.names(trip, facts), *near.own(trip, facts)]
     if trip.near is not None and trip.near.parent:
         found.append(near.parent(trip.near, facts, trip.home))
+    if trip.is_from_wire and trip.far is not None:
+        found += [near.wire(trip.far), near.parent(trip.far, facts, trip.there | trip.home)]
     if trip.near is not None and trip.near.bridge and not trip.is_local:
         over = near.arrived(trip)
         here = frozenset({("", trip.near.veth, False)})

@@ -7,7 +7,7 @@ from typing import Final
 from netdrivers.contract import Hop, IPAddress
 from netdrivers.explain.facts import Facts, Space
 from netdrivers.explain.station import Mark, Station, judged
-from netdrivers.explain.trip import HOST, End, Trip
+from netdrivers.explain.trip import HOST, OUTSIDE, End, Trip
 
 REDIRECT: Final = "table ip nodeagent-dns"
 REPAIR: Final = "nodeagent network repair"
@@ -161,6 +161,12 @@ def parent(end: End, facts: Facts, past: frozenset[Mark]) -> Station:
     why = "link is gone" if link is None else "" if link.up else "link is down"
     hop = Hop(place="parent", where=HOST, what=f"{end.parent} of network {end.net.name}")
     return Station(hop=judged(hop, why, f"ip link set {end.parent} up"), past=past)
+
+
+def wire(end: End) -> Station:
+    """What lies between an outsider and a macvlan, so that nobody looks for a rule to change."""
+    what = f"{end.parent} of network {end.net.name}, past this host's rules and published ports"
+    return Station(hop=Hop(place="wire", where=OUTSIDE, what=what))
 
 
 def bridge(end: End, facts: Facts, past: frozenset[Mark], *, to: End | None) -> Station:

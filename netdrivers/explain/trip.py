@@ -75,9 +75,16 @@ class Trip:
     @property
     def is_direct(self) -> bool:
         """Both ends are on one network: the host only bridges, or is not on the way at all."""
+        if self.is_from_wire:
+            return True
         if self.published is not None or self.near is None or self.is_local:
             return False
         return self._same_net or self.near.net.driver != BRIDGE
+
+    @property
+    def is_from_wire(self) -> bool:
+        """An outsider's packet comes to a macvlan by its wire, and passes this host's rules by."""
+        return self.asked.source is None and self.far is not None and bool(self.far.parent)
 
     @property
     def _same_net(self) -> bool:
@@ -132,7 +139,8 @@ class Trip:
     @property
     def sandboxes(self) -> list[str]:
         """The namespaces on the way, in order."""
-        ends = [self.asked.source, "" if self.by_host or self.near else None, self.target]
+        home = "" if self.by_host or self.near or self.is_from_wire else None
+        ends = [self.asked.source, home, self.target]
         return list(dict.fromkeys(each for each in ends if each is not None))
 
 

@@ -181,6 +181,20 @@ async def test_a_macvlan_is_on_the_wire_of_its_parent(ask, engine, world, host) 
     assert "up0 of network m): link is down" in found.summary
 
 
+async def test_an_outsider_asks_for_a_macvlan(ask, engine, world, host, run_dir) -> None:
+    net = world.macvlan("m", "198.51.100.0/24", parent="up0")
+    world.container("m", net, 9)
+    await engine.apply(world.desired, None)
+    outsider = {"source_ip": ip_address("198.51.100.2")}
+    found = await ask(None, "198.51.100.9", 80, **outsider)
+    assert "no listener on 80/tcp" in found.summary
+    with host.listen(run_dir / "netns" / "m", 80):
+        found = await ask(None, "198.51.100.9", 80, **outsider)
+        assert host.connect(host.outside, "198.51.100.9", 80)
+    assert found.reachable is None, show(found)
+    assert "nothing found in the way" in found.summary
+
+
 async def test_two_at_once_do_not_see_each_other(ask, host, web) -> None:
     found = {}
 

@@ -105,6 +105,14 @@ def test_a_macvlan_has_no_bridge_and_no_pair(world) -> None:
     assert (found.near.veth, found.near.bridge) == ("", "")
 
 
+def test_an_outsider_comes_to_a_macvlan_by_its_wire(world) -> None:
+    found = trip(world, None, "10.9.0.2", port=80, outside="10.9.0.7")
+    assert found.is_from_wire
+    assert not found.by_host
+    assert found.sandboxes == ["", "m"]
+    assert not trip(world, None, "10.1.0.3", port=80, outside="198.51.100.2").is_from_wire
+
+
 def test_names_for_people(world) -> None:
     found = trip(world, "a", "10.1.0.3")
     assert (found.title(None), found.title(""), found.title("f" * 64)) == (
