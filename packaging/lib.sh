@@ -92,9 +92,12 @@ agent_pid() {
     [ -n "$pid" ] && [ "$pid" != 0 ] && is_our_agent "$pid" && printf '%s\n' "$pid"
 }
 
-# A pid in a file may be somebody else's by now: believe only the command line.
+# The agent writes its pid, also one that took over by hand; later it may be somebody else's: believe
+# only the command line.
 is_our_agent() {
-    [ -r "/proc/$1/cmdline" ] && tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF -e "serve --config $CONFIG --root $ROOT --run $RUN"
+    local words
+    words=$({ tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null)
+    case $words in *" serve "*"--run $RUN "* | *" serve "*"--run=$RUN "*) ;; *) false ;; esac
 }
 
 is_gone() { [ ! -d "/proc/$1" ] || grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"; }
@@ -109,11 +112,11 @@ wait_until() {
     done
 }
 
-# launch_agent [FLAG...]: start the agent's process without systemd.
+# launch_agent [FLAG...]: start the agent's process, LAUNCHED, without systemd.
 launch_agent() {
     setsid "$VENV/bin/nodeagent" serve --config "$CONFIG" --root "$ROOT" --run "$RUN" "$@" </dev/null >>"$LOG" 2>&1 &
     disown # or bash tells of its end in the middle of our words
-    printf '%s\n' $! >"$PIDFILE"
+    LAUNCHED=$!
 }
 
 # Exchange the running agent for the installed one, under its containers and clients. Under systemd
@@ -128,7 +131,6 @@ replace_agent() {
         launch_agent --takeover
         wait_until 90 is_replaced "$old"
         if is_gone "$old"; then return; fi
-        printf '%s\n' "$old" >"$PIDFILE"
         tail -n 10 "$LOG" >&2
         fail "the new agent did not take over; the old one (pid $old) runs on" "$(where_log)"
     else
@@ -137,7 +139,7 @@ replace_agent() {
 }
 
 # The old one has ended, or the new one has, without success.
-is_replaced() { is_gone "$1" || is_gone "$(cat "$PIDFILE")"; }
+is_replaced() { is_gone "$1" || is_gone "$LAUNCHED"; }
 
 start_agent() {
     if has_systemd; then
@@ -157,7 +159,7 @@ is_ready() { agent system ping >/dev/null 2>&1; }
 
 is_ready_or_dead() {
     is_ready && return
-    if has_systemd; then systemctl is-failed -q nodeagent; else is_gone "$(cat "$PIDFILE")"; fi
+    if has_systemd; then systemctl is-failed -q nodeagent; else [ -n "${LAUNCHED:-}" ] && is_gone "$LAUNCHED"; fi
 }
 
 # Stop the agent; its containers run on.

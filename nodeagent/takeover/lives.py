@@ -75,6 +75,7 @@ async def live(once: LiveOnce, place: Place, nursery: trio.Nursery, *, takeover:
         nursery.start_soon(door.run)
         while True:
             rights.tell(keep)
+            write_pid(place.run)  # again when a successor that wrote its own has failed
             left = await once(Start(keep=keep, before=before, door=door))
             if await left.successor.hand(left.fds, left.stopped_s):
                 break
@@ -88,6 +89,13 @@ async def live(once: LiveOnce, place: Place, nursery: trio.Nursery, *, takeover:
     left.successor.close()  # it waits until nothing is held here any more
     await left.drain()
     log.info("replaced", extra={"by": left.successor.pid, "version": left.successor.version})
+
+
+def write_pid(run: Path) -> None:
+    """Say in RUN/nodeagent.pid who the agent is, for those who start and stop it by hand."""
+    made = run / "nodeagent.pid.new"
+    made.write_text(f"{os.getpid()}\n", encoding="ascii")
+    made.replace(run / "nodeagent.pid")
 
 
 def _read_netns() -> int:

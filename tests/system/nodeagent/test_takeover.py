@@ -68,6 +68,7 @@ def test_nothing_is_lost(busy: Agent, open_all: Callable[[], dict[str, Traffic]]
     traffic = open_all()
     for _ in range(TAKEOVERS):
         busy.replace()
+        assert (busy.run_dir / "nodeagent.pid").read_text() == f"{busy.pid}\n"
     worst = {name: each.expect_no_failure(tries=100) for name, each in traffic.items()}
     print(f"gap in ms with {COUNT} containers: {gaps_ms(busy)}; worst try in ms: {worst}")
     assert len(before) == COUNT

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,25 @@ class Installation:
         config.parent.mkdir(parents=True)
         config.write_text(f'[container]\ncgroup_parent = "{CGROUP}"\n', encoding="utf-8")
 
+    @contextmanager
+    def takeover_by_hand(self) -> Iterator[None]:
+        """Replace the agent as the README says; who stops it must find the new one."""
+        run, serve = self.prefix / "run", [str(self.prefix / "venv/bin/nodeagent"), "serve"]
+        flags = ["--config", f"{self.prefix}/etc/nodeagent.toml", "--root", f"{self.prefix}/lib"]
+        argv = self.space.argv(*serve, *flags, "--run", str(run), "--takeover")
+        log = (self.base / "by-hand.log").open("wb")
+        with log, subprocess.Popen(argv, stdout=log, stderr=log, env=self._environment) as child:
+            try:
+                deadline = time.monotonic() + INSTALL_S
+                while (run / "nodeagent.pid").read_text() != f"{child.pid}\n":
+                    assert child.poll() is None
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+                yield
+                assert child.wait(INSTALL_S) == 0
+            finally:
+                child.kill()
+
     def snapshot(self) -> leftovers.Snapshot:
         return leftovers.read_snapshot(self.space, self.base, CGROUP)
 
@@ -98,7 +119,8 @@ def test_quickstart_twice_then_uninstall_leaves_nothing(installation: Installati
     second = installation.succeed("quickstart")
     assert "is up to date" in second
     assert "stays as it is" in second
-    assert "nothing of it is left" in installation.succeed("uninstall")
+    with installation.takeover_by_hand():
+        assert "nothing of it is left" in installation.succeed("uninstall")
     assert not installation.prefix.exists()
     leftovers.wait_for(before, installation.snapshot)
 
