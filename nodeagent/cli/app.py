@@ -190,9 +190,8 @@ def _call(
     except RpcError as exc:
         complain(str(exc))
         return exit_code_of(exc.fields, verb.failure_code)
-    except ValueError as exc:
-        complain(f"{exc} (from --host or NODEAGENT_HOST: {host!r}); write unix:///PATH")
-        return USAGE_CODE
+    except UnicodeEncodeError as exc:  # only valid text can be said to the agent
+        raise UsageError(f"{exc.object!r} is not UTF-8; write it in UTF-8") from exc
 
 
 def exit_code_of(fields: Mapping[str, object], otherwise: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
-from nodeagent.cli.grammar import Values
+from nodeagent.cli.grammar import UsageError, Values
 
 if TYPE_CHECKING:
     from nodeagent.rpc.sync_client import SyncClient, SyncStream
@@ -55,7 +55,12 @@ class Call:
         if self._client is None:
             from nodeagent.rpc.sync_client import open_sync_client
 
-            self._client = self._stack.enter_context(open_sync_client(self.host))
+            try:
+                self._client = self._stack.enter_context(open_sync_client(self.host))
+            except ValueError as exc:
+                raise UsageError(
+                    f"{exc} (from --host or NODEAGENT_HOST: {self.host!r}); write unix:///PATH"
+                ) from exc
         return self._client
 
     def rpc(self, method: str, **params: object) -> object:
@@ -144,8 +149,6 @@ def complain(message: str) -> None:
 
 def parse_pairs(items: Iterable[str], flag: str) -> dict[str, str]:
     """Read ``K=V`` items; ``K`` alone has an empty value."""
-    from nodeagent.cli.grammar import UsageError
-
     pairs = {}
     for item in items:
         key, _, value = item.partition("=")
@@ -157,8 +160,6 @@ def parse_pairs(items: Iterable[str], flag: str) -> dict[str, str]:
 
 def parse_filters(items: Iterable[str]) -> dict[str, list[str]]:
     """Read ``--filter K=V`` items; the same key may come several times."""
-    from nodeagent.cli.grammar import UsageError
-
     filters: dict[str, list[str]] = {}
     for item in items:
         key, equals, value = item.partition("=")

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from nodeagent.cli.grammar import UsageError
+from nodeagent.cli.grammar import UsageError, parse_whole
 from nodeagent.cli.quantities import parse_seconds
 
 Params = dict[str, object]
@@ -121,7 +121,7 @@ def _health_value(name: str, value: str) -> float:
         return parse_seconds("change HEALTHCHECK", value)
     if not value.isdecimal():
         raise UsageError(f"--change: HEALTHCHECK: --retries={value} is not a number")
-    return int(value)
+    return parse_whole(f"--change: HEALTHCHECK: --retries={value}", value)
 
 
 def _add(params: Params, field: str, items: list[str]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nodeagent.cli.call import parse_pairs
-from nodeagent.cli.grammar import UsageError, Values
+from nodeagent.cli.grammar import UsageError, Values, parse_whole
 from nodeagent.cli.mounts import parse_mount, parse_tmpfs, parse_volume, split_commas
 from nodeagent.cli.publish import parse_expose, parse_publish
 from nodeagent.cli.quantities import parse_cpus, parse_seconds, parse_size
@@ -105,10 +105,8 @@ def _limits(values: Values) -> Params:
 def _parse_ulimit(words: str) -> tuple[str, tuple[int, int]]:
     name, _, limits = words.partition("=")
     soft, _, hard = limits.partition(":")
-    try:
-        pair = int(soft), int(hard or soft)
-    except ValueError:
-        raise UsageError(f"--ulimit: {words!r} is not NAME=SOFT[:HARD] with numbers") from None
+    what = f"--ulimit: {words!r} (NAME=SOFT[:HARD]): a limit"
+    pair = parse_whole(what, soft), parse_whole(what, hard or soft)
     if -1 < pair[1] < pair[0]:
         raise UsageError(f"--ulimit: soft limit {pair[0]} of {name} is above hard limit {pair[1]}")
     return name, pair
@@ -165,7 +163,7 @@ def parse_network(words: str) -> tuple[str, Params]:
         elif key in _ENDPOINT_KEYS:
             settings[_ENDPOINT_KEYS[key]] = value
         elif key == "gw-priority":
-            settings["gateway_priority"] = _parse_priority(value)
+            settings["gateway_priority"] = parse_whole(f"--network: gw-priority={value}", value)
         else:
             raise UsageError(
                 f"--network: unknown key {key!r}; there are name, alias, ip, ip6, mac-address,"
@@ -174,13 +172,6 @@ def parse_network(words: str) -> tuple[str, Params]:
     if not name:
         raise UsageError(f"--network: {words!r} has no name=NETWORK")
     return name, settings | ({"aliases": aliases} if aliases else {})
-
-
-def _parse_priority(words: str) -> int:
-    try:
-        return int(words)
-    except ValueError:
-        raise UsageError(f"--network: gw-priority={words} is not a whole number") from None
 
 
 def _mounting(values: Values, around: Surroundings) -> Params:
@@ -279,4 +270,6 @@ def _parse_restart(words: str, values: Values) -> Params:
         raise UsageError(f"--restart: {words!r}: only on-failure takes a number of tries")
     if name != "no" and values.is_on("rm"):
         raise UsageError("--restart and --rm exclude each other; leave one out")
-    return {"name": name} | ({"max_retries": int(count)} if colon else {})
+    return {"name": name} | (
+        {"max_retries": parse_whole(f"--restart: {words!r}", count)} if colon else {}
+    )

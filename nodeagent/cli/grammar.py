@@ -16,6 +16,7 @@ _BOOLS: Final = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
     **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
 }
+LIMIT: Final = 2**63
 
 
 class UsageError(Exception):
@@ -134,13 +135,29 @@ def _parse_value(flag: Flag, raw: str) -> Value:
             raise UsageError(f"--{flag.name}: {raw!r} is neither true nor false")
         return _BOOLS[raw]
     if flag.kind == "int":
-        try:
-            return int(raw)
-        except ValueError:
-            raise UsageError(f"--{flag.name}: {raw!r} is not a whole number") from None
+        return parse_whole(f"--{flag.name}: {raw!r}", raw)
     if flag.choices and raw not in flag.choices:
         raise UsageError(f"--{flag.name}: {raw!r} is not one of {', '.join(flag.choices)}")
     return raw
+
+
+def parse_whole(what: str, raw: str) -> int:
+    """Read a whole number; ``what`` begins the message.
+
+    Raises:
+        UsageError: it is none, or one too large for the agent.
+    """
+    try:
+        return check_range(what, int(raw))
+    except ValueError:
+        raise UsageError(f"{what} is not a whole number") from None
+
+
+def check_range(what: str, value: int) -> int:
+    """Refuse a number that no call to the agent can carry (UsageError)."""
+    if -LIMIT <= value < LIMIT:
+        return value
+    raise UsageError(f"{what} is not within {-LIMIT} to {LIMIT - 1} (64 bits with sign)")
 
 
 def parse(

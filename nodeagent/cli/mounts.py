@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from nodeagent.cli.grammar import UsageError
+from nodeagent.cli.grammar import UsageError, check_range
 from nodeagent.cli.quantities import parse_size
 
 Mount = dict[str, object]
@@ -144,7 +144,7 @@ def _set_size(mount: Mount, value: str) -> None:
 
 def _set_mode(mount: Mount, value: str) -> None:
     try:
-        mount["tmpfs_mode"] = int(value, 8)
+        mount["tmpfs_mode"] = check_range(f"--mount: tmpfs mode {value!r}", int(value, 8))
     except ValueError:
         raise UsageError(f"--mount: tmpfs mode {value!r} is not an octal number") from None
 

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from nodeagent.cli.grammar import UsageError
+from nodeagent.cli.grammar import LIMIT, UsageError, check_range, parse_whole
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s?([bkmgtp]?)i?b?", re.IGNORECASE)
 _CPUS: Final = re.compile(r"(\d*)(?:\.(\d{0,9}))?")
@@ -23,7 +23,8 @@ def parse_size(flag: str, words: str) -> int:
     match = _SIZE.fullmatch(words)
     if match is None:
         raise UsageError(f"--{flag}: {words!r} is not a size; write for instance 64m or 1.5g")
-    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+    size = float(match[1]) * 1024 ** _POWERS[match[2].lower()]
+    return check_range(f"--{flag}: {words!r}", int(min(size, LIMIT)))
 
 
 def parse_seconds(flag: str, words: str) -> float:
@@ -44,7 +45,9 @@ def parse_cpus(words: str) -> int:
     match = _CPUS.fullmatch(words)
     if match is None or not (match[1] or match[2]):
         raise UsageError(f"--cpus: {words!r} is not a number of processors, such as 1.5")
-    return int(match[1] or "0") * 10**9 + int((match[2] or "").ljust(9, "0"))
+    what = f"--cpus: {words!r}, in billionths,"
+    whole = parse_whole(what, match[1] or "0")
+    return check_range(what, whole * 10**9 + int((match[2] or "").ljust(9, "0")))
 
 
 def parse_port_range(flag: str, words: str) -> range:
@@ -56,7 +59,8 @@ def parse_port_range(flag: str, words: str) -> range:
     first, dash, last = words.partition("-")
     if not first.isdecimal() or not (last.isdecimal() if dash else True):
         raise UsageError(f"--{flag}: {words!r} is not a port; write 80 or 8000-8010")
-    ports = range(int(first), int(last or first) + 1)
+    what = f"--{flag}: {words!r}"
+    ports = range(parse_whole(what, first), parse_whole(what, last or first) + 1)
     if not ports or ports[0] < 1 or ports[-1] > 65535:
         raise UsageError(f"--{flag}: {words!r} is not within 1-65535, in rising order")
     return ports

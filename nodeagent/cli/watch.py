@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from nodeagent.cli.call import WINDOW_ITEMS, Call, Row, as_row, pick
-from nodeagent.cli.grammar import UsageError, Verb, one, several, switch, text
+from nodeagent.cli.grammar import UsageError, Verb, one, parse_whole, several, switch, text
 from nodeagent.cli.output import (
     LIST_FORMAT,
     human_bytes,
@@ -48,7 +48,7 @@ def parse_tail(words: str) -> int:
         return -1
     if not words.isdecimal():
         raise UsageError(f"--tail: {words!r} is neither a number nor 'all'")
-    return int(words)
+    return parse_whole(f"--tail: {words!r}", words)
 
 
 class LogWriter:

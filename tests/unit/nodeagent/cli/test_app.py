@@ -45,6 +45,11 @@ def test_a_noun_alone_lists_its_verbs(cli, noun):
         (["rm", "--frob", "x"], 125, "unknown flag: --frob\nSee 'nodeagent rm --help'."),
         (["rm"], 125, "requires at least 1 argument"),
         (["ps", "--host", "tcp://x:1"], 125, "write unix:///PATH"),
+        (
+            ["stop", "-t", "9" * 20, "web"],
+            125,
+            f"--time: '{'9' * 20}' is not within -9223372036854",
+        ),
     ],
 )
 def test_mistakes(cli, argv, code, message):
@@ -52,6 +57,14 @@ def test_mistakes(cli, argv, code, message):
     assert (said.code, said.out) == (code, "")
     assert said.err.startswith("nodeagent: ")
     assert message in said.err
+
+
+def test_a_word_that_is_no_text_is_named(agent_of, cli):
+    agent = agent_of({"container.rm": {}})
+    said = cli(agent, "rm", "fine", "caf\udce9")
+    assert said.code == 125
+    assert "'caf\\udce9' is not UTF-8" in said.err
+    assert "host" not in said.err
 
 
 @pytest.mark.parametrize(("verb", "code"), [("ps", 1), ("run", 125)])

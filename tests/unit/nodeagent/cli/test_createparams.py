@@ -141,6 +141,23 @@ def test_mistakes_name_the_flag(line, named):
         _build(f"{line} busybox")
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("--network name=a,gw-priority=", ""), ("--memory ", "g"), ("--memory-swap ", "p"),
+        ("--shm-size ", ""), ("--cpus ", ""), ("--pids-limit ", ""), ("--pids-limit -", ""),
+        ("--cpu-shares ", ""), ("--stop-timeout ", ""), ("--health-retries ", ""),
+        ("--oom-score-adj ", ""), ("--restart on-failure:", ""), ("--ulimit nofile=", ""),
+        ("--ulimit nofile=1:", ""), ("--mount type=tmpfs,dst=/x,tmpfs-size=", ""),
+        ("--mount type=tmpfs,dst=/x,tmpfs-mode=", ""),
+    ],
+)  # fmt: skip
+def test_numbers_beyond_64_bits_name_the_flag_and_the_range(before, after):
+    flag = before.split()[0]
+    with pytest.raises(UsageError, match=rf"^{flag}\b.* -{2**63} to {2**63 - 1} "):
+        _build(f"{before}{'7' * 400}{after} busybox")
+
+
 def test_a_health_check():
     line = (
         "--health-cmd 'a || b' --health-interval 1m30s --health-timeout 2s --health-retries 5"
