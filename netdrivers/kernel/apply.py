@@ -189,7 +189,7 @@ class Changer:
             made = codec.add_bridge(obj.name, mac=obj.mac, mtu_bytes=obj.mtu_bytes)
             create(route, [made, *codec.set_link(obj.name, change)], obj.name, op)
             return
-        full = LinkChange(mac=obj.mac, mtu_bytes=obj.mtu_bytes, ipv6=obj.ipv6, up=obj.up)
+        full = replace(change, mac=obj.mac, mtu_bytes=obj.mtu_bytes)
         check(route, codec.set_link(obj.name, full), op)
 
     def _veth(self, op: Op, obj: Veth) -> None:

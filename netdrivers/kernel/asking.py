@@ -9,7 +9,7 @@ from netdrivers.errors import Refused
 from netdrivers.kernel import codec
 from netdrivers.kernel.access import Way
 from netdrivers.kernel.codec import LinkChange, LinkInfo, Request
-from netdrivers.kernel.netlink import Netlink
+from netdrivers.kernel.netlink import Netlink, Reply
 from netdrivers.plan.objects import Bridge, Macvlan, Parent, Veth
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
@@ -25,14 +25,28 @@ def ask_links(way: Way, names: Sequence[str]) -> Iterator[LinkInfo]:
 
 
 def create(netlink: Netlink, requests: Sequence[Request], name: str, op: Op) -> None:
-    """Make a link and set it up in one write; a link that cannot be set up is taken back."""
-    made, *rest = netlink.ask(requests)
-    if made.errno:
-        raise Refused(f"the kernel refused: {made.text}", op=render_op(op))
-    for reply in rest:
-        if reply.errno:
-            netlink.ask([codec.delete_link(name)])
-            raise Refused(f"the kernel refused: {reply.text}", op=render_op(op))
+    """Make a link and set it up; a link that cannot be set up is taken back."""
+    failed, _ = make_link(netlink, requests, name)
+    if failed is not None:
+        raise Refused(f"the kernel refused: {failed.text}", op=render_op(op))
+
+
+def make_link(
+    netlink: Netlink, requests: Sequence[Request], name: str
+) -> tuple[Reply | None, bool]:
+    """(the failure if any, whether the link was made); nothing of ours is left after a failure.
+
+    The first request makes it, and goes alone: the kernel goes on after a message that failed, so
+    the others of one write would change, and mark as ours, a link that had the name before.
+    """
+    first, *rest = requests
+    (reply,) = netlink.ask([first])
+    if reply.errno:
+        return reply, False
+    failed = next((each for each in netlink.ask(rest) if each.errno), None)
+    if failed is not None:
+        netlink.ask([codec.delete_link(name)])
+    return failed, True
 
 
 def check(netlink: Netlink, requests: Sequence[Request], op: Op) -> None:

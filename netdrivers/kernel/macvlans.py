@@ -7,7 +7,7 @@ from typing import Final
 from netdrivers.errors import Busy, Conflict, Missing, Refused, Unavailable
 from netdrivers.kernel import codec
 from netdrivers.kernel.access import Access, Way
-from netdrivers.kernel.asking import ask_links, check
+from netdrivers.kernel.asking import ask_links, check, make_link
 from netdrivers.kernel.codec import LinkChange, LinkInfo
 from netdrivers.kernel.netlink import Reply
 from netdrivers.kernel.parents import GONE, parent_error
@@ -48,11 +48,9 @@ def _change_parent(access: Access, op: Op, obj: Parent) -> None:
     lower = _find(access, obj.lower).index if obj.lower else 0
     data = codec.attr(codec.VLAN_ID, obj.vlan_id.to_bytes(2, sys.byteorder)) if obj.vlan_id else b""
     made = codec.add_lower(obj.name, kind=obj.kind, data=data, lower=lower)
-    for n, reply in enumerate(access.host.route.ask([made, *up])):
-        if reply.errno:
-            if n:
-                access.host.route.ask([codec.delete_link(obj.name)])
-            raise refusal(reply, op, made=n > 0)
+    failed, is_made = make_link(access.host.route, [made, *up], obj.name)
+    if failed is not None:
+        raise refusal(failed, op, made=is_made)
 
 
 def _change_macvlan(access: Access, op: Op, obj: Macvlan) -> None:

@@ -144,6 +144,8 @@ class Reader:
             key: Key = ("link", "", link.name)
             if key in self.view.want and not owner:
                 self.foreign[key] = f"link {link.name} is not ours"
+            elif owner != self._mark_of(key, owner):
+                self.foreign[key] = f"link {link.name} belongs to {owner}; choose another name"
             if not owner or not _in(owner, self.view.networks):
                 continue
             if link.kind == "bridge":
@@ -162,6 +164,17 @@ class Reader:
             if info.index in ours:
                 name, owner = ours[info.index]
                 self._address(info, "", name, owner)
+
+    def _mark_of(self, key: Key, found: str) -> str:
+        """The mark that the link wanted there is to have; ``found`` where none is wanted.
+
+        An apply of everything changes the link of an owner that is no more into the wanted one.
+        """
+        match self.view.want.get(key):
+            case Bridge(owner=mark) | Veth(endpoint=mark) | Macvlan(mark=mark):
+                return found if self.view.networks is None else mark
+            case _:
+                return found
 
     def sandboxes(self, names: Iterable[str]) -> None:
         """Some of the sandboxes, and all in them."""

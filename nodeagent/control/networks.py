@@ -8,9 +8,9 @@ from ipaddress import ip_network
 import msgspec
 import trio
 
-from netdrivers.contract import IPNetwork, NetworkDriver
+from netdrivers.contract import IPNetwork, NetworkDriver, Scope
 from nodeagent.control.creation import MODES
-from nodeagent.control.desired import network_spec
+from nodeagent.control.desired import build_desired, network_spec
 from nodeagent.control.etcdir import read_resolv_conf
 from nodeagent.control.etcfiles import parse_nameservers
 from nodeagent.control.netviews import network_row
@@ -26,7 +26,7 @@ from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.subnets import Taken, choose_subnets
 from nodeagent.control.times import build_time
-from nodeagent.errors import Busy, Invalid, Missing, Refused
+from nodeagent.errors import Busy, Conflict, Invalid, Missing, Refused
 from nodeagent.model.network import (
     NetworkCreate,
     NetworkRecord,
@@ -40,6 +40,7 @@ NAME = re.compile(r"(?![\s-])[^/:,=\x00-\x1f\x7f]{1,128}(?<!\s)")
 RESERVED = ("default", "container")
 PREDEFINED = {"host": "host", "none": "null", "bridge": "bridge"}  # driver by name
 REMOVE_S = 30.0  # for the kernel's half of a removal; a guess
+LINK_OPTION = "com.docker.network.bridge.name"
 MTU_OPTION = "com.docker.network.driver.mtu"
 
 
@@ -101,7 +102,26 @@ class Networks:
             on_wire=self._is_on_wire(request),
         )
         self._drivers[record.driver].check(network_spec(record))
+        self._check_link(record)
         return record
+
+    def _check_link(self, record: NetworkRecord) -> None:
+        """Refuse the name of a link that another network or container has, started or not."""
+        name, inventory = record.options.get(LINK_OPTION, ""), self._parts.inventory
+        if not name:
+            return
+        desired = build_desired(inventory.networks, inventory.containers.values())
+        scope = Scope(networks=frozenset(desired.networks), sandboxes=frozenset(desired.sandboxes))
+        for obj in self._parts.engine.objects(desired, scope):
+            if ("link", "", name) not in obj.provides:
+                continue
+            what = "network" if obj.owner in inventory.networks else "container"
+            holder = inventory.networks.get(obj.owner) or inventory.containers.get(obj.owner)
+            if holder:
+                raise Conflict(
+                    f"link {name} belongs to {what} {holder.name}; choose another name",
+                    field=f"options.{LINK_OPTION}",
+                )
 
     def _check(self, request: NetworkCreate) -> None:
         if not NAME.fullmatch(request.name) or request.name in RESERVED:

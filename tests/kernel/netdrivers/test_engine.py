@@ -138,6 +138,36 @@ async def test_other_agents_and_foreign_links_are_not_touched(host, engine, worl
     (run_dir / "other" / "netns").rmdir()
 
 
+async def test_a_bridge_name_of_another_of_ours_is_refused_and_the_link_stays(
+    two, engine, world, scoped, host
+):
+    taken = ["br-aaaaaaaaaaaa", next(ep for ep in world.endpoints.values()).id[:13]]
+    taken[1] = f"ve{taken[1]}"
+    before = host.sh("ip link")
+    for name in taken:
+        bad = world.network("d", "10.9.0.0/24", options={"com.docker.network.bridge.name": name})
+        with pytest.raises(Conflict, match=f"{name} belongs to"):
+            await engine.apply(world.desired, scoped(networks=(bad,)))
+        del world.networks[bad.id]
+        assert (await engine.apply(world.desired, scoped(networks=(bad,)))).ops == ()
+        assert host.sh("ip link") == before
+    assert (await engine.apply(world.desired, None)).ops == ()
+
+
+async def test_the_bridge_of_a_network_that_is_no_more_becomes_the_one_that_has_its_name(
+    host, engine, world, scoped
+):
+    options = {"com.docker.network.bridge.name": "mine"}
+    world.network("a", "10.1.0.0/24", options=options)
+    await engine.apply(world.desired, None)
+    world.networks.clear()
+    net = world.network("b", "10.2.0.0/24", options=options)
+    assert (await engine.apply(world.desired, None)).ops
+    assert (await engine.apply(world.desired, scoped(networks=(net,)))).ops == ()
+    await engine.apply(Desired(), None)
+    assert "mine" not in host.sh("ip link")
+
+
 async def test_a_pin_without_a_namespace_is_repaired_or_removed(host, engine, world, run_dir):
     (run_dir / "netns" / "half").touch()
     (run_dir / "netns" / "a").touch()

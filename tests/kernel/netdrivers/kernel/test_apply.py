@@ -39,6 +39,15 @@ async def test_a_link_that_cannot_be_finished_is_taken_back(host, kernel):
     assert "br-x" not in host.sh("ip link")
 
 
+async def test_a_link_that_has_the_name_already_is_left_as_it_is(host, kernel):
+    host.sh("ip link add br-x type bridge; ip link set br-x alias theirs")
+    before = host.sh("ip -d link show br-x")
+    bridge = Bridge(name="br-x", owner="o", mac="02:00:00:00:00:01", mtu_bytes=1400)
+    with pytest.raises(Refused, match="exists"):
+        await kernel.change([Op(verb="add", obj=bridge)], [])
+    assert host.sh("ip -d link show br-x") == before
+
+
 async def test_an_endpoint_without_its_sandbox_or_bridge(kernel):
     veth = Veth(name="ve1", owner="nobody", endpoint="e", bridge="br-x", interface="eth0",
                 mac="02:00:00:00:00:01")  # fmt: skip

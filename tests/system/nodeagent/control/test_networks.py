@@ -52,6 +52,28 @@ def test_bad_input_is_a_clear_error_and_nothing_is_left(
     agent.expect(before)
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["create", "dry-run"])
+def test_a_bridge_name_that_is_another_ones_link_is_refused(
+    agent: Agent, dry: tuple[str, ...]
+) -> None:
+    agent.cli("network", "create", "demo")
+    agent.cli("run", "-d", "--name", "box", "--network", "demo", *SLEEP)
+    links = agent.space.run("ip", "-br", "link").stdout
+    host_end = next(word.split("@")[0] for word in links.split() if word.startswith("ve"))
+    demo = f"br-{agent.inspect('network', 'demo')['Id'][:12]}"
+    for started in (True, False):
+        if not started:
+            agent.cli("stop", "-t", "0", "box")
+        before = agent.snapshot()
+        for link, holder in ((demo, "network demo"), (host_end, "container box")):
+            option = f"com.docker.network.bridge.name={link}"
+            done = agent.cli("network", "create", *dry, "-o", option, "bad", check=False)
+            assert done.returncode == 1
+            assert f"link {link} belongs to {holder}; choose another name" in done.stderr
+            assert "options.com.docker.network.bridge.name" in done.stderr
+            agent.expect(before)
+
+
 def test_pools_avoid_the_hosts_routes(make_agent, space) -> None:  # type: ignore[no-untyped-def]
     pools = '[network]\npools = [{ base = "10.50.0.0/22", size = 24 }]\n'
     space.run("ip", "link", "add", "up0", "type", "bridge")
