@@ -17,7 +17,7 @@ from nodeagent.cli.grammar import (
 )
 from nodeagent.cli.objects import inspect_verb
 from nodeagent.cli.output import LIST_FLAGS, print_list, put, short_id
-from nodeagent.cli.plan import DRY_RUN, plan_verb, plans, print_plan
+from nodeagent.cli.plan import FORMAT, PLAN_FLAGS, plan_verb, plans, print_lines, print_plan
 from nodeagent.cli.prune import FORCE, prune
 from nodeagent.cli.subnets import SWARM_FLAGS, build_subnets, check_swarm_flags
 
@@ -128,12 +128,13 @@ def _repair(call: Call) -> int:
 def _audit(call: Call) -> int:
     found = call.row("network.audit")
     leaks = [as_row(each) for each in pick(found, "leaks", list)]
-    for each in leaks:
-        put(f"{each['kind']}: {each['what']} ({each['why']})\n")
-    for agent, count in pick(found, "others", dict).items():
-        put(f"other agent: {count} links and tables bear the mark of {agent}\n")
-    if not leaks:
-        put("nothing of ours is nobody's\n")
+    lines = [f"{each['kind']}: {each['what']} ({each['why']})" for each in leaks]
+    lines += [
+        f"other agent: {count} links and tables bear the mark of {agent}"
+        for agent, count in pick(found, "others", dict).items()
+    ]
+    none = "nothing of ours is nobody's"
+    print_lines(call, found, lines if leaks else [*lines, none], none)
     return int(bool(leaks))
 
 
@@ -141,8 +142,8 @@ def _drift(call: Call, method: str, none: str) -> bool:
     """Print what is, or was, to be mended; whether there was anything."""
     found = call.row(method, network=call.words[0] if call.words else "")
     ops, conflicts = pick(found, "ops", list), pick(found, "conflicts", list)
-    lines = [*map(str, ops), *(f"! {each}" for each in conflicts)]
-    put("\n".join(lines or [none]) + "\n")
+    lines = [*ops, *(f"! {each}" for each in conflicts)]
+    print_lines(call, found, lines, none)
     return bool(lines)
 
 
@@ -158,7 +159,7 @@ VERBS: Final = (
         flags=(
             many("aux-address", "Address that is not given out: NAME=IP (host: the host's own)"),
             text("driver", "Driver: bridge or macvlan", "d", "bridge"),
-            DRY_RUN,
+            *PLAN_FLAGS,
             many("gateway", "Gateway of a subnet"),
             switch("internal", "Without a way out"),
             many("ip-range", "Give out addresses from this part of a subnet"),
@@ -197,7 +198,7 @@ VERBS: Final = (
         name="rm",
         help="Remove networks that nobody uses",
         run=_rm,
-        flags=(DRY_RUN, switch("force", "A network that is not there is no error", "f")),
+        flags=(*PLAN_FLAGS, switch("force", "A network that is not there is no error", "f")),
         words=several("NETWORK", "network"),
         aliases=("remove",),
         examples=("nodeagent network rm demo", "nodeagent network rm -f demo other"),
@@ -209,7 +210,7 @@ VERBS: Final = (
         run=_connect,
         flags=(
             many("alias", "Further name on this network"),
-            DRY_RUN,
+            *PLAN_FLAGS,
             number("gw-priority", "The network with the highest has the default routes"),
             text("ip", "IPv4 address"),
             text("ip6", "IPv6 address"),
@@ -225,7 +226,7 @@ VERBS: Final = (
         name="disconnect",
         help="Detach a container from a network",
         run=_disconnect,
-        flags=(DRY_RUN, switch("force", "Even if the container is gone", "f")),
+        flags=(*PLAN_FLAGS, switch("force", "Even if the container is gone", "f")),
         words=_PAIR,
         examples=("nodeagent network disconnect demo postgres",),
     ),
@@ -243,11 +244,12 @@ VERBS: Final = (
         name="plan",
         help="Show what a change, or a repair, would do to the kernel; nothing is done",
         run=_plan,
+        flags=(FORMAT,),
         words=Words(usage="[create|rm|connect|disconnect|run ARG...]", most=None),
         options_first=True,
         examples=(
             "nodeagent network plan",
-            "nodeagent network plan create --subnet 172.30.0.0/16 demo",
+            "nodeagent network plan --format json create --subnet 172.30.0.0/16 demo",
             "nodeagent network plan connect demo web",
             "nodeagent network plan run --network demo -p 8080:80 busybox httpd -f",
         ),
@@ -256,19 +258,22 @@ VERBS: Final = (
         name="check",
         help="Show what in the kernel is not as wanted; exit code 1 if anything is",
         run=_check,
+        flags=(FORMAT,),
         words=_PERHAPS_ONE,
-        examples=("nodeagent network check", "nodeagent network check demo"),
+        examples=("nodeagent network check", "nodeagent network check --format json demo"),
     ),
     Verb(
         name="audit",
         help="Show what is ours and nobody's; exit code 1 if anything is",
         run=_audit,
-        examples=("nodeagent network audit",),
+        flags=(FORMAT,),
+        examples=("nodeagent network audit", "nodeagent network audit --format json"),
     ),
     Verb(
         name="repair",
         help="Make the kernel agree with what is wanted, now",
         run=_repair,
+        flags=(FORMAT,),
         words=_PERHAPS_ONE,
         examples=("nodeagent network repair", "nodeagent network repair demo"),
     ),

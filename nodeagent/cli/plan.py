@@ -1,12 +1,17 @@
 """Plans: what a change would do to the kernel, printed instead of done."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from nodeagent.cli.call import Call, pick
-from nodeagent.cli.grammar import UsageError, Verb, check_words, parse, switch
-from nodeagent.cli.output import put
+from nodeagent.cli.call import Call, Row, pick
+from nodeagent.cli.grammar import UsageError, Verb, check_words, parse, switch, text
+from nodeagent.cli.output import print_object
 
-DRY_RUN: Final = switch("dry-run", "Only print what would change in the kernel")
+FORMAT: Final = text("format", "Output: json or TEMPLATE, instead of lines for people")
+PLAN_FLAGS: Final = (
+    switch("dry-run", "Only print what would change in the kernel"),
+    text("format", f"With --dry-run: {FORMAT.help}"),
+)
 
 
 def plans(call: Call) -> bool:
@@ -16,14 +21,15 @@ def plans(call: Call) -> bool:
 
 def print_plan(call: Call, **change: object) -> int:
     """Print the plan of one change, e.g. ``create={…}``; of a repair without any."""
-    return print_ops(call, "network.plan", "nothing to change", **change)
+    plan = call.row("network.plan", **change)
+    ops = pick(plan, "ops", list)
+    return print_lines(call, plan, ops, "nothing to change")
 
 
-def print_ops(call: Call, method: str, none: str, **params: object) -> int:
-    """Make a call that answers kernel changes, and print them."""
-    ops = pick(call.row(method, **params), "ops", list)
-    put("\n".join(map(str, ops or [none])) + "\n")
-    return 0
+def print_lines(call: Call, found: Row, lines: Sequence[object], none: str) -> int:
+    """Print what was found as its lines, or ``none``, or in the way of ``--format``."""
+    people = "\n".join(map(str, lines or [none])) + "\n"
+    return print_object(found, call.values.text("format"), lambda: people)
 
 
 def plan_verb(call: Call, verbs: dict[str, Verb]) -> int:
@@ -36,6 +42,7 @@ def plan_verb(call: Call, verbs: dict[str, Verb]) -> int:
     verb = verbs.get(name)
     if verb is None:
         raise UsageError(f"network plan: {name!r} is not one of {', '.join(verbs)}")
-    values, words = parse(verb.flags, ["--dry-run", *rest], options_first=verb.options_first)
+    first = ["--dry-run", f"--format={call.values.text('format')}"]
+    values, words = parse(verb.flags, [*first, *rest], options_first=verb.options_first)
     check_words(f"nodeagent network plan {name}", verb, words)
     return verb.run(call.with_words(values, words))

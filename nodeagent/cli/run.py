@@ -10,7 +10,7 @@ from nodeagent.cli.call import WINDOW_ITEMS, Call, CommandFailed, complain, pick
 from nodeagent.cli.createflags import CREATE_FLAGS
 from nodeagent.cli.detach import DEFAULT_KEYS, parse_keys
 from nodeagent.cli.grammar import UsageError, Verb, Words, many, one, several, switch, text
-from nodeagent.cli.plan import DRY_RUN, plans, print_plan
+from nodeagent.cli.plan import PLAN_FLAGS, plans, print_plan
 
 if TYPE_CHECKING:
     from nodeagent.cli.createparams import Surroundings
@@ -242,7 +242,7 @@ RUN: Final = Verb(
     help="Create and run a new container from an image",
     run=_run,
     flags=(*CREATE_FLAGS, switch("detach", "Run in the background and print the id", "d"),
-           _DETACH_KEYS, DRY_RUN, _SIG_PROXY),
+           _DETACH_KEYS, *PLAN_FLAGS, _SIG_PROXY),
     words=_IMAGE_AND_COMMAND,
     options_first=True,
     failure_code=125,
