@@ -8,16 +8,18 @@ from netdrivers.contract import IPAddress, IPInterface
 from netdrivers.explain.errand import Tidings
 
 NEVER: Final = -1
+FORWARDING: Final = 3  # what a port of a bridge should do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One link. ``master``: the bridge it is a port of."""
+    """One link. ``master``: the bridge it is a port of; ``port_state``: what it does as one."""
 
     up: bool
     mac: str = ""
     mtu_bytes: int = 1500
     master: str = ""
+    port_state: int = FORWARDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

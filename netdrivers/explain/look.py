@@ -55,11 +55,10 @@ def _bridges(trip: Trip) -> frozenset[str]:
 def _read_space(
     access: Access, way: Way, to: IPAddress, back: IPAddress | None, bridges: frozenset[str]
 ) -> Space:
-    links = {
-        link.index: link
-        for _, body in way.route.dump(codec.dump_links())
-        for link in [codec.parse_link(body)]
-    }
+    links, states = {}, {}
+    for _, body in way.route.dump(codec.dump_links()):
+        link = codec.parse_link(body)
+        links[link.index], states[link.index] = link, lookup.parse_port_state(body)
     names = {index: link.name for index, link in links.items()}
     addresses = _read_addresses(way.route, names)
     with access.namespaces.inside(way.fd):
@@ -74,6 +73,7 @@ def _read_space(
                 mac=link.mac,
                 mtu_bytes=link.mtu_bytes,
                 master=names.get(link.master, ""),
+                port_state=states[link.index],
             )
             for link in links.values()
         },

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Final
 
 from netdrivers.contract import Hop, IPAddress
-from netdrivers.explain.facts import Facts, Space
+from netdrivers.explain.facts import FORWARDING, Facts, Space
 from netdrivers.explain.station import Mark, Station, judged
 from netdrivers.explain.trip import HOST, OUTSIDE, End, Trip
 
 REDIRECT: Final = "table ip nodeagent-dns"
 REPAIR: Final = "nodeagent network repair"
+PORT_STATES: Final = {0: "disabled", 1: "listening", 2: "learning", 4: "blocking"}
 DEAD: Final = frozenset({"failed", "incomplete"})
 
 
@@ -142,17 +143,22 @@ def arrived(trip: Trip) -> frozenset[Mark]:
 
 
 def pair(end: End, facts: Facts, past: frozenset[Mark]) -> Station:
-    """The host's end of a pair: there, up, and on its bridge."""
-    link = facts.spaces[""].links.get(end.veth)
+    """The host's end of a pair: there, up, on its bridge, and let through by it."""
+    links, fix = facts.spaces[""].links, REPAIR
+    link, bridge_link = links.get(end.veth), links.get(end.bridge)
     if link is None or not link.up:
         why = "link is gone" if link is None else "link is down"
     elif link.master != end.bridge:
         where = f"but on {link.master}" if link.master else "nor on any other"
         why = f"link is not on bridge {end.bridge}, {where}"
+    elif link.port_state != FORWARDING and bridge_link is not None and bridge_link.up:
+        does = PORT_STATES.get(link.port_state, "not forwarding")
+        why = f"port {end.veth} is {does} (state {link.port_state})"
+        fix = f"bridge link set dev {end.veth} state {FORWARDING}, or {REPAIR}"
     else:
         why = ""
     hop = Hop(place="veth", where=HOST, what=f"{end.veth} to {end.spec.interface}")
-    return Station(hop=judged(hop, why, REPAIR), past=past)
+    return Station(hop=judged(hop, why, fix), past=past)
 
 
 def parent(end: End, facts: Facts, past: frozenset[Mark]) -> Station:

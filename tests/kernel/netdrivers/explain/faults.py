@@ -40,6 +40,16 @@ FAULTS = {
     "off the bridge": Fault(
         plant=f"ip link set {VETH_B} nomaster", place="veth", says=(VETH_B, "not on bridge")
     ),
+    "port of the bridge disabled": Fault(
+        plant=f"bridge link set dev {VETH_B} state 0",
+        place="veth",
+        says=(f"port {VETH_B} is disabled (state 0)",),
+    ),
+    "own port of the bridge disabled": Fault(
+        plant=f"bridge link set dev {VETH_A} state 0",
+        place="veth",
+        says=(f"port {VETH_A} is disabled (state 0)",),
+    ),
     "default route gone": Fault(
         where="a", plant="ip route del default", question=OUT, place="route", says=("no route",)
     ),

@@ -1,20 +1,17 @@
 """Facts in, the answer out: one fault at a time in facts that are else whole.
 
-Covers netdrivers/explain/near.py netdrivers/explain/far.py
+Covers netdrivers/explain/far.py
 netdrivers/explain/fate.py netdrivers/explain/station.py netdrivers/explain/facts.py
 """
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address
 
 import pytest
 
-from netdrivers.contract import Asked
 from netdrivers.explain.errand import Ruled, Seen, Tidings
-from netdrivers.explain.facts import Facts, Heard, Link, Neighbour, Route, Space
+from netdrivers.explain.facts import Facts, Heard, Neighbour, Route, Space
 from netdrivers.explain.judge import judge
-from netdrivers.explain.trip import Trip, build_trip
-from tests.fakes.world import World
 from tests.unit.netdrivers.explain.scene import (
     BRIDGE,
     MAC_A,
@@ -57,6 +54,16 @@ FAULTS = {
     "pair down": (link(whole(), "", VETH_A, up=False), "veth", f"{VETH_A} to eth0): link is down"),
     "pair off": (link(whole(), "", VETH_B, master=""), "veth", "nor on any other"),
     "pair on another": (link(whole(), "", VETH_B, master="br0"), "veth", "but on br0"),
+    "port disabled": (
+        link(whole(), "", VETH_B, port_state=0),
+        "veth",
+        f"port {VETH_B} is disabled (state 0)",
+    ),
+    "own port blocked": (
+        link(whole(), "", VETH_A, port_state=4),
+        "veth",
+        f"port {VETH_A} is blocking (state 4)",
+    ),
     "bridge down": (link(whole(), "", BRIDGE, up=False), "bridge", "link is down"),
     "wrong port": (changed(whole(), "", ports={(BRIDGE, MAC_B): "x"}), "bridge", "behind x, not"),
     "target's address gone": (changed(whole(), "b", addresses={}), "interface", "10.1.0.3/24"),
@@ -229,80 +236,6 @@ def test_no_answer_from_beyond() -> None:
     assert "10.1.0.1 is gone" in found.summary
     answer = seen("a", "eth0", what="reply", text="echo reply")
     assert judge(asked, broken, told(whole(OUT), *left, answer)).reachable is True
-
-
-def test_the_parent_of_a_macvlan() -> None:
-    world = World()
-    world.container("m", world.macvlan("m", "10.9.0.0/24"), 2)
-    target = ip_address("10.9.0.7")
-    asked = Asked(source="m", source_name="m", target_name="x", addresses=(target,))
-    inner = Space(
-        links={"eth0": Link(up=True)},
-        addresses={"eth0": frozenset({ip_interface("10.9.0.2/24")})},
-        to=Route(link="eth0"),
-    )
-    facts = Facts(spaces={"m": inner, "": Space(links={"up0": Link(up=True)})})
-    way = build_trip(asked, world.desired, [])
-    assert judge(way, facts).reachable is None
-    assert "up0 of network m): link is down" in (
-        judge(way, link(facts, "", "up0", up=False)).summary
-    )
-    assert "link is gone" in judge(way, changed(facts, "", links={})).summary
-
-
-def outside_macvlan(**inner) -> tuple[Trip, Facts]:
-    world = World()
-    world.container("m", world.macvlan("m", "10.9.0.0/24"), 2)
-    asked = Asked(
-        source=None,
-        source_ip=ip_address("10.9.0.7"),
-        source_name="outside",
-        target_name="m",
-        addresses=(ip_address("10.9.0.2"),),
-        port=80,
-        protocol="tcp",
-    )
-    listens = frozenset({("tcp", ip_address("0.0.0.0"), 80)})
-    fields = {
-        "links": {"eth0": Link(up=True)},
-        "addresses": {"eth0": frozenset({ip_interface("10.9.0.2/24")})},
-        "back": Route(link="eth0"),
-        "listeners": listens,
-    }
-    spaces = {"m": Space(**fields | inner), "": Space(links={"up0": Link(up=True)})}
-    return build_trip(asked, world.desired, []), Facts(spaces=spaces)
-
-
-def test_a_macvlan_asked_from_outside_is_not_behind_the_host() -> None:
-    found = judge(*outside_macvlan())
-    assert found.reachable is None, found
-    assert {hop.state for hop in found.hops} == {"ok"}
-    places = [hop.place for hop in found.hops]
-    assert places[:2] == ["wire", "parent"]
-    assert not {"publish", "isolation", "forwarding", "route"} & set(places)
-    assert "past this host's rules and published ports" in found.hops[0].what
-
-
-@pytest.mark.parametrize(
-    ("inner", "says"),
-    [
-        ({"listeners": frozenset()}, "no listener on 80/tcp"),
-        ({"addresses": {}}, "10.9.0.2/24 is gone"),
-        ({"links": {"eth0": Link(up=False)}}, "link is down"),
-        ({"back": NO_ROUTE}, "no route back"),
-    ],
-)
-def test_a_fault_of_a_macvlan_asked_from_outside(inner, says) -> None:
-    found = judge(*outside_macvlan(**inner))
-    assert found.reachable is False
-    assert says in found.summary
-
-
-def test_the_parent_of_a_macvlan_asked_from_outside() -> None:
-    way, facts = outside_macvlan()
-    assert "up0 of network m): link is down" in (
-        judge(way, link(facts, "", "up0", up=False)).summary
-    )
 
 
 def test_an_error_from_the_way_is_told() -> None:
