@@ -200,6 +200,9 @@ class Changer:
             self._set_veth(op, obj)
         else:
             self.access.host.route.ask([codec.delete_link(obj.name)])
+            if isinstance(was, Veth) and was.lone == "sandbox":
+                # the other end goes with it, wherever that is
+                self._way(was.owner).route.ask([codec.delete_link(was.interface)])
             self._add_veth(op, obj)
 
     def _add_veth(self, op: Op, obj: Veth) -> None:
@@ -223,7 +226,8 @@ class Changer:
 
     def _set_veth(self, op: Op, obj: Veth) -> None:
         mtu, master = obj.mtu_bytes, self._index("", obj.bridge)
-        outer = replace(self._port(obj), mtu_bytes=mtu, master=master)
+        reopen = isinstance(op.was, Veth) and op.was.shut
+        outer = replace(self._port(obj), mtu_bytes=mtu, master=master, reopen=reopen)
         inner = LinkChange(mac=obj.mac, mtu_bytes=mtu, ipv6=obj.ipv6, up=obj.up)
         check(self.access.host.route, codec.set_link(obj.name, outer), op)
         check(self._way(obj.owner).route, codec.set_link(obj.interface, inner), op)
@@ -318,7 +322,7 @@ def _route_request(verb: str, obj: Route, index: int) -> Request:
 
 
 def _pair(veth: Veth) -> tuple[str, ...]:
-    return (veth.name, veth.owner, veth.endpoint, veth.interface)
+    return (veth.name, veth.owner, veth.endpoint, veth.interface, veth.lone)
 
 
 def _ns(op: Op) -> str:

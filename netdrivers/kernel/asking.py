@@ -63,6 +63,8 @@ def forgiven(op: Op, errno: int) -> bool:
 
 def link_of(obj: Bridge | Veth | Macvlan | Parent) -> tuple[str, str]:
     """Where the link of an object is ("" = home) and its name there."""
+    if isinstance(obj, Veth) and obj.lone == "sandbox":
+        return (obj.owner, obj.interface)  # the other end goes with it, wherever that is
     return (obj.ns if isinstance(obj, Macvlan) else "", obj.name)
 
 

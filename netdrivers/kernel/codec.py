@@ -45,10 +45,10 @@ NLA_TYPE: Final = 0x3FFF
 
 (IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO) = 1, 3, 4, 5, 10, 18
 (IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK) = 20, 26, 28, 29
-IFLA_GROUP: Final = 27
+(IFLA_OPERSTATE, IFLA_GROUP, OPER_UP, BRPORT_STATE, FORWARDING) = 16, 27, 6, 1, 3
 (INFO_KIND, INFO_DATA, VETH_PEER, INET6_ADDR_GEN_MODE) = 1, 2, 1, 8
 (INFO_PORT_KIND, INFO_PORT_DATA, BRPORT_MODE, BRPORT_ISOLATED) = 4, 5, 4, 33
-(MACVLAN_MODE, VLAN_ID) = 1, 1
+(MACVLAN_MODE, VLAN_ID, BR_STP_STATE) = 1, 1, 5
 MODES: Final = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}  # of a macvlan
 (IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO) = 1, 2, 8, 11
 (IFA_F_NODAD, IFA_F_OPTIMISTIC, IFA_F_DADFAILED) = 2, 4, 8
@@ -82,6 +82,8 @@ class LinkInfo:
     ipv6: bool = True  # makes a link-local address by itself
     hairpin: bool = False
     isolated: bool = False
+    shut: bool = False  # a port of a bridge that has a carrier and yet passes nothing
+    stp: bool = False  # of a bridge: it shuts ports itself
     mode: int = 0  # of a macvlan
     vlan_id: int = 0
     ethernet: bool = True
@@ -200,6 +202,7 @@ class LinkChange:
     up: bool | None = None
     hairpin: bool | None = None  # with ``up``, of a port of a bridge
     isolated: bool = False  # with ``hairpin``
+    reopen: bool = False  # with ``hairpin``, of a port that is shut
 
 
 def set_link(name: str, change: LinkChange) -> list[Request]:
@@ -221,7 +224,7 @@ def set_link(name: str, change: LinkChange) -> list[Request]:
     requests.append(Request(NEWLINK, REQUEST | ACK, body))
     if change.up is not None:
         flags = LINK.pack(0, 0, 0, IFF_UP if change.up else 0, IFF_UP)
-        port = b"" if change.hairpin is None else _port(change.hairpin, change.isolated)
+        port = b"" if change.hairpin is None else _port(change)
         requests.append(Request(NEWLINK, REQUEST | ACK, flags + _name(name) + port))
     return requests
 
@@ -243,6 +246,7 @@ def parse_link(body: bytes) -> LinkInfo:
     info = parse_attrs(attrs.get(IFLA_LINKINFO, b""))
     kind = _text(info.get(INFO_KIND, b""))
     data, port = (parse_attrs(info.get(what, b"")) for what in (INFO_DATA, INFO_PORT_DATA))
+    operates, forwarding = attrs.get(IFLA_OPERSTATE) == bytes([OPER_UP]), bytes([FORWARDING])
     return LinkInfo(
         index=index,
         name=_text(attrs.get(IFLA_IFNAME, b"")),
@@ -256,6 +260,8 @@ def parse_link(body: bytes) -> LinkInfo:
         ipv6=_makes_addresses(attrs.get(IFLA_AF_SPEC, b"")),
         hairpin=port.get(BRPORT_MODE) == b"\1",
         isolated=port.get(BRPORT_ISOLATED) == b"\1",
+        shut=operates and port.get(BRPORT_STATE, forwarding) != forwarding,
+        stp=kind == "bridge" and bool(_u32(data.get(BR_STP_STATE))),
         mode=_u32(data.get(MACVLAN_MODE)) if kind == "macvlan" else 0,
         vlan_id=int.from_bytes(data.get(VLAN_ID, b""), sys.byteorder) if kind == "vlan" else 0,
         ethernet=hardware == ARPHRD_ETHER,
@@ -276,9 +282,11 @@ def _address_mode(wanted: bool) -> bytes:
     return attr(IFLA_AF_SPEC | NESTED, attr(socket.AF_INET6 | NESTED, mode))
 
 
-def _port(hairpin: bool, isolated: bool) -> bytes:
+def _port(change: LinkChange) -> bytes:
     # in the message after the one that sets the master: the kernel looks at the port first
-    modes = attr(BRPORT_MODE, bytes([hairpin])) + attr(BRPORT_ISOLATED, bytes([isolated]))
+    modes = attr(BRPORT_MODE, bytes([bool(change.hairpin)]))
+    modes += attr(BRPORT_ISOLATED, bytes([change.isolated]))
+    modes += attr(BRPORT_STATE, bytes([FORWARDING])) if change.reopen else b""
     data = attr(INFO_PORT_KIND, b"bridge") + attr(INFO_PORT_DATA | NESTED, modes)
     return attr(IFLA_LINKINFO | NESTED, data)
 
@@ -384,17 +392,8 @@ def parse_route(body: bytes) -> RouteInfo:
 
 def _route(route: RouteInfo) -> bytes:
     scope = 0 if route.via else SCOPE_LINK
-    head = ROUTE.pack(
-        _family(route.to.version),
-        route.to.prefixlen,
-        0,
-        0,
-        RT_TABLE_MAIN,
-        route.protocol,
-        scope,
-        RTN_UNICAST,
-        0,
-    )
+    way = (0, 0, RT_TABLE_MAIN, route.protocol, scope, RTN_UNICAST, 0)
+    head = ROUTE.pack(_family(route.to.version), route.to.prefixlen, *way)
     to = attr(RTA_DST, route.to.network_address.packed) if route.to.prefixlen else b""
     via = attr(RTA_GATEWAY, route.via.packed) if route.via else b""
     return head + to + via + attr(RTA_OIF, U32.pack(route.index))

@@ -246,11 +246,12 @@ class Reader:
             self._links = {**self._links, **more}
         for name, peer in peers.items():
             host = self._links.get(name)
+            endpoint = self.access.object_id(peer.alias)
             if host is None or not self.access.object_id(host.alias) or host.peer != peer.index:
+                self.objects.append(_lone(name, endpoint, sandbox, peer.name))
                 continue
-            endpoint = self.access.object_id(host.alias)
-            bridge = self._names.get(host.master, "")
-            found = _veth(host, peer, sandbox, endpoint, bridge)
+            bridge = self._links.get(self._names.get(host.master, ""))
+            found = _veth(host, peer, sandbox, self.access.object_id(host.alias), bridge)
             apart = find_apart(self.access, self.view.want, host)
             self.objects.append(replace(found, apart=apart))
         self._paired |= set(peers)
@@ -287,7 +288,7 @@ class Reader:
             wanted = ("link", "", link.name) in self.view.want
             lone = link.kind == "veth" and endpoint and link.name not in self._paired
             if lone and (everything or wanted):
-                self.objects.append(_lone(link, endpoint))
+                self.objects.append(_lone(link.name, endpoint))
         for name in self.access.opened() if everything else ():
             if name and ("sandbox", name) not in self.view.want and self.access.lost(name):
                 self.access.forget(name)
@@ -336,23 +337,33 @@ def _bridge(link: LinkInfo, owner: str) -> Bridge:
     )
 
 
-def _veth(host: LinkInfo, peer: LinkInfo, sandbox: str, endpoint: str, bridge: str) -> Veth:
+def _veth(
+    host: LinkInfo, peer: LinkInfo, sandbox: str, endpoint: str, bridge: LinkInfo | None
+) -> Veth:
     return Veth(
         name=host.name,
         owner=sandbox,
         endpoint=endpoint,
-        bridge=bridge,
+        bridge=bridge.name if bridge else "",
         interface=peer.name,
         mac=peer.mac,
         mtu_bytes=host.mtu_bytes if host.mtu_bytes == peer.mtu_bytes else 0,
         ipv6=peer.ipv6,
         hairpin=host.hairpin,
         up=host.up and peer.up,
+        shut=host.shut and bridge is not None and bridge.up and not bridge.stp,
     )
 
 
-def _lone(link: LinkInfo, endpoint: str) -> Veth:
-    # an owner that is nobody's: the pair is incomplete, so it is made again or removed
+def _lone(name: str, endpoint: str, sandbox: str = "", interface: str = "") -> Veth:
+    """An end without the other: the pair is made again, or what is left of it is removed."""
     return Veth(
-        name=link.name, owner="?", endpoint=endpoint, bridge="", interface="", mac="", up=False
+        name=name,
+        owner=sandbox or "?",  # a host end leads to nobody
+        endpoint=endpoint,
+        bridge="",
+        interface=interface,
+        mac="",
+        up=False,
+        lone="sandbox" if sandbox else "host",
     )

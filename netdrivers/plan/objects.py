@@ -19,6 +19,7 @@ from typing import Literal
 
 Key = tuple[str, ...]
 Family = Literal["ipv4", "ipv6"]
+LoneEnd = Literal["", "host", "sandbox"]
 ParentKind = Literal["", "vlan", "dummy"]
 Part = str | int | IPv4Address | IPv6Address
 
@@ -141,6 +142,8 @@ class Veth:
     hairpin: bool = False  # the bridge may send back through the port a packet came by
     apart: bool = False  # opens no connection to another such one of its bridge
     up: bool = True  # both ends
+    shut: bool = False  # the bridge passes nothing through the port
+    lone: LoneEnd = ""  # all that is left of the pair, or all that is where it belongs
 
     @property
     def key(self) -> Key:

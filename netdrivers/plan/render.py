@@ -65,6 +65,7 @@ def _(obj: Bridge) -> str:
 def _(obj: Veth) -> str:
     peer = f"peer {obj.interface} netns {obj.owner} address {obj.mac}"
     port = (" hairpin on" if obj.hairpin else "") + (" apart" if obj.apart else "")
+    port += (" shut" if obj.shut else "") + (f" {obj.lone} end only" if obj.lone else "")
     text = f"link {obj.name} type veth master {obj.bridge}{port} mtu {obj.mtu_bytes} {peer}"
     return f"{text} addrgenmode {_mode(obj.ipv6)} {_up(obj.up)}"
 

@@ -4,11 +4,13 @@ The repair loop of the agent over a real kernel; what it knows of containers are
 """
 
 import dataclasses
+import os
 import time
 
 import pytest
 import trio
 
+from netdrivers.plan.render import render_op
 from nodeagent.control.audit import Auditor
 from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.fights import FIRST_S, OFTEN
@@ -77,6 +79,9 @@ HOST = {
     "veth down": (f"ip link set {VETH} down", "link"),
     "veth off the bridge": (f"ip link set {VETH} nomaster", "link"),
     "veth without hairpin": (f"bridge link set dev {VETH} hairpin off", "link"),
+    "veth renamed": (f"ip link set {VETH} down; ip link set {VETH} name zzz", "link"),
+    "veth shut": (f"bridge link set dev {VETH} state 0", "link"),
+    "veth only listens": (f"bridge link set dev {VETH} state 1", "link"),
     "ruleset flushed": ("nft flush ruleset", "rule"),
     "table deleted": (f"nft delete table {NFT}", "rule"),
     "ruleset of a file": ("printf 'flush ruleset\ntable inet mine {}\n' | nft -f -", "rule"),
@@ -181,6 +186,35 @@ async def test_a_pin_that_is_gone_leads_back_to_the_container(agent, host, run_d
     assert await mended(agent, lambda: host.libc.unmount(pin)) < MENDED_S
     assert pin.stat().st_ino == before
     assert agent.repairer.repairs.ops == {"namespace": 1}
+
+
+async def test_a_host_end_in_another_namespace_is_made_anew(agent, host, run_dir):
+    move = f"ip link set {VETH} netns /proc/{os.getpid()}/fd/{host.outside}"
+    assert await mended(agent, lambda: host.sh(move)) < MENDED_S
+    await healthy(agent, host, run_dir)
+    with host.inside(host.outside):
+        assert VETH not in host.sh("ip -br link")
+
+
+async def test_an_end_that_nobody_wants_is_removed_with_the_other(agent, host, run_dir):
+    move = f"ip link set {VETH} netns /proc/{os.getpid()}/fd/{host.outside}"
+    async with agent.sandboxes.gate.step(WEB):  # the loop waits
+        host.sh(move)
+        wanted = agent.sandboxes.wanted()
+        alone = dataclasses.replace(wanted, endpoints={})
+        report = await agent.parts.engine.apply(alone, None)
+        assert f"- link {VETH}" in "\n".join(render_op(op) for op in report.ops)
+        with host.inside(run_dir / "netns" / WEB):
+            assert "eth0" not in host.sh("ip -br link")
+
+
+async def test_a_bridge_that_shuts_ports_itself_is_left_to_it(agent, host):
+    host.sh(f"ip link set {BRIDGE} type bridge stp_state 1")
+    await mended(agent, lambda: host.sh(f"ip link set {VETH} down"))
+    await trio.sleep(1.5)
+    assert "state listening" in host.sh(f"bridge link show dev {VETH}")
+    assert agent.actions().count("repair") == 1
+    assert (await agent.repairer.check()).lines == []
 
 
 async def test_leftovers_are_removed(agent, host, run_dir):

@@ -65,6 +65,21 @@ def test_changes_of_a_link_are_what_others_read():
     assert len(codec.set_link("br0", LinkChange(alias="mark"))) == 1
 
 
+def test_a_port_that_is_shut_is_opened_again():
+    change = LinkChange(up=True, hairpin=False, reopen=True)
+    opened = codec.set_link("ve1", change)[-1]
+    info = theirs(ifinfmsg, opened).get_attr("IFLA_LINKINFO")
+    port = info.get_attr("IFLA_INFO_SLAVE_DATA")
+    assert port.get_attr("IFLA_BRPORT_STATE") == codec.FORWARDING
+    works = codec.attr(codec.IFLA_OPERSTATE, bytes([codec.OPER_UP]))
+    assert not codec.parse_link(opened.body + works).shut
+    blocked = codec.attr(codec.BRPORT_STATE, b"\4")
+    data = codec.attr(codec.INFO_PORT_DATA, blocked)
+    body = codec.set_link("ve1", LinkChange())[-1].body + codec.attr(codec.IFLA_LINKINFO, data)
+    assert codec.parse_link(body + works).shut
+    assert not codec.parse_link(body).shut, "a port without a carrier passes nothing"
+
+
 links = st.builds(
     lambda name, alias, mac, mtu, master: (name, alias, mac.hex(":"), mtu, master),
     st.text("abcdefgh0123-", min_size=1, max_size=15),
