@@ -14,7 +14,7 @@ from netdrivers.contract import (
     SandboxSpec,
     SubnetSpec,
 )
-from nodeagent.model.container import ContainerRecord, EndpointRecord, PortBinding
+from nodeagent.model.container import BoundPort, ContainerRecord, EndpointRecord, PortBinding
 from nodeagent.model.network import NetworkRecord
 
 HOST = "host"  # the auxiliary address that the host itself has on a wire
@@ -189,6 +189,27 @@ def open_ports(record: ContainerRecord, address: IPAddress) -> tuple[PublishedPo
             container_port=number,
         )
         for protocol, number in wanted
+    )
+
+
+def own_ports(record: ContainerRecord, networks: Mapping[str, NetworkRecord]) -> list[BoundPort]:
+    """What a running container has published at its own addresses, by no port of the host."""
+    found: list[BoundPort] = []
+    for version in VERSIONS:
+        serves = port_endpoint(record, networks, version)
+        if serves and is_routed(networks[serves.network_id], version):
+            address = address_of(serves, version)
+            found += map(shown_port, open_ports(record, address) if address else ())
+    return found
+
+
+def shown_port(port: PublishedPort) -> BoundPort:
+    """A port of the kernel's half as records have it."""
+    return BoundPort(
+        container_port=port.container_port,
+        protocol=port.protocol,
+        host_ip=str(port.host_ip),
+        host_port=port.host_port,
     )
 
 

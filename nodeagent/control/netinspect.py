@@ -6,13 +6,13 @@ from netdrivers.contract import Scope
 from netdrivers.plan.objects import Bridge, DnsRedirect, Macvlan, Sandbox
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.conflicts import Conflicts
-from nodeagent.control.desired import build_desired, endpoint_specs, ports_text
+from nodeagent.control.desired import build_desired, endpoint_specs, ports_text, shown_port
 from nodeagent.control.names import endpoint_names
 from nodeagent.control.netviews import Counters, Look, Member, network_view
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.errors import kind_of
-from nodeagent.model.container import ContainerRecord
+from nodeagent.model.container import BoundPort, ContainerRecord
 from nodeagent.model.network import NetworkRecord, NetworkView
 
 
@@ -53,12 +53,13 @@ class NetworkInspector:
             record=member,
             names=endpoint_names(member, member.endpoints[network.id]),
             is_ready=self._sandboxes.is_ready(member.id),
-            ports=ports_text(member.ports) if self._serves(member, network) else [],
+            ports=ports_text(self._ports(member, network)),
         )
 
-    def _serves(self, member: ContainerRecord, network: NetworkRecord) -> bool:
+    def _ports(self, member: ContainerRecord, network: NetworkRecord) -> list[BoundPort]:
         specs = endpoint_specs(member, self._parts.inventory.networks)
-        return any(each.ports for each in specs if each.network_id == network.id)
+        served = [each for each in specs if each.network_id == network.id]
+        return [shown_port(port) for each in served for port in each.ports]
 
     async def _look(self, record: NetworkRecord, members: list[ContainerRecord]) -> Look:
         desired = build_desired(self._parts.inventory.networks, members)

@@ -181,7 +181,7 @@ class Ports:
         rows = [
             row
             for record in self._parts.inventory.containers.values()
-            if record.ports and _is_asked_for(record, filters.get("container", []))
+            if _is_asked_for(record, filters.get("container", []))
             for row in port_rows(record, networks, addresses, links, self.is_held)
             if row.protocol in filters.get("protocol", [row.protocol])
         ]

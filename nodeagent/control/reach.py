@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
 from netdrivers.contract import IPAddress, IPNetwork
-from nodeagent.control.desired import VERSIONS, address_of, is_routed, port_endpoint
+from nodeagent.control.desired import VERSIONS, address_of, is_routed, own_ports, port_endpoint
 from nodeagent.model.container import BoundPort, ContainerRecord
 from nodeagent.model.network import NetworkRecord
 from nodeagent.model.port import PortRow
@@ -64,13 +64,20 @@ def port_rows(
         text: closed[ip.version] or say_reach(ip, addresses, links) for text, ip in asked.items()
     }
     for port in record.ports:
-        yield PortRow(
-            container=record.name,
-            container_id=record.id,
-            protocol=port.protocol,
-            host_ip=port.host_ip,
-            host_port=port.host_port,
-            container_port=port.container_port,
-            reach=reach[port.host_ip],
-            held=is_held(port),
-        )
+        yield _row(record, port, reach[port.host_ip], held=is_held(port))
+    for port in own_ports(record, networks) if record.phase == "running" else ():
+        who = f"who has a route to {port.host_ip}, the container's own"
+        yield _row(record, port, who, held=False)  # no port of the host, so none to hold
+
+
+def _row(record: ContainerRecord, port: BoundPort, reach: str, *, held: bool) -> PortRow:
+    return PortRow(
+        container=record.name,
+        container_id=record.id,
+        protocol=port.protocol,
+        host_ip=port.host_ip,
+        host_port=port.host_port,
+        container_port=port.container_port,
+        reach=reach,
+        held=held,
+    )

@@ -6,7 +6,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Literal
 
-from nodeagent.control.desired import endpoints_in_order, has_sandbox, ports_text
+from nodeagent.control.desired import endpoints_in_order, has_sandbox, own_ports, ports_text
 from nodeagent.control.etcfiles import build_hostname
 from nodeagent.control.health import Health, status_words
 from nodeagent.control.names import endpoint_names
@@ -79,9 +79,10 @@ def container_row(
 ) -> ContainerRow:
     """One line of ``container ls``."""
     running = record.phase == "running"
-    bound = {f"{port.container_port}/{port.protocol}" for port in record.ports}
+    published = [*record.ports, *own_ports(record, networks)]
+    bound = {f"{port.container_port}/{port.protocol}" for port in published}
     exposed = [text for text in record.expose if text not in bound]
-    ports = [*ports_text(record.ports), *exposed] if running else []
+    ports = [*ports_text(published), *exposed] if running else []
     names = [networks[id_].name for id_ in record.endpoints if id_ in networks]
     return ContainerRow(
         id=record.id,
@@ -191,10 +192,12 @@ def endpoint_view(record: ContainerRecord, endpoint: EndpointRecord, *, live: bo
     )
 
 
-def ports_view(record: ContainerRecord, *, live: bool) -> dict[str, list[PortView] | None]:
-    """``Ports``: exposed ones are null, published ones list their host halves."""
+def ports_view(
+    record: ContainerRecord, networks: Mapping[str, NetworkRecord], *, live: bool
+) -> dict[str, list[PortView] | None]:
+    """``Ports``: exposed ones are null, published ones list where."""
     found: dict[str, list[PortView] | None] = dict.fromkeys(record.expose) if live else {}
-    for port in record.ports if live else []:
+    for port in [*record.ports, *own_ports(record, networks)] if live else []:
         key = f"{port.container_port}/{port.protocol}"
         row = PortView(host_ip=port.host_ip, host_port=str(port.host_port))
         found[key] = [*(found.get(key) or []), row]
@@ -213,7 +216,7 @@ def _settings(
     return NetworkSettingsView(
         sandbox_id=record.id if own else "",
         sandbox_key=str(run / "netns" / record.id) if own else "",
-        ports=ports_view(record, live=live),
+        ports=ports_view(record, networks, live=live),
         networks=views,
         ip_address=first.ip_address if first else "",
         gateway=first.gateway if first else "",

@@ -4,7 +4,7 @@ from msgspec import Struct, field
 
 
 class PortRow(Struct, frozen=True, kw_only=True, rename="pascal"):
-    """One published port of one container on one address of the host."""
+    """One published port of one container on one address of the host, or on its own."""
 
     container: str
     container_id: str = field(name="ContainerID")

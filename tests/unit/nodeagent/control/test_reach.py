@@ -2,11 +2,12 @@
 
 from ipaddress import ip_address, ip_network
 
+import msgspec
 import pytest
 
 from nodeagent.control.desired import GATEWAY_MODE
 from nodeagent.control.reach import port_rows, say_closed, say_reach
-from nodeagent.model.container import BoundPort
+from nodeagent.model.container import BoundPort, PortBinding
 from tests.fakes.records import container, endpoint, network
 
 HAVE = [ip_address(text) for text in ("127.0.0.1", "192.168.1.5", "203.0.113.9", "fd00::5")]
@@ -52,6 +53,20 @@ def test_ports_of_a_routed_network_are_none_of_the_hosts():
     routed = {"n" * 64: network(options={f"{GATEWAY_MODE}4": "routed"})}
     said = say_closed(container(endpoints={"n" * 64: endpoint()}), routed, 4)
     assert said == "nobody: reached at 172.20.0.2 itself"
+
+
+def test_a_routed_network_has_rows_of_the_containers_own_address():
+    networks = {"n" * 64: network(options={f"{GATEWAY_MODE}4": "routed"})}
+    asked = {"ports": [PortBinding(container_port=80), PortBinding(container_port=80)]}
+    up = container(endpoints={"n" * 64: endpoint()}, request=asked, phase="running")
+    up = msgspec.structs.replace(up, network_mode="demo")
+    (row,) = port_rows(up, networks, HAVE, LINKS, lambda _port: True)
+    assert (row.host_ip, row.host_port, row.container_port, row.held) == (
+        "172.20.0.2", 80, 80, False,
+    )  # fmt: skip
+    assert row.reach == "who has a route to 172.20.0.2, the container's own"
+    down = msgspec.structs.replace(up, phase="exited")
+    assert not list(port_rows(down, networks, HAVE, LINKS, lambda _port: True))
 
 
 def test_rows():

@@ -5,10 +5,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from nodeagent.control.desired import GATEWAY_MODE
 from nodeagent.control.views import (
     Surroundings,
     container_row,
     container_view,
+    ports_view,
     state_view,
     status_text,
 )
@@ -85,6 +87,19 @@ def test_dockers_field_names():
     assert endpoint_["IPPrefixLen"] == 24
     assert shown["NetworkSettings"]["SandboxKey"] == "/run/n/netns/" + "a" * 64
     assert shown["NetworkSettings"]["Ports"]["53/udp"] is None
+
+
+def test_ports_of_a_routed_network_are_at_the_containers_own_address():
+    networks = {"n" * 64: network(options={f"{GATEWAY_MODE}4": "routed"})}
+    asked = {"ports": [PortBinding(container_port=80)]}
+    record = msgspec.structs.replace(running(request=asked), ports=[])
+    row = container_row(record, networks, paused=False, restarting=False, now=NOW)
+    assert row.ports == "172.20.0.2:80->80/tcp, 53/udp"
+    shown = msgspec.to_builtins(ports_view(record, networks, live=True))
+    assert shown == {
+        "53/udp": None, "80/tcp": [{"HostIp": "172.20.0.2", "HostPort": "80"}],
+    }  # fmt: skip
+    assert ports_view(record, networks, live=False) == {}
 
 
 def test_a_container_that_is_down_shows_no_addresses_and_no_ports():
