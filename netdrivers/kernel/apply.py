@@ -184,13 +184,13 @@ class Changer:
 
     def _bridge(self, op: Op, obj: Bridge) -> None:
         route = self.access.host.route
-        change = LinkChange(alias=self.access.alias(obj.owner), ipv6=obj.ipv6, up=obj.up)
+        alias, mtu = self.access.alias(obj.owner), obj.mtu_bytes
+        change = LinkChange(alias=alias, mac=obj.mac, mtu_bytes=mtu, ipv6=obj.ipv6, up=obj.up)
+        requests = codec.set_link(obj.name, change)
         if op.verb == "add":
-            made = codec.add_bridge(obj.name, mac=obj.mac, mtu_bytes=obj.mtu_bytes)
-            create(route, [made, *codec.set_link(obj.name, change)], obj.name, op)
-            return
-        full = replace(change, mac=obj.mac, mtu_bytes=obj.mtu_bytes)
-        check(route, codec.set_link(obj.name, full), op)
+            create(route, [codec.add_bridge(obj.name, mac=obj.mac), *requests], obj.name, op)
+        else:
+            check(route, requests, op)
 
     def _veth(self, op: Op, obj: Veth) -> None:
         was = op.was

@@ -155,11 +155,10 @@ def dump_links() -> Request:
     return Request(GETLINK, REQUEST | DUMP, BY_NAME + SKIP_STATS)
 
 
-def add_bridge(name: str, *, mac: str, mtu_bytes: int) -> Request:
-    """A bridge, down, without alias: those can only be set afterwards, in the same batch."""
+def add_bridge(name: str, *, mac: str) -> Request:
+    """A bridge, down. What else it has is set afterwards: an MTU from birth follows the ports."""
     info = attr(IFLA_LINKINFO | NESTED, attr(INFO_KIND, b"bridge"))
-    body = BY_NAME + _name(name) + _mac(mac) + attr(IFLA_MTU, U32.pack(mtu_bytes)) + info
-    return Request(NEWLINK, REQUEST | ACK | CREATE | EXCL, body)
+    return Request(NEWLINK, REQUEST | ACK | CREATE | EXCL, BY_NAME + _name(name) + _mac(mac) + info)
 
 
 def add_veth(name: str, *, peer: str, peer_ns: int, mac: str, mtu_bytes: int) -> Request:

@@ -154,6 +154,18 @@ async def test_a_bridge_name_of_another_of_ours_is_refused_and_the_link_stays(
     assert (await engine.apply(world.desired, None)).ops == ()
 
 
+@pytest.mark.parametrize("mtu", [1300, 1500, 9000])
+async def test_a_bridge_keeps_its_mtu_when_the_last_port_leaves(host, engine, world, scoped, mtu):
+    net = world.network("a", "10.1.0.0/24", "fd00:a::/64", mtu_bytes=mtu)
+    world.container("a", net, 2)
+    await engine.apply(world.desired, None)
+    world.sandboxes.clear()
+    world.endpoints.clear()
+    await engine.apply(world.desired, scoped("a"))
+    assert f"mtu {mtu} " in host.sh("ip link show br-aaaaaaaaaaaa")
+    assert (await engine.apply(world.desired, None)).ops == ()
+
+
 async def test_the_bridge_of_a_network_that_is_no_more_becomes_the_one_that_has_its_name(
     host, engine, world, scoped
 ):

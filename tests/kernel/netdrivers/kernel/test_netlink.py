@@ -8,6 +8,7 @@ import pytest
 from netdrivers.errors import Refused
 from netdrivers.kernel import codec, nfcodec
 from netdrivers.kernel.access import FILTER
+from netdrivers.kernel.codec import LinkChange
 from netdrivers.kernel.netlink import CHUNK, Netlink
 
 
@@ -19,7 +20,7 @@ def route(host):
 
 
 def bridge(number: int):
-    return codec.add_bridge(f"b{number}", mac="02:00:00:00:00:01", mtu_bytes=1500)
+    return codec.add_bridge(f"b{number}", mac="02:00:00:00:00:01")
 
 
 def test_one_reply_per_request_in_order_errors_included(route):
@@ -37,7 +38,7 @@ def test_more_than_a_chunk_and_a_dump_of_many_parts(route):
 
 
 def test_the_kernels_own_words_are_kept(route):
-    (reply,) = route.ask([codec.add_bridge("b", mac="02:00:00:00:00:01", mtu_bytes=1 << 30)])
+    _, reply, _ = route.ask([bridge(1), *codec.set_link("b1", LinkChange(mtu_bytes=1 << 30))])
     assert reply.errno
     assert ":" in reply.text
 
