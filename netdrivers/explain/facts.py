@@ -24,7 +24,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Where the kernel would send a packet, or its words for that it would not."""
+    """Where the kernel would send a packet, or why it would not.
+
+    ``fix``: the command that removes the foreign route or rule that refuses it.
+    """
 
     link: str = ""
     via: IPAddress | None = None
@@ -32,6 +35,7 @@ class Route:
     mtu_bytes: int = 0  # 0: that of the link
     kind: str = "unicast"
     error: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ def way_back(trip: Trip, facts: Facts) -> Iterator[Station]:
     else:
         why = "" if way.link == link else f"route back goes by {way.link}, not by {link}"
     hop = Hop(place="way back", where=where, what=f"to {trip.back_ip}")
-    yield Station(hop=judged(hop, why, REPAIR), past=trip.home)
+    yield Station(hop=judged(hop, why, way.fix or REPAIR), past=trip.home)
 
 
 def big_bytes(trip: Trip, facts: Facts) -> int:

@@ -6,7 +6,7 @@ from netdrivers.contract import IPAddress, IPInterface
 from netdrivers.errors import Missing
 from netdrivers.explain.facts import Facts, Link, Neighbour, Route, Space
 from netdrivers.explain.trip import Trip
-from netdrivers.kernel import codec, dnsredirect, lookup
+from netdrivers.kernel import codec, dnsredirect, lookup, refusals
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.listeners import read_listeners, read_tracking
 from netdrivers.kernel.netlink import Netlink
@@ -112,6 +112,9 @@ def _read_addresses(
 
 def _read_route(netlink: Netlink, to: IPAddress, names: Mapping[int, str]) -> Route:
     (reply,) = netlink.ask([lookup.get_way(to)])
+    refusal = refusals.read_refusal(netlink, to) if reply.errno else None
+    if refusal is not None:
+        return Route(error=f"{refusal.what} refuses it ({reply.text})", fix=refusal.fix)
     if reply.errno or not reply.messages:
         return Route(error=reply.text or "no answer")
     way = lookup.parse_way(reply.messages[0][1])

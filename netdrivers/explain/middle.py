@@ -96,7 +96,7 @@ def _route(trip: Trip, space: Space) -> Hop:
     way, far = space.to, trip.far
     hop = Hop(place="route", where=HOST, what=f"to {trip.ip}")
     if way.error:
-        return judged(hop, f"no route: {way.error}", "ip route")
+        return judged(hop, f"no route: {way.error}", way.fix or "ip route")
     if far is not None and far.bridge and way.link != far.bridge:
         why = f"route goes by {way.link}, not by {far.bridge}"
         return judged(hop, why, f"ip route get {trip.ip}")

@@ -76,11 +76,11 @@ def interface(end: End, space: Space, where: str) -> Hop:
 def _route(trip: Trip, space: Space) -> Hop:
     way, near = space.to, trip.near
     hop = Hop(place="route", where=trip.source_title, what=f"to {trip.aim}")
-    if way.error and near is not None and near.net.internal:
+    if way.error and not way.fix and near is not None and near.net.internal:
         fix = "the network is internal on purpose; connect both to one network"
         return judged(hop, f"no route: {way.error}: network {near.net.name} is internal", fix)
     if way.error:
-        return judged(hop, f"no route: {way.error}", REPAIR)
+        return judged(hop, f"no route: {way.error}", way.fix or REPAIR)
     expected = "lo" if trip.is_local else near.spec.interface if near else way.link
     if way.link != expected:
         why = f"route goes by {way.link}, not by {expected}"

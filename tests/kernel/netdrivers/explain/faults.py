@@ -59,6 +59,33 @@ FAULTS = {
         place="route",
         says=("by up0", BRIDGE),
     ),
+    "someone's policy rule in the source": Fault(
+        where="a",
+        plant="ip rule add to 198.51.100.2 prohibit",
+        question=OUT,
+        place="route",
+        says=("no route: rule `pref 32765 to 198.51.100.2 prohibit` refuses it",),
+    ),
+    "someone's route in the source": Fault(
+        where="a",
+        plant="ip route add blackhole 198.51.100.0/24",
+        question=OUT,
+        place="route",
+        says=("no route: route `blackhole 198.51.100.0/24` refuses it",),
+    ),
+    "someone's route of IPv6 in the source": Fault(
+        where="a",
+        plant="ip -6 route add unreachable 2001:db8::2",
+        question=("a", "2001:db8::2"),
+        place="route",
+        says=("no route: route `unreachable 2001:db8::2` refuses it",),
+    ),
+    "someone's route on the host": Fault(
+        plant="ip rule add to 198.51.100.9 table 77; ip route add unreachable default table 77",
+        question=("a", "198.51.100.9"),
+        place="route",
+        says=("no route: route `unreachable default table 77` refuses it",),
+    ),
     "address of the source gone": Fault(
         where="a",
         plant="ip addr flush dev eth0",
@@ -229,7 +256,7 @@ FAULTS = {
         where="b",
         plant="ip route add blackhole 10.1.0.2/32",
         place="way back",
-        says=("no route back",),
+        says=("no route back: route `blackhole 10.1.0.2` refuses it",),
     ),
     "element of a published port gone": Fault(
         plant="nft flush map inet nodeagent-test publish4",

@@ -11,7 +11,7 @@ from netdrivers.explain.facts import Facts, Link, Route, Space
 from netdrivers.explain.judge import judge
 from netdrivers.explain.trip import Trip, build_trip
 from tests.fakes.world import World
-from tests.unit.netdrivers.explain.scene import BRIDGE, VETH_B, changed, link, trip, whole
+from tests.unit.netdrivers.explain.scene import BRIDGE, OUT, VETH_B, changed, link, trip, whole
 
 
 def test_the_parent_of_a_macvlan() -> None:
@@ -96,3 +96,21 @@ def test_a_disabled_port_is_put_right_by_one_command() -> None:
     assert bad.fix == f"bridge link set dev {VETH_B} state 3, or nodeagent network repair"
     down = judge(trip(), link(facts, "", BRIDGE, up=False))  # then all its ports are disabled
     assert "state 0" not in " ".join(hop.why for hop in down.hops)
+
+
+REFUSED = Route(error="rule `pref 9 prohibit` refuses it", fix="ip rule del pref 9 prohibit")
+
+
+@pytest.mark.parametrize(
+    ("asked", "facts", "place"),
+    [
+        (trip(), changed(whole(), "a", to=REFUSED), "route"),
+        (trip(), changed(whole(), "b", back=REFUSED), "way back"),
+        (trip(target=OUT, port=0, protocol="icmp"), changed(whole(OUT), "", to=REFUSED), "route"),
+    ],
+)
+def test_who_refuses_the_way_is_told_with_the_command_against_it(asked, facts, place) -> None:
+    (bad,) = [hop for hop in judge(asked, facts).hops if hop.state == "fails"]
+    assert bad.place == place
+    assert "rule `pref 9 prohibit` refuses it" in bad.why
+    assert bad.fix == "ip rule del pref 9 prohibit"
