@@ -40,6 +40,7 @@ class Addresses:
         self._inventory = inventory
         self._host_addresses = host_addresses
         self._pending: dict[tuple[str, IPAddress], str] = {}  # owner
+        self._pending_macs: set[tuple[str, str]] = set()  # (network's id, MAC)
         self._last: dict[tuple[str, IPNetwork], IPAddress] = {}
 
     def used(self, network: NetworkRecord) -> set[IPAddress]:
@@ -96,6 +97,25 @@ class Addresses:
         finally:
             for key in chosen:
                 del self._pending[key]
+
+    @contextmanager
+    def hold_mac(self, network: NetworkRecord, mac: str) -> Iterator[None]:
+        """Keep a MAC address from others until the block ends (Conflict names who has it)."""
+        key = (network.id, mac)
+        members = self._inventory.members(network.id)
+        holders = [each.name for each in members if each.endpoints[network.id].mac == mac]
+        if holders or key in self._pending_macs:
+            raise Conflict(
+                "the MAC address is in use on this network",
+                field="mac_address",
+                value=mac,
+                by=holders[0] if holders else "a container that is being made",
+            )
+        self._pending_macs.add(key)
+        try:
+            yield
+        finally:
+            self._pending_macs.discard(key)
 
     def unowned(self, containers: Collection[str]) -> list[Lease]:
         """Leases that no record holds, of none of these containers.

@@ -237,14 +237,18 @@ class Containers:
         if self._parts.inventory.is_leaving(network):
             raise Conflict("the network is being removed", field="network", name=network.name)
         check_endpoint(network, asked)
+        mac = (
+            ipam.parse_mac(asked.mac_address, field="mac_address")
+            if asked.mac_address
+            else ipam.mac_for(self._parts.new_id())
+        )
+        held.enter_context(self._addresses.hold_mac(network, mac))
         addresses = held.enter_context(self._addresses.lease(network, asked, owner))
         return EndpointRecord(
             id=self._parts.new_id(),
             network_id=network.id,
             interface=interface,
-            mac=ipam.parse_mac(asked.mac_address, field="mac_address")
-            if asked.mac_address
-            else ipam.mac_for(self._parts.new_id()),
+            mac=mac,
             addresses=addresses,
             gateways=build_gateways(network, addresses),
             aliases=asked.aliases,

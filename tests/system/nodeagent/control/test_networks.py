@@ -125,6 +125,25 @@ def test_wanted_addresses(agent: Agent) -> None:
     assert len(agent.rows("container", "-a")) == 1
 
 
+def test_a_second_container_with_one_mac_address_is_refused(agent: Agent) -> None:
+    for name in ("demo", "other"):
+        agent.cli("network", "create", name)
+    wanted = ("--mac-address", "02:00:00:00:00:0a", "--network")
+    agent.cli("create", "--name", "box", *wanted, "demo", *SLEEP)
+    agent.cli("create", "--name", "elsewhere", *wanted, "other", *SLEEP)
+    same = ("--mac-address", "02-00-00-00-00-0A")
+    for verb in (
+        ("run", "-d", "--name", "double", *same, "--network", "demo", *SLEEP),
+        ("network", "connect", *same, "demo", "elsewhere"),
+    ):
+        done = agent.cli(*verb, check=False)
+        assert done.returncode != 0
+        assert "MAC address is in use" in done.stderr
+        assert "mac_address" in done.stderr
+        assert "box" in done.stderr
+    assert {row["Names"] for row in agent.rows("container", "-a")} == {"box", "elsewhere"}
+
+
 def test_ipv6(agent: Agent) -> None:
     agent.cli("network", "create", "--ipv6", "--subnet", "fd77:1::/64", "six")
     agent.cli("run", "-d", "--name", "a", "--network", "six", *SLEEP)

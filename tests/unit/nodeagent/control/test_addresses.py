@@ -65,6 +65,19 @@ async def test_wanted_addresses_are_checked(inventory):
             pass
 
 
+async def test_a_mac_address_is_one_containers_on_a_network(inventory):
+    addresses, mac = Addresses(inventory), "02:00:00:00:00:09"
+    for taken, holder in (("02:42:ac:14:00:02", "by=web"), (mac, "being made")):
+        with (
+            addresses.hold_mac(network(), mac),
+            pytest.raises(Conflict, match=f"field=mac_address value={taken} .*{holder}"),
+            addresses.hold_mac(network(), taken),
+        ):
+            pass
+    with addresses.hold_mac(network("m" * 64), mac), addresses.hold_mac(network(), mac):
+        pass  # elsewhere, and when let go, it is free
+
+
 async def test_excluded_addresses_and_ranges_are_kept(inventory):
     subnet = SubnetRequest(
         subnet="172.20.0.0/24",
