@@ -124,9 +124,9 @@ class Report:
     """What an apply did. ``ops`` empty = the kernel already agreed."""
 
     ops: tuple[Op, ...]
-    # what keeps a part of it from working, in words: a parent link that is gone (its networks were
-    # left out), an address that a neighbour has, too
+    # in words, what keeps a part of it from working: a parent link that is gone, a doubled address
     conflicts: tuple[str, ...] = ()
+    failed: Mapping[Op, str] = field(default_factory=dict)  # why; of a mend, also in conflicts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +217,7 @@ class NetworkEngine(Protocol):
         """Create and pin the namespace (lo up) if it is not there; return its path."""
         ...
 
-    async def apply(self, desired: Desired, scope: Scope | None) -> Report:
+    async def apply(self, desired: Desired, scope: Scope | None, *, mend: bool = False) -> Report:
         """Snapshot, diff, apply and verify what is in ``scope``.
 
         A sandbox in scope brings its endpoints and its ports. What is marked, in scope and not in
@@ -226,7 +226,7 @@ class NetworkEngine(Protocol):
         Raises:
             Conflict: an unmarked object is in the way. Refused: the kernel said no.
             Missing: a network's parent link is not there (option, parent); with a scope only.
-        Cancel: what this call added is taken back.
+        Cancel: what this call added is taken back. To ``mend`` leaves out what cannot be.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
 
@@ -137,22 +137,26 @@ class Engine:
                 await self._do([made])
         return self._linux.access.pin(sandbox_id)
 
-    async def apply(self, desired: Desired, scope: Scope | None) -> Report:
-        """Snapshot, diff, apply, verify; taken back on error and cancellation."""
+    async def apply(self, desired: Desired, scope: Scope | None, *, mend: bool = False) -> Report:
+        """Snapshot, diff, apply, verify; taken back on error and cancellation, if not to mend."""
         want = self._wants.build(desired, scope)
+        failed: dict[Op, str] | None = {} if mend else None
         async with self._turns.hold(_names(scope)):
             done: list[Op] = []
             try:
-                notes = await self._rounds(want, scope, done)
+                notes = await self._rounds(want, scope, done, failed)
             except BaseException:  # Cancelled too: half an endpoint is worse than none
-                with trio.move_on_after(UNDO_S, shield=True):
-                    await self._undo(done)
+                if not mend:
+                    with trio.move_on_after(UNDO_S, shield=True):
+                        await self._undo(done)
                 raise
         self._announcer.forget(want, scope.sandboxes if scope else None)
         for batch in find_claims((op.obj for op in done if op.verb == "add"), want):
             self._announcer.add(batch)
         doubled = self._announcer.notes() if scope is None else ()
-        return Report(ops=tuple(done), conflicts=(*notes, *doubled))
+        failed = failed or {}
+        notes = (*notes, *dict.fromkeys(failed.values()))
+        return Report(ops=tuple(done), conflicts=(*notes, *doubled), failed=failed)
 
     async def plan(self, desired: Desired, scope: Scope | None) -> Sequence[Op]:
         """What ``apply`` would do."""
@@ -215,22 +219,39 @@ class Engine:
     # --- the steps of an apply --------------------------------------------------------------
 
     async def _rounds(
-        self, want: dict[Key, KernelObject], scope: Scope | None, done: list[Op]
+        self,
+        want: dict[Key, KernelObject],
+        scope: Scope | None,
+        done: list[Op],
+        failed: dict[Op, str] | None,
     ) -> tuple[str, ...]:
+        """The notes. What is ``failed`` is left out; None: nothing may fail."""
         for _ in range(ROUNDS):
-            ops, notes = await self._steps(want, scope)
+            ops, notes = await self._steps(want, scope, mend=failed is not None)
+            if failed is not None:
+                ops = _without_failed(ops, failed)
             if not ops:
                 return notes
-            await self._change(ops, done)
+            if failed is None:
+                await self._change(ops, done)
+            else:
+                await self._mend(ops, done, failed)
         raise Refused("the kernel does not keep what was set", op=render_op(done[-1]))
 
     async def _steps(
-        self, want: dict[Key, KernelObject], scope: Scope | None, *, fresh: bool = False
+        self,
+        want: dict[Key, KernelObject],
+        scope: Scope | None,
+        *,
+        fresh: bool = False,
+        mend: bool = False,
     ) -> tuple[tuple[Op, ...], tuple[str, ...]]:
-        found = await self._kernel.read(self._view(want, scope, fresh=fresh))
-        if found.foreign and scope is not None:
+        view = self._view(want, scope)
+        found = await self._kernel.read(replace(view, fresh=fresh, strays=mend))
+        whole = scope is None or mend
+        if found.foreign and not whole:
             raise Conflict("; ".join(found.foreign.values()))
-        if found.lacking and scope is not None:
+        if found.lacking and not whole:
             name, why = min(found.lacking.items())
             raise parent_error(name, why, found.usable)
         # what one network lacks, or a stranger in its way, must not keep the others down
@@ -248,9 +269,9 @@ class Engine:
             return await trio.to_thread.run_sync(diff, have, want), tuple(notes)
         return diff(have, want), tuple(notes)
 
-    def _view(self, want: dict[Key, KernelObject], scope: Scope | None, *, fresh: bool) -> View:
+    def _view(self, want: dict[Key, KernelObject], scope: Scope | None) -> View:
         if scope is None:
-            return View(want=want, fresh=fresh)
+            return View(want=want)
         owners = scope.networks | scope.sandboxes
         return View(
             want=want,
@@ -267,6 +288,21 @@ class Engine:
             await self._kernel.change(ops, done)
         finally:
             self._remember(done[before:])
+
+    async def _mend(self, ops: Sequence[Op], done: list[Op], failed: dict[Op, str]) -> None:
+        """All at once; if the kernel says no to one, the others one by one."""
+        before = len(done)
+        try:
+            await self._change(ops, done)
+        except (Refused, Missing):
+            tried = set(done[before:])
+            for op in [op for op in ops if op not in tried]:
+                if not _without_failed([op], failed):
+                    continue
+                try:
+                    await self._change([op], done)
+                except (Refused, Missing) as exc:
+                    failed[op] = str(exc)
 
     async def _do(self, ops: Sequence[Op]) -> None:
         done: list[Op] = []
@@ -307,6 +343,12 @@ class Engine:
         spaces = self._linux.access.namespaces
         with spaces.inside(spaces.home):
             yield
+
+
+def _without_failed(ops: Iterable[Op], failed: Mapping[Op, str]) -> tuple[Op, ...]:
+    """Less what failed before and what hangs on it."""
+    lost = {key for op in failed if op.verb != "delete" for key in (op.obj.key, *op.obj.provides)}
+    return tuple(op for op in ops if op not in failed and not lost & {op.obj.key, op.obj.within})
 
 
 def _unfit(want: Mapping[Key, KernelObject], found: Found) -> set[Key]:

@@ -54,6 +54,7 @@ class View:
     sandboxes: frozenset[str] | None = None
     elements: tuple[Element, ...] = ()  # that may be there, besides the wanted
     fresh: bool = False  # nothing that is remembered is believed
+    strays: bool = False  # links of those in scope are looked for under any name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ class Reader:
         networks = self.view.networks
         kinds = (Bridge, Parent)
         wanted = {obj.owner for obj in self.view.want.values() if isinstance(obj, kinds)}
-        return networks is None or bool(networks - wanted)
+        return networks is None or self.view.strays or bool(networks - wanted)
 
     def _bridges(self, addresses: Sequence[AddressInfo] | None) -> None:
         """Bridges and macvlans in view, their addresses, and strangers that bear a wanted name."""

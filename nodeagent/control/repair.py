@@ -7,13 +7,13 @@ it is looked at again. Only where much is broken, or what all share, is it one p
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import trio
 
 from netdrivers.contract import Report, Scope
-from netdrivers.plan.objects import Forwarding, Table
+from netdrivers.plan.objects import Forwarding, Key, Table
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
 from nodeagent.control.fights import Fights
@@ -43,6 +43,7 @@ class Drift:
 
     ops: Sequence[Op] = ()
     conflicts: Sequence[str] = ()
+    failed: Mapping[Op, str] = field(default_factory=dict)  # what could not be done, and why
 
     @property
     def lines(self) -> list[str]:
@@ -57,6 +58,7 @@ class Repairer:
         self._parts = parts
         self._sandboxes = sandboxes
         self._fights = Fights()
+        self._failed: set[Key] = set()  # what could not be mended the last time, told once
         self.repairs = sandboxes.repairs
         self.left: Sequence[Op] = ()  # what the last look of the loop found and did not mend
         self.wait_s = float("inf")  # until something that is fought over may be mended again
@@ -113,11 +115,13 @@ class Repairer:
     async def _mend(self, ops: Sequence[Op], conflicts: Iterable[str]) -> Drift:
         owners = list(dict.fromkeys(op.obj.owner for op in ops))
         if not owners:
+            self._failed = set()
             return Drift(conflicts=tuple(conflicts))
         alone = len(owners) <= FEW and all(self._is_known(owner) for owner in owners)
         drift = await (self._mend_each(owners) if alone else self._mend_all(owners))
         self._tell(drift.ops)
-        return Drift(ops=drift.ops, conflicts=(*dict.fromkeys((*conflicts, *drift.conflicts)),))
+        self._tell_failed(drift.failed)
+        return replace(drift, conflicts=(*dict.fromkeys((*conflicts, *drift.conflicts)),))
 
     def _is_known(self, owner: str) -> bool:
         inventory = self._parts.inventory
@@ -126,25 +130,26 @@ class Repairer:
     async def _mend_all(self, owners: Sequence[str]) -> Drift:
         try:
             async with self._sandboxes.gate.whole():
-                report = await self._parts.engine.apply(self._sandboxes.wanted(), None)
+                report = await self._parts.engine.apply(self._sandboxes.wanted(), None, mend=True)
         except Exception as exc:
             if not kind_of(exc):
                 raise
             # what cannot be as it should be keeps no other object from it
             self.repairs.failures += 1
             each = await self._mend_each([owner for owner in owners if owner])
-            return Drift(ops=each.ops, conflicts=(*each.conflicts, str(exc)))
-        return Drift(ops=report.ops, conflicts=report.conflicts)
+            return replace(each, conflicts=(*each.conflicts, str(exc)))
+        return Drift(ops=report.ops, conflicts=report.conflicts, failed=report.failed)
 
     async def _mend_each(self, owners: Iterable[str]) -> Drift:
         ops: list[Op] = []
         conflicts: list[str] = []
+        failed: dict[Op, str] = {}
         for owner in owners:
             scope = Scope(networks=frozenset({owner}), sandboxes=frozenset({owner}))
             try:
                 async with self._sandboxes.gate.step(owner):
                     wanted = self._sandboxes.wanted_of(owner)
-                    report = await self._parts.engine.apply(wanted, scope)
+                    report = await self._parts.engine.apply(wanted, scope, mend=True)
             except Exception as exc:
                 if not kind_of(exc):
                     raise
@@ -152,7 +157,8 @@ class Repairer:
             else:
                 ops += report.ops
                 conflicts += report.conflicts
-        return Drift(ops=ops, conflicts=conflicts)
+                failed |= report.failed
+        return Drift(ops=ops, conflicts=conflicts, failed=failed)
 
     # --- telling ----------------------------------------------------------------------------
 
@@ -175,8 +181,15 @@ class Repairer:
                 log.warning("somebody changes it again and again", extra={"op": line})
                 self._publish("fought over", op.obj.owner, [line])
 
-    def _publish(self, action: str, owner: str, lines: list[str]) -> None:
-        attributes = {"ops": "\n".join(lines[:TOLD]), "count": str(len(lines))}
+    def _tell_failed(self, failed: Mapping[Op, str]) -> None:
+        self.repairs.failures += len(failed)
+        for op, why in failed.items():
+            if op.obj.key not in self._failed:
+                self._publish("repair failed", op.obj.owner, [render_op(op)], why=why)
+        self._failed = {op.obj.key for op in failed}
+
+    def _publish(self, action: str, owner: str, lines: list[str], **more: str) -> None:
+        attributes = {"ops": "\n".join(lines[:TOLD]), "count": str(len(lines)), **more}
         network, container = next(self._subject(owner), ("", ""))
         if container:
             attributes["container"] = container

@@ -153,7 +153,7 @@ class FakeEngine:
         await self._faults.pass_("make_sandbox")
         return Path("/run/netns") / sandbox_id
 
-    async def apply(self, desired, scope):
+    async def apply(self, desired, scope, *, mend=False):
         await self._faults.pass_("apply" if scope else "repair")
         self.desired = desired
         return Report(ops=self.mended(scope))

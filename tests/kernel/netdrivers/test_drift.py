@@ -67,6 +67,7 @@ async def agent(host, engine, nursery, tmp_path):
 # what is done -> the kind of what is mended; in the host's namespace …
 HOST = {
     "bridge deleted": (f"ip link del {BRIDGE}", "link"),
+    "bridge renamed": (f"ip link set {BRIDGE} down; ip link set {BRIDGE} name zzz", "link"),
     "bridge down": (f"ip link set {BRIDGE} down", "link"),
     "bridge mtu": (f"ip link set {BRIDGE} mtu 1400", "link"),
     "bridge mac": (f"ip link set {BRIDGE} address 02:00:00:00:00:99", "link"),
@@ -215,6 +216,31 @@ async def test_a_bridge_that_shuts_ports_itself_is_left_to_it(agent, host):
     assert "state listening" in host.sh(f"bridge link show dev {VETH}")
     assert agent.actions().count("repair") == 1
     assert (await agent.repairer.check()).lines == []
+
+
+async def test_what_cannot_be_mended_keeps_nothing_else_of_a_container_broken(agent, host, run_dir):
+    def inside():
+        with host.inside(run_dir / "netns" / WEB):
+            host.sh("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1; nft flush ruleset")
+
+    assert await mended(agent, inside) < MENDED_S
+    await trio.sleep(1.5)
+    assert agent.repairer.repairs.ops["redirect"] == 1
+    failed = [e for e in agent.parts.events.history(0) if e.action == "repair failed"]
+    assert [e.attributes["ops"].split()[3] for e in failed] == ["addr", "route"], "once each"
+    drift = await agent.repairer.repair()
+    assert ["the kernel refused" in line for line in drift.conflicts] == [True, True]
+
+
+async def test_a_stranger_in_the_way_keeps_nothing_else_of_a_container_broken(agent, host, run_dir):
+    def inside():
+        with host.inside(run_dir / "netns" / WEB):
+            host.sh("nft flush ruleset; ip link del eth0; ip link add eth0 type bridge")
+
+    assert await mended(agent, inside) < MENDED_S
+    assert agent.repairer.repairs.ops["redirect"] == 1
+    drift = await agent.repairer.check()
+    assert ["not ours" in line for line in drift.conflicts] == [True]
 
 
 async def test_leftovers_are_removed(agent, host, run_dir):

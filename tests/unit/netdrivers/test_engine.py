@@ -9,7 +9,7 @@ import trio
 from netdrivers.contract import Desired
 from netdrivers.engine import EVERYTHING, Engine, Turns
 from netdrivers.errors import Conflict, Missing, Refused, Unavailable
-from netdrivers.plan.objects import Veth
+from netdrivers.plan.objects import DnsRedirect, Veth
 from tests.fakes.apply_cases import CASES, two_containers
 from tests.fakes.kernel import FakeKernel
 from tests.fakes.world import World, scope
@@ -41,6 +41,28 @@ async def test_a_stranger_in_the_way_of_one_network_keeps_no_other_down():
     assert report.conflicts == ("link br-aaaaaaaaaaaa is not ours",)
     links = {obj.bridge for obj in kernel.objects.values() if isinstance(obj, Veth)}
     assert links == {"br-bbbbbbbbbbbb"}
+
+
+async def test_to_mend_leaves_out_what_cannot_be_and_what_hangs_on_it():
+    class Stubborn(FakeKernel):
+        def _one(self, op):
+            if isinstance(op.obj, Veth) and op.obj.owner == "one":
+                raise Refused("told to fail", op=op.obj.name)
+            super()._one(op)
+
+    world, kernel = two_containers(), Stubborn()
+    engine = await make(kernel)
+    with pytest.raises(Refused):
+        await engine.apply(world.desired, None)
+    report = await engine.apply(world.desired, None, mend=True)
+    assert [type(op.obj) for op in report.failed] == [Veth]
+    assert list(report.conflicts) == list(report.failed.values())
+    owners = {obj.owner for obj in kernel.objects.values() if isinstance(obj, Veth)}
+    assert owners == {"two"}
+    redirects = [obj for obj in kernel.objects.values() if isinstance(obj, DnsRedirect)]
+    assert redirects, "of the same sandbox"
+    again = await engine.apply(world.desired, None, mend=True)
+    assert (again.ops, list(again.failed)) == ((), list(report.failed))
 
 
 async def test_specs_that_point_nowhere_are_refused():

@@ -3,6 +3,7 @@
 import pytest
 import trio
 
+from netdrivers.contract import Report
 from netdrivers.errors import Refused
 from netdrivers.plan.objects import Bridge, DnsRedirect, Element, Sandbox, Table
 from netdrivers.plan.ops import Op
@@ -84,15 +85,34 @@ async def test_one_that_cannot_be_mended_keeps_no_other_from_it(control):
     drifted(control, op_of(ONE), op_of(TWO))
     applied = control.engine.apply
 
-    async def refuse(desired, scope):
+    async def refuse(desired, scope, **how):
         if ONE in scope.sandboxes:
             raise Refused("no such device")
-        return await applied(desired, scope)
+        return await applied(desired, scope, **how)
 
     control.engine.apply = refuse
     drift = await control.repairer.look(fresh=False)
     assert [op.obj.owner for op in drift.ops] == [TWO]
     assert drift.conflicts == ("no such device",)
+
+
+async def test_what_cannot_be_done_is_told_once(control):
+    bad, good = op_of(ONE), op_of(ONE, 2)
+
+    async def refuse(desired, scope, *, mend):
+        assert mend
+        return Report(ops=(good,), conflicts=("no room",), failed={bad: "no room"})
+
+    control.engine.apply = refuse
+    for _ in range(2):
+        drifted(control, bad, good)
+        drift = await control.repairer.look(fresh=False)
+        assert (list(drift.ops), list(drift.conflicts)) == ([good], ["no room"])
+        assert control.repairer.left == [bad]
+    failed = [e for e in control.parts.events.history(0) if e.action == "repair failed"]
+    assert [(e.attributes["why"], e.attributes["container"]) for e in failed] == [
+        ("no room", "web")
+    ]
 
 
 async def test_a_failed_look_is_counted(control):
