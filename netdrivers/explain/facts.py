@@ -47,6 +47,16 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Untracked:
+    """A foreign rule that takes packets out of tracking; ``protocol`` "", ``port`` 0: of any."""
+
+    where: str
+    fix: str
+    protocol: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
     """One namespace on the way.
 
@@ -64,6 +74,7 @@ class Space:
     tracked: tuple[int, int] = (0, 0)
     listeners: frozenset[tuple[str, IPAddress, int]] = frozenset()
     has_redirect: bool = True
+    untracked: tuple[Untracked, ...] = ()
 
     def setting(self, name: str) -> int:
         """A number below /proc/sys; ``NEVER`` where there is no such name."""

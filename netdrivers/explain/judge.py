@@ -118,7 +118,10 @@ def _conclude(trip: Trip, hops: list[Hop], tidings: Tidings | None, answer: str)
     notes = tuple(tidings.notes) if tidings is not None else ()
     worst = max(hops, key=lambda hop: WORSE[hop.state], default=None)  # the first of the worst
     reachable: bool | None
-    if worst is not None and worst.state != "ok":
+    if worst is not None and worst.place == "tracking" and tidings is None:
+        reachable = None  # whether the rule's other conditions fit is not known
+        words = f"not tried, but suspect: {worst.place} of {worst.where}: {worst.why}"
+    elif worst is not None and worst.state != "ok":
         reachable = False
         words = f"not reachable: {worst.place} of {worst.where} ({worst.what}): {worst.why}"
     elif tidings is None:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 
 from netdrivers.contract import IPAddress, IPInterface
 from netdrivers.errors import Missing
-from netdrivers.explain.facts import Facts, Link, Neighbour, Route, Space
+from netdrivers.explain.facts import Facts, Link, Neighbour, Route, Space, Untracked
 from netdrivers.explain.trip import Trip
-from netdrivers.kernel import codec, dnsredirect, lookup, refusals
+from netdrivers.kernel import codec, dnsredirect, lookup, refusals, untracked
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.listeners import read_listeners, read_tracking
 from netdrivers.kernel.netlink import Netlink
@@ -86,6 +86,17 @@ def _read_space(
         tracked=tracked,
         listeners=frozenset((each.protocol, each.ip, each.port) for each in listeners),
         has_redirect=bool(dnsredirect.read(way.filter)),
+        untracked=tuple(map(_untracked, untracked.read_untracked(way.filter))),
+    )
+
+
+def _untracked(rule: untracked.Untracked) -> Untracked:
+    chain = f"{rule.family} {rule.table} {rule.chain}"
+    return Untracked(
+        where=f"rule {rule.handle} of chain {rule.chain} in table {rule.family} {rule.table}",
+        fix=f"nft delete rule {chain} handle {rule.handle}",
+        protocol=rule.protocol,
+        port=rule.port,
     )
 
 

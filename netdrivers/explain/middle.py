@@ -21,6 +21,7 @@ def host(trip: Trip, facts: Facts) -> Iterator[Station]:
     past = beyond(trip, facts)
     here = trip.target == "" and trip.published is None
     yield Station(hop=tracked(space, HOST), past=past)
+    yield from (Station(hop=hop, past=past) for hop in _untracked(trip, space))
     if trip.published is not None or (here and trip.asked.protocol != "icmp"):
         yield Station(hop=_publish(trip, facts, space), past=past)
     if trip.asked.source != "" and not here:
@@ -35,6 +36,16 @@ def host(trip: Trip, facts: Facts) -> Iterator[Station]:
     if trip.far is not None and trip.far.bridge:
         hop = host_neighbour(trip, facts, trip.far)
         yield Station(hop=hop, past=trip.there | trip.home, firm=True)
+
+
+def _untracked(trip: Trip, space: Space) -> Iterator[Hop]:
+    """Rules by which a published port's packet may go untranslated."""
+    ports = {0, trip.asked.port, trip.port}
+    for rule in space.untracked if trip.published is not None else ():
+        if rule.protocol in {"", trip.asked.protocol} and rule.port in ports:
+            why = f"notrack by {rule.where} may keep the port from being translated"
+            hop = Hop(place="tracking", where=HOST, what=rule.where)
+            yield replace(hop, state="suspect", why=why, fix=rule.fix)
 
 
 def beyond(trip: Trip, facts: Facts) -> frozenset[Mark]:

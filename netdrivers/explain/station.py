@@ -23,7 +23,7 @@ class Station:
     @property
     def key(self) -> tuple[str, str, str]:
         """What it is the same by at another look."""
-        several = self.hop.place in {"veth", "bridge"}
+        several = self.hop.place in {"veth", "bridge", "tracking"}
         return self.hop.place, self.hop.where, self.hop.what if several else ""
 
     def but(self, hop: Hop) -> "Station":

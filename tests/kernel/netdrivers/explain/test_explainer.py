@@ -149,6 +149,20 @@ async def test_from_outside_without_a_probe(ask, web, question, reachable, says)
     assert says in found.summary
 
 
+async def test_someones_notrack_before_a_published_port(ask, host, web) -> None:
+    question, outsider = ("198.51.100.1", 8082), {"source_ip": ip_address("198.51.100.2")}
+    assert host.connect(host.outside, *question)
+    rule = drop("ip", "prerouting", "tcp dport 8082", "-300").replace("8082 drop", "8082 notrack")
+    host.sh(rule)
+    assert not host.connect(host.outside, *question)
+    found = await ask(None, *question, **outsider)
+    (bad,) = [hop for hop in found.hops if hop.state == "suspect"]
+    assert "of chain stop in table ip foreign" in found.summary
+    host.sh(bad.fix)
+    assert host.connect(host.outside, *question)
+    assert "nothing found in the way" in (await ask(None, *question, **outsider)).summary
+
+
 async def test_without_a_probe_what_is_read_is_enough_for_most(ask, host, two, web) -> None:
     host.sh(f"ip link set {VETH_B} down")
     found = await ask("a", "10.1.0.3", 80, probe=False)
