@@ -90,6 +90,7 @@ class Verb:
     flags: tuple[Flag, ...] = ()
     words: Words = NO_WORDS
     examples: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     options_first: bool = False
     failure_code: int = 1
@@ -249,6 +250,8 @@ def render_help(path: str, verb: Verb, extra: Sequence[Flag] = ()) -> str:
         parts += ["", "Aliases:", "  " + ", ".join([verb.name, *verb.aliases])]
     if verb.examples:
         parts += ["", "Examples:", *(f"  {line}" for line in verb.examples)]
+    if verb.notes:
+        parts += ["", *verb.notes]
     parts += ["", "Options:", *render_flags([*verb.flags, *extra])]
     return "\n".join(parts) + "\n"
 

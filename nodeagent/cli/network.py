@@ -147,6 +147,22 @@ def _drift(call: Call, method: str, none: str) -> bool:
     return bool(lines)
 
 
+_DRIVER_OPTIONS: Final = (
+    "Options of the bridge driver (-o):",
+    "  com.docker.network.bridge.name=LINK                   name of the bridge",
+    "  com.docker.network.bridge.enable_icc=false            no way from one member to another",
+    "  com.docker.network.bridge.enable_ip_masquerade=false  members go out as themselves",
+    "  com.docker.network.bridge.gateway_mode_ipv4=MODE      nat[-unprotected], routed, isolated",
+    "  com.docker.network.bridge.gateway_mode_ipv6=MODE      the same for IPv6",
+    "  com.docker.network.bridge.host_binding_ipv4=IP        where -p without address publishes",
+    "  com.docker.network.bridge.trusted_host_interfaces=A:B links whose neighbours may come in",
+    "  com.docker.network.driver.mtu=BYTES                   also of a macvlan",
+    "",
+    "Options of the macvlan driver (-o):",
+    "  parent=LINK          link on the wire, eth0.30 for VLAN 30",
+    "  macvlan_mode=MODE    bridge, private, vepa or passthru",
+    "  host_access=true     the host can reach the members",
+)
 _PLANNED: Final = ("create", "rm", "connect", "disconnect")
 _PERHAPS_ONE: Final = Words(usage="[NETWORK]", most=1, completes="network")
 _PAIR: Final = Words(usage="NETWORK CONTAINER", least=2, most=2, completes="network container")
@@ -166,7 +182,7 @@ VERBS: Final = (
             switch("ipv4", "With IPv4", default=True),
             switch("ipv6", "Also IPv6"),
             many("label", "Set metadata KEY=VALUE"),
-            many("opt", "Option of the driver: KEY=VALUE, e.g. parent=eth0", "o"),
+            many("opt", "Option of the driver: KEY=VALUE, see above", "o"),
             many("subnet", "Subnet, e.g. 172.30.0.0/16; of a macvlan that of the wire"),
             *SWARM_FLAGS,
         ),
@@ -182,6 +198,7 @@ VERBS: Final = (
             "nodeagent network create -d macvlan -o parent=eth0 -o host_access=true"
             " --subnet 192.0.2.0/24 --aux-address host=192.0.2.250 lan",
         ),
+        notes=_DRIVER_OPTIONS,
     ),
     Verb(
         name="ls",

@@ -45,8 +45,8 @@ def build_subnets(
                 raise UsageError(f"--{flag}: {words} is the second for its subnet")
     for item in others:
         name, _, words = item.partition("=")
-        if not name:
-            raise UsageError(f"--aux-address: {item!r} has no name before '='; write NAME=IP")
+        if not name or not words:
+            raise UsageError(f"--aux-address: {item!r} is not NAME=IP; write nas=172.30.0.9")
         if reserved[_place("aux-address", words, subnets)].setdefault(name, words) != words:
             raise UsageError(f"--aux-address: {name} is there twice in one subnet")
     return [{**net, **_named(names)} for net, names in zip(made, reserved, strict=True)]

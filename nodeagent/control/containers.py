@@ -2,7 +2,6 @@
 
 import re
 from contextlib import ExitStack
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +12,7 @@ from nodeagent.control.addresses import Addresses
 from nodeagent.control.creation import (
     check_endpoint,
     check_name,
+    check_publish_address,
     check_request,
     generate_name,
     matches_labels,
@@ -52,7 +52,6 @@ FILTERS = (
     "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since",
     "status", "volume",
 )  # fmt: skip
-LOOPBACK6 = ip_address("::1")
 INTERFACE = re.compile(r"eth(\d+)")
 
 
@@ -159,13 +158,8 @@ class Containers:
             )
         for n, port in enumerate(record.request.ports):
             field = f"ports[{n}].host_ip"
-            if port.host_ip and ipam.parse_address(port.host_ip, field=field) == LOOPBACK6:
-                raise Invalid(
-                    "nothing can answer: the kernel keeps packets of ::1 off every other link; "
-                    "publish on 127.0.0.1 or on another address of this host",
-                    field=field,
-                    value=port.host_ip,
-                )
+            if port.host_ip:
+                check_publish_address(ipam.parse_address(port.host_ip, field=field), field=field)
             if port.host_port_end and not 0 < port.host_port <= port.host_port_end:
                 raise Invalid(
                     "a range of host ports rises from host_port to host_port_end",

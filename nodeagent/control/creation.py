@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from netdrivers import ipam
+from netdrivers.contract import IPAddress
 from nodeagent.control.signals import parse_signal
 from nodeagent.errors import Invalid
 from nodeagent.model.container import (
@@ -16,6 +17,9 @@ from nodeagent.model.container import (
 from nodeagent.model.network import NetworkRecord
 from runtime.contract import ImageConfig
 
+LOOPBACK6 = ip_address("::1")
+BROADCAST = ip_address("255.255.255.255")
+LABEL_MAX = 63  # characters between two dots of a DNS name (RFC 1035)
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")  # the kernel takes 64
 MODES = frozenset({"host", "null"})  # drivers whose network is a container's mode, not a place
@@ -44,6 +48,24 @@ def check_name(name: str, *, field: str = "name") -> None:
             field=field,
             value=name,
         )
+
+
+def check_publish_address(ip: IPAddress, *, field: str) -> None:
+    """Refuse an address at which no port of this host can be (Invalid)."""
+    mapped = ip.ipv4_mapped if ip.version == 6 else None
+    if ip == LOOPBACK6:
+        why = (
+            "nothing can answer: the kernel keeps packets of ::1 off every other link; "
+            "publish on 127.0.0.1 or on another address of this host"
+        )
+    elif mapped:
+        why = f"an IPv4 address written as IPv6: publish on {mapped}"
+    elif ip.is_multicast or ip == BROADCAST:
+        kind = "multicast" if ip.is_multicast else "broadcast"
+        why = f"a {kind} address is no host's own: publish on an address of this host"
+    else:
+        return
+    raise Invalid(why, field=field, value=str(ip))
 
 
 def generate_name(id_: str, is_taken: Callable[[str], bool]) -> str:
@@ -204,6 +226,12 @@ def check_endpoint(network: NetworkRecord, asked: EndpointRequest) -> None:
             raise Invalid("the network has no subnet of this family", field=field, value=value)
     for n, alias in enumerate(asked.aliases):
         check_name(alias, field=f"aliases[{n}]")
+        if any(len(label) > LABEL_MAX for label in alias.split(".")):
+            raise Invalid(
+                f"no name of DNS: {LABEL_MAX} characters at most, or between two dots",
+                field=f"aliases[{n}]",
+                value=alias,
+            )
 
 
 def merge_labels(image: Mapping[str, str], request: Mapping[str, str]) -> dict[str, str]:

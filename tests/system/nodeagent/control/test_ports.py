@@ -57,6 +57,18 @@ def test_who_can_reach_what(agent: Agent, space: Namespace) -> None:
     assert "all" not in {row["Container"] for row in listed(agent)}
 
 
+def test_a_routed_network_publishes_at_the_containers_own_address(agent: Agent) -> None:
+    mode = "com.docker.network.bridge.gateway_mode_ipv4=routed"
+    agent.cli("network", "create", "--subnet", "10.77.0.0/24", "-o", mode, "open")
+    agent.cli("run", "-d", "--name", "web", "--network", "open", "-p", "80", *SERVE)
+    (row,) = listed(agent)
+    assert (row["HostIP"], row["HostPort"], row["Held"]) == ("10.77.0.2", 80, False)
+    assert row["Reach"] == "who has a route to 10.77.0.2, the container's own"
+    assert "10.77.0.2:80->80/tcp" in agent.cli("ps").stdout
+    assert agent.cli("port", "web", "80").stdout == "10.77.0.2:80\n"
+    assert "10.77.0.2:80->80/tcp" in agent.cli("network", "inspect", "open").stdout
+
+
 def test_ranges_and_one_port_of_a_range(agent: Agent) -> None:
     agent.cli("run", "-d", "--name", "many", "-p", "127.0.0.1:8000-8002:80-82", *SLEEP)
     assert agent.say("port", "many").splitlines() == [

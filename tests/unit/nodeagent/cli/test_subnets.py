@@ -2,7 +2,8 @@
 
 import pytest
 
-from nodeagent.cli.grammar import UsageError, Values
+from netdrivers import bridge, macvlan
+from nodeagent.cli.grammar import UsageError, Values, render_help
 from nodeagent.cli.network import VERBS
 from nodeagent.cli.subnets import build_subnets, check_swarm_flags
 
@@ -37,10 +38,17 @@ def test_bad_subnets(subnets, gateways, named):
 
 
 @pytest.mark.parametrize(
-    "others", [["=10.0.0.9"], ["a=11.0.0.1"], ["a"], ["a=10.0.0.2", "a=10.0.0.3"]]
+    ("others", "why"),
+    [
+        (["=10.0.0.9"], "NAME=IP"),
+        (["10.0.0.9"], "NAME=IP"),
+        (["a="], "NAME=IP"),
+        (["a=11.0.0.1"], "no --subnet"),
+        (["a=10.0.0.2", "a=10.0.0.3"], "twice"),
+    ],
 )
-def test_bad_reserved_addresses(others):
-    with pytest.raises(UsageError, match=r"^--aux-address"):
+def test_bad_reserved_addresses(others, why):
+    with pytest.raises(UsageError, match=rf"^--aux-address: .*{why}"):
         build_subnets(["10.0.0.0/8"], [], [], others)
 
 
@@ -66,3 +74,9 @@ def test_flags_that_ask_for_nothing_are_accepted_and_others_refused(flag, value,
         return
     with pytest.raises(UsageError, match=f"--{flag}"):
         check_swarm_flags(values)
+
+
+def test_the_help_of_create_has_every_option_of_the_drivers():
+    (create,) = [verb for verb in VERBS if verb.name == "create"]
+    said = render_help("nodeagent network create", create)
+    assert [each for each in sorted(bridge.KNOWN | macvlan.KNOWN) if f"  {each}=" not in said] == []

@@ -1,12 +1,14 @@
 """Docker's rules from request and image to what will run."""
 
 import itertools
+from ipaddress import ip_address
 
 import pytest
 
 from nodeagent.control.creation import (
     check_endpoint,
     check_name,
+    check_publish_address,
     check_request,
     generate_name,
     matches_labels,
@@ -178,7 +180,29 @@ def test_an_endpoint_asks_for_what_the_network_can_give():
     for asked, field in (
         (EndpointRequest(ip6="fd00::2"), "ip6"),
         (EndpointRequest(aliases=["a b"]), "aliases[0]"),
+        (EndpointRequest(aliases=["a" * 63 + ".b", "b." + "a" * 64]), "aliases[1]"),
     ):
         with pytest.raises(Invalid) as caught:
             check_endpoint(network(), asked)
         assert caught.value.fields["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("::1", "127.0.0.1"),
+        ("::ffff:192.0.2.1", "publish on 192.0.2.1"),
+        ("224.0.0.1", "multicast"),
+        ("ff02::1", "multicast"),
+        ("255.255.255.255", "broadcast"),
+    ],
+)
+def test_a_port_is_published_on_an_address_a_host_can_have(address, why):
+    with pytest.raises(Invalid, match=why) as caught:
+        check_publish_address(ip_address(address), field="ports[0].host_ip")
+    assert caught.value.fields["field"] == "ports[0].host_ip"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "127.0.0.1", "192.0.2.1", "fd00::1"])
+def test_a_port_is_published_on_any_other_address(address):
+    check_publish_address(ip_address(address), field="ports[0].host_ip")
