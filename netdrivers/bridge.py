@@ -28,6 +28,8 @@ GATEWAY_MODE: Final = {
 }
 MODES: Final = ("nat", "routed", "nat-unprotected", "isolated")
 TRUSTED: Final = "com.docker.network.bridge.trusted_host_interfaces"
+MTU: Final = "com.docker.network.driver.mtu"
+HOST_BINDING: Final = "com.docker.network.bridge.host_binding_ipv4"
 # the last two are the agent's to act on (mtu_bytes, default host address of published ports)
 KNOWN: Final = frozenset(
     {
@@ -36,8 +38,8 @@ KNOWN: Final = frozenset(
         ICC,
         *GATEWAY_MODE.values(),
         TRUSTED,
-        "com.docker.network.driver.mtu",
-        "com.docker.network.bridge.host_binding_ipv4",
+        MTU,
+        HOST_BINDING,
     }
 )
 FAMILY: Final[Mapping[int, Family]] = {4: "ipv4", 6: "ipv6"}
@@ -57,7 +59,8 @@ class BridgeDriver:
         _check_options(net)
         least = MTU_MIN_V6 if _has_v6(net) else MTU_MIN
         if not least <= net.mtu_bytes <= MTU_MAX:
-            raise Invalid(f"mtu must be {least} to {MTU_MAX}", mtu=net.mtu_bytes)
+            why = " with IPv6" if least == MTU_MIN_V6 else ""
+            raise Invalid(f"mtu must be {least} to {MTU_MAX}{why}", option=MTU, value=net.mtu_bytes)
         for spec in net.subnets:
             if spec.gateway not in spec.subnet:
                 raise Invalid(
@@ -120,7 +123,10 @@ def gateway_mode(net: NetworkSpec, version: int) -> str:
 
 def _check_options(net: NetworkSpec) -> None:
     for option in sorted(set(net.options) - KNOWN):
-        raise Invalid("unknown option of the bridge driver", option=option)
+        raise Invalid(
+            f"unknown option of the bridge driver; it has: {', '.join(sorted(KNOWN))}",
+            option=option,
+        )
     for option in (MASQUERADE, ICC):
         if net.options.get(option, "true") not in BOOL:
             raise Invalid("option must be true or false", option=option)
@@ -132,6 +138,7 @@ def _check_options(net: NetworkSpec) -> None:
             raise Invalid("only an internal network is isolated", option=option, value=mode)
     if not _is_link_name(link_name(net)):
         raise Invalid("not a name for a link (1 to 15 characters, no dot or slash)", option=NAME)
+    _check_host_binding(net)
     for name in _trusted(net):
         if not _is_link_name(name.replace(".", "-")):
             raise Invalid("not names of links, like eth1:wg0", option=TRUSTED, value=name)
@@ -139,6 +146,14 @@ def _check_options(net: NetworkSpec) -> None:
 
 def _is_link_name(name: str) -> bool:
     return 0 < len(name) <= LINK_NAME_MAX and not set(name) & set("/: .%\0\t\n")
+
+
+def _check_host_binding(net: NetworkSpec) -> None:
+    value = net.options.get(HOST_BINDING) or "127.0.0.1"
+    try:
+        IPv4Address(value)
+    except ValueError as exc:
+        raise Invalid("not an IPv4 address", option=HOST_BINDING, value=value) from exc
 
 
 def _trusted(net: NetworkSpec) -> list[str]:

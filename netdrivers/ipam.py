@@ -30,6 +30,12 @@ def parse_subnet(text: str, *, field: str = "subnet") -> IPNetwork:
         raise Invalid("a subnet needs a prefix length and two addresses", field=field, value=text)
     if net.is_multicast or net.is_loopback or net.network_address.is_unspecified:
         raise Invalid("hosts cannot have addresses of this range", field=field, value=text)
+    if net.version == 6 and net.is_link_local:
+        raise Invalid(
+            "every link has this range; give one of your own, like fd12:3456:789a::/64",
+            field=field,
+            value=text,
+        )
     return net
 
 
@@ -73,7 +79,7 @@ def check_subnet(
     ip_range: IPNetwork | None = None,
     aux: Collection[IPAddress] = (),
 ) -> None:
-    """Refuse a gateway, range or auxiliary address that does not fit the subnet."""
+    """Refuse a gateway, range or auxiliary address that does not fit the subnet, or fills it."""
     if ip_range is not None and not contains(subnet, ip_range):
         raise Invalid("the range is not inside the subnet", field="ip_range", value=ip_range)
     for name, address in [("gateway", gateway), *(("aux_addresses", each) for each in aux)]:
@@ -81,6 +87,15 @@ def check_subnet(
             raise Invalid("no host address of the subnet", field=name, value=address)
     if gateway is not None and gateway in aux:
         raise Invalid("the gateway cannot be excluded", field="aux_addresses", value=gateway)
+    used = {*aux, *([gateway] if gateway is not None else [])}
+    try:
+        free_address(subnet, pool=ip_range, used=used)
+    except Exhausted as exc:
+        raise Invalid(
+            "no address is left for a container; give a larger one",
+            field="subnet" if ip_range is None else "ip_range",
+            value=ip_range or subnet,
+        ) from exc
 
 
 def contains(outer: IPNetwork, inner: IPNetwork) -> bool:

@@ -35,14 +35,18 @@ class MacvlanDriver:
     def check(self, net: NetworkSpec) -> None:
         """Refuse what a macvlan cannot do (Invalid names the option)."""
         for option in sorted(set(net.options) - KNOWN):
-            raise Invalid("unknown option of the macvlan driver", option=option)
+            raise Invalid(
+                f"unknown option of the macvlan driver; it has: {', '.join(sorted(KNOWN))}",
+                option=option,
+            )
         if _mode(net) not in MODES:
             raise Invalid(f"not a mode: {', '.join(MODES)}", option=MODE, value=_mode(net))
         _check_parent(net)
         _check_host_access(net)
         least = MTU_MIN_V6 if any(each.subnet.version == 6 for each in net.subnets) else MTU_MIN
         if not least <= net.mtu_bytes <= MTU_MAX:
-            raise Invalid(f"mtu must be {least} to {MTU_MAX}", mtu=net.mtu_bytes)
+            why = " with IPv6" if least == MTU_MIN_V6 else ""
+            raise Invalid(f"mtu must be {least} to {MTU_MAX}{why}", option=MTU, value=net.mtu_bytes)
         for spec in net.subnets:
             if spec.gateway not in spec.subnet:
                 raise Invalid(

@@ -168,7 +168,14 @@ class Addresses:
                 value=text,
                 subnet=" ".join(each.subnet for each in subnets),
             )
-        if address in self.used(network) or address in ends(ip_network(subnet.subnet)):
+        if address in ends(ip_network(subnet.subnet)):
+            raise Invalid(
+                "hosts cannot have the address: it is the subnet's own, or its broadcast address",
+                field=field,
+                value=text,
+                subnet=subnet.subnet,
+            )
+        if address in self.used(network):
             raise Conflict("the address is in use on this network", field=field, value=text)
         return subnet, address
 

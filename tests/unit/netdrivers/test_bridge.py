@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from netdrivers.bridge import (
     GATEWAY_MODE,
+    HOST_BINDING,
     ICC,
     MASQUERADE,
     NAME,
@@ -45,7 +46,9 @@ def elements(net) -> set[str]:
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
-        ({"options": {"nope": "1"}}, "nope"),
+        ({"options": {"nope": "1"}}, "it has: .*bridge.name.*option=nope"),
+        ({"options": {HOST_BINDING: "999"}}, "not an IPv4.*host_binding_ipv4"),
+        ({"options": {HOST_BINDING: "::1"}}, "not an IPv4.*host_binding_ipv4"),
         ({"options": {MASQUERADE: "perhaps"}}, "masquerade"),
         ({"options": {NAME: "a/b"}}, "bridge.name"),
         ({"options": {NAME: "sixteen-letters-"}}, "bridge.name"),
@@ -55,7 +58,7 @@ def elements(net) -> set[str]:
         ({"options": {GATEWAY_MODE[6]: "isolated"}}, "internal.*gateway_mode_ipv6"),
         ({"options": {TRUSTED: "eth1,wg0/"}}, "trusted_host_interfaces"),
         ({"options": {TRUSTED: ""}}, "trusted_host_interfaces"),
-        ({"mtu_bytes": 67}, "mtu"),
+        ({"mtu_bytes": 67}, "option=com.docker.network.driver.mtu"),
         ({"mtu_bytes": 70000}, "mtu"),
     ],
 )
@@ -69,7 +72,7 @@ def test_check_wants_the_gateway_inside_and_a_large_mtu_for_v6():
     bad = replace(NET.subnets[0], gateway=other.subnets[0].gateway)
     with pytest.raises(Invalid, match="gateway"):
         driver.check(replace(NET, subnets=(bad,)))
-    with pytest.raises(Invalid, match="1280"):
+    with pytest.raises(Invalid, match="1280 to 65535 with IPv6 option="):
         driver.check(World().network("c", "fd00::/64", mtu_bytes=1279))
     driver.check(NET)
 

@@ -104,7 +104,8 @@ def test_a_large_v6_subnet_costs_no_scan():
 
 @pytest.mark.parametrize(
     "text", ["", "10.0.0.0", "10.0.0.1/24", "10.0.0.0/33", "10.0.0.0/32", "0.0.0.0/0", "x/8",
-             "127.0.0.0/8", "224.0.0.0/8", "0.0.0.0/8", "10.0.0.0/255.255.255.0.0", "::/64"],
+             "127.0.0.0/8", "224.0.0.0/8", "0.0.0.0/8", "10.0.0.0/255.255.255.0.0", "::/64",
+             "fe80::/64"],
 )  # fmt: skip
 def test_bad_subnets_name_their_field(text):
     with pytest.raises(Invalid) as caught:
@@ -163,6 +164,22 @@ def test_what_does_not_fit_a_subnet_is_named(field, values):
     with pytest.raises(Invalid) as caught:
         ipam.check_subnet(IPv4Network("10.0.0.0/24"), **values)
     assert caught.value.fields["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("field", "subnet", "gateway", "values"),
+    [
+        ("ip_range", "10.0.0.0/24", "10.0.0.1", {"ip_range": ip_network("10.0.0.0/31")}),
+        ("ip_range", "10.0.0.0/24", "10.0.0.1", {"ip_range": ip_network("10.0.0.255/32")}),
+        ("subnet", "10.0.0.0/30", "10.0.0.1", {"aux": [ip_address("10.0.0.2")]}),
+        ("subnet", "fd00::/127", "fd00::", {"aux": [ip_address("fd00::1")]}),
+    ],
+)
+def test_a_subnet_or_range_without_an_address_for_a_container(field, subnet, gateway, values):
+    with pytest.raises(Invalid, match="no address is left") as caught:
+        ipam.check_subnet(ip_network(subnet), gateway=ip_address(gateway), **values)
+    assert caught.value.fields["field"] == field
+    ipam.check_subnet(ip_network(subnet), gateway=ip_address(gateway))
 
 
 def test_what_fits_a_subnet_passes():

@@ -34,7 +34,7 @@ async def test_apply(case):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"nope": "1"}, "nope"),
+        ({"nope": "1"}, "it has: .*macvlan_mode.*option=nope"),
         ({"macvlan_mode": "source"}, "macvlan_mode"),
         ({"host_access": "perhaps"}, "host_access"),
         ({"macvlan_mode": "private"}, "host_access"),

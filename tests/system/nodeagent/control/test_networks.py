@@ -31,6 +31,10 @@ def test_create_inspect_remove_leaves_the_kernel_as_it_was(agent: Agent) -> None
         (("--subnet", "nonsense", "x"), "subnet"),
         (("--subnet", "10.78.0.0/24", "--gateway", "10.79.0.1", "x"), "gateway"),
         (("--subnet", "10.78.0.0/24", "--ip-range", "10.79.0.0/25", "x"), "range"),
+        (("--subnet", "10.78.0.0/24", "--ip-range", "10.78.0.0/31", "x"), "no address is left"),
+        (("--subnet", "fe80::/64", "--ipv6", "x"), "every link has this range"),
+        (("-o", "com.docker.network.bridge.host_binding_ipv4=999", "x"), "host_binding_ipv4"),
+        (("--ipv6", "-o", "com.docker.network.driver.mtu=600", "x"), "network.driver.mtu"),
         (("--driver", "nonsense", "x"), "driver"),
         (("demo",), "in use"),
         (("host",), "name"),
@@ -118,7 +122,12 @@ def test_wanted_addresses(agent: Agent) -> None:
     agent.cli("run", "-d", "--name", "a", "--network", "demo", "--ip", "10.77.0.9", *SLEEP)
     settings = agent.inspect("container", "a")["NetworkSettings"]["Networks"]["demo"]
     assert settings["IPAddress"] == "10.77.0.9"
-    for wanted, says in (("10.77.0.9", "in use"), ("10.78.0.1", "subnet"), ("x", "address")):
+    for wanted, says in (
+        ("10.77.0.9", "in use"),
+        ("10.77.0.255", "broadcast"),
+        ("10.78.0.1", "subnet"),
+        ("x", "address"),
+    ):
         done = agent.cli("run", "-d", "--network", "demo", "--ip", wanted, *SLEEP, check=False)
         assert done.returncode == 125
         assert says in done.stderr

@@ -52,8 +52,8 @@ async def test_wanted_addresses_are_checked(inventory):
     for wanted, error in (
         ("172.20.0.2", Conflict),
         ("172.20.0.1", Conflict),
-        ("172.20.0.255", Conflict),
-        ("172.20.0.0", Conflict),
+        ("172.20.0.255", Invalid),
+        ("172.20.0.0", Invalid),
         ("fd00::2", Invalid),
         ("10.0.0.1", Invalid),
         ("x", Invalid),
