@@ -78,9 +78,9 @@ class Watch:
         """Rules that dropped a packet of ours; our own does at the end of a datagram's way."""
         for event in self._tracer.hear():
             self._remember(event)
-            if not event.dropped:
+            if not event.dropped or event.id not in self._of:
                 continue
-            what, big = self._of.get(event.id, ("probe", False))
+            what, big = self._of[event.id]
             if event.table.startswith(TABLE):
                 text = "the datagram arrived"
                 yield Seen(
@@ -98,10 +98,13 @@ class Watch:
                 )
 
     def _remember(self, event: Event) -> None:
-        # the kernel repeats the packet once for each hook, and calls it by its id in between
+        # the kernel repeats the packet once for each hook, and calls it by its id in between; what
+        # others trace at the same time is heard, too
         known = read_packet(event.packet, self._tag) if event.packet else None
         if known is not None:
             self._of[event.id] = known[:2]
+        elif event.handle and event.table == self._tracer.name:
+            self._of.setdefault(event.id, ("probe", False))
 
 
 @contextmanager

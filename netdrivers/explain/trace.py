@@ -129,11 +129,11 @@ def find_rule(listing: str, handle: int) -> str:
 
 
 class Tracer:
-    """Marks our packets in the namespace of the calling thread, and hears of them."""
+    """Marks our packets in the namespace of the calling thread by tables called ``name``; hears."""
 
     def __init__(self, nft: Nftables, name: str) -> None:
         self._nft = nft
-        self._name = name
+        self.name = name
         self.sock = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETFILTER
         )
@@ -149,12 +149,12 @@ class Tracer:
         refused = ""
         for hooks in ("bridge netdev egress", "bridge netdev", "netdev", "bridge"):
             try:
-                self._nft.run(build_tables(self._name, match, links, swallow=swallow, hooks=hooks))
+                self._nft.run(build_tables(self.name, match, links, swallow=swallow, hooks=hooks))
             except Refused as exc:
                 refused = refused or str(exc)
             else:
                 return f"watched only {hooks} hooks: {refused}" if refused else ""
-        self._nft.run(build_tables(self._name, match, links, swallow=swallow))
+        self._nft.run(build_tables(self.name, match, links, swallow=swallow))
         return f"watched only inet hooks: {refused}"
 
     def hear(self) -> Iterator[Event]:
