@@ -82,7 +82,10 @@ async def test_two_clients_hear_the_same(box):
 
 
 async def test_terminal_and_its_size(box):
-    spec = box.spec("sh", "-c", "stty size; read x; stty size", tty=True, stdin=True)
+    # the size comes to conmon by another way than the input, so it may come after it
+    wait = 'until [ "$(stty size 2>/dev/null)" = "{}" ]; do sleep 0.02; done; stty size'
+    script = f"{wait.format('33 99')}; read x; {wait.format('44 111')}"
+    spec = box.spec("sh", "-c", script, tty=True, stdin=True)
     await box.rt.create(spec)
     with trio.fail_after(10):
         async with box.rt.attach(spec.id) as session:

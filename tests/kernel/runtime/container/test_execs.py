@@ -87,7 +87,10 @@ async def test_privileged_has_what_the_agent_has(box, running):
 
 
 async def test_terminal(box, running):
-    process = ProcessSpec(args=("sh", "-c", "read x; stty size; echo got $x"), tty=True, stdin=True)
+    # the size comes to conmon by another way than the input, so it may come after it
+    wait = 'until [ "$(stty size 2>/dev/null)" = "21 77" ]; do sleep 0.02; done'
+    script = f"read x; {wait}; stty size; echo got $x"
+    process = ProcessSpec(args=("sh", "-c", script), tty=True, stdin=True)
     with trio.fail_after(10):
         async with box.rt.exec(running, process, privileged=False) as session:
             await session.resize(21, 77)

@@ -49,7 +49,10 @@ def test_an_exec_with_a_terminal(agent: Agent) -> None:
         params = {"name": "box", "cmd": ["sh"], "tty": True, "stdin": True, "rows": 33,
                   "columns": 111}  # fmt: skip
         with client.stream("container.exec", params) as session:
-            session.send_input(b"stty size; exit 4\n")
+            # what is typed is echoed: the whole size must come from stty
+            session.send_input(
+                b"until stty size | grep -q '^33 11'; do :; done; stty size; exit 4\n"
+            )
             said = b"".join(item["data"] for item in session)
             assert b"33 111" in said
             assert session.result()["exit_code"] == 4
