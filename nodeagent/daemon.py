@@ -53,7 +53,8 @@ from nodeagent.metrics.observed import Observed
 from nodeagent.metrics.server import serve_metrics
 from nodeagent.notify import Notifier
 from nodeagent.rpc.auth import bound_name
-from nodeagent.rpc.bindings import Bindings, UseCases
+from nodeagent.rpc.bindings.table import build_table
+from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.server import Entrance, Limits, Options, serve_rpc
 from nodeagent.state.sqlite import open_store
 from nodeagent.takeover.lives import Left, Place, Start, live
@@ -359,7 +360,7 @@ async def _serve_rpc(
     )
     await serve_rpc(
         entrance,
-        Bindings(use).table(),
+        build_table(use),
         options=Options(limits=limits, version=VERSION, observe=observed.observe_call),
         task_status=task_status,
     )

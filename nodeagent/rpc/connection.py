@@ -26,7 +26,7 @@ from nodeagent.rpc.protocol import (
     read_args,
     read_params,
 )
-from nodeagent.rpc.schema import Method
+from nodeagent.rpc.schema.shapes import Method
 
 log = logging.getLogger(__name__)
 

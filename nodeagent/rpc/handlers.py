@@ -12,7 +12,8 @@ from nodeagent.errors import fields_of
 from nodeagent.rpc.call import Call
 from nodeagent.rpc.description import Description, MethodView
 from nodeagent.rpc.errors import KINDS, RpcError
-from nodeagent.rpc.schema import METHODS, Method, Nothing
+from nodeagent.rpc.schema.shapes import Method, Nothing
+from nodeagent.rpc.schema.table import METHODS
 
 log = logging.getLogger(__name__)
 

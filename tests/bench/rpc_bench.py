@@ -21,7 +21,8 @@ from pathlib import Path
 import trio
 
 from nodeagent.rpc.protocol import Protocol, Response, build_request
-from nodeagent.rpc.schema import Done, LogItem
+from nodeagent.rpc.schema.container import LogItem
+from nodeagent.rpc.schema.shapes import Done
 from nodeagent.rpc.server import Entrance, serve_rpc
 from nodeagent.rpc.sync_client import SyncClient
 

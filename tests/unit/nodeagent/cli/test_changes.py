@@ -3,7 +3,7 @@ import pytest
 
 from nodeagent.cli.changes import parse_changes
 from nodeagent.cli.grammar import UsageError
-from nodeagent.rpc.schema import ImageImport
+from nodeagent.rpc.schema.image import ImageImport
 
 
 @pytest.mark.parametrize(

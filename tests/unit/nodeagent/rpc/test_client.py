@@ -6,7 +6,7 @@ import trio.testing
 
 from nodeagent.rpc.client import open_client, open_client_on
 from nodeagent.rpc.errors import ConnectionLost, RpcError
-from nodeagent.rpc.schema import ContainerLogs, WaitResult
+from nodeagent.rpc.schema.container import ContainerLogs, WaitResult
 
 LOGS = {"name": "web"}
 

@@ -9,9 +9,11 @@ import netdrivers.errors
 import nodeagent.errors
 import runtime.errors
 import voldrivers.errors
+from nodeagent.rpc.description import Description
 from nodeagent.rpc.errors import KINDS, RpcError
 from nodeagent.rpc.handlers import DESCRIBE, bind, build_message, to_error
-from nodeagent.rpc.schema import METHODS, Description, Nothing
+from nodeagent.rpc.schema.shapes import Nothing
+from nodeagent.rpc.schema.table import METHODS
 
 PACKAGES = (netdrivers.errors, nodeagent.errors, runtime.errors, voldrivers.errors)
 

@@ -24,7 +24,8 @@ from nodeagent.rpc.protocol import (
     read_params,
     read_result,
 )
-from nodeagent.rpc.schema import ContainerLogs, Nothing
+from nodeagent.rpc.schema.container import ContainerLogs
+from nodeagent.rpc.schema.shapes import Nothing
 from nodeagent.rpc.streams import Ack
 
 PORT_WRONG = {"image": "a", "ports": [{"container_port": 1, "host_port": "x"}]}

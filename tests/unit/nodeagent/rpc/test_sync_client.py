@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from nodeagent.rpc.errors import ConnectionLost, RpcError
-from nodeagent.rpc.schema import WaitResult
+from nodeagent.rpc.schema.container import WaitResult
 from nodeagent.rpc.server import Entrance, serve_rpc
 from nodeagent.rpc.sync_client import open_sync_client
 

@@ -1,11 +1,14 @@
-"""The table of methods: names, and types that msgspec can decode, encode and describe."""
+"""The table of methods: names, and types that msgspec can decode, encode and describe.
+
+Covers nodeagent/rpc/schema/shapes.py.
+"""
 
 import re
 
 import msgspec
 import pytest
 
-from nodeagent.rpc.schema import METHODS
+from nodeagent.rpc.schema.table import METHODS
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,0 +1,38 @@
+"""What the handlers call."""
+
+from dataclasses import dataclass
+
+from nodeagent.control.attachments import Attachments
+from nodeagent.control.audit import Auditor
+from nodeagent.control.containers import Containers
+from nodeagent.control.explaining import Explaining
+from nodeagent.control.imaging import Imaging
+from nodeagent.control.lifecycle import Lifecycle
+from nodeagent.control.netinspect import NetworkInspector
+from nodeagent.control.networks import Networks
+from nodeagent.control.planning import Planner
+from nodeagent.control.repair import Repairer
+from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.streams import Streams
+from nodeagent.control.system import System
+from nodeagent.control.volumes import Volumes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """All use cases, built by the daemon."""
+
+    attachments: Attachments
+    auditor: Auditor
+    containers: Containers
+    explaining: Explaining
+    lifecycle: Lifecycle
+    imaging: Imaging
+    inspector: NetworkInspector
+    networks: Networks
+    planner: Planner
+    repairer: Repairer
+    sandboxes: Sandboxes
+    streams: Streams
+    system: System
+    volumes: Volumes

@@ -1,0 +1,163 @@
+"""RPC methods of containers: parameters, results, stream items. Pure."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from nodeagent.model.container import (
+    ContainerCreate,
+    ContainerRow,
+    ContainerView,
+    Name,
+    StatsView,
+    Text,
+    Words,
+)
+from nodeagent.model.volume import Pruned
+from nodeagent.rpc.schema.shapes import (
+    Done,
+    Id,
+    ListParams,
+    Method,
+    Nothing,
+    Params,
+    Ref,
+    Refs,
+    change,
+    read,
+)
+
+
+class ContainerStop(Params, frozen=True):
+    name: Text
+    timeout_s: Annotated[int, Meta(ge=-1)] | None = None  # None: the container's own; -1: for ever
+    signal: Name = ""
+
+
+class ContainerKill(Params, frozen=True):
+    name: Text
+    signal: Name = "KILL"
+
+
+class ContainerRemove(Params, frozen=True):
+    name: Text
+    force: bool = False
+    volumes: bool = False
+
+
+class ContainerRename(Params, frozen=True):
+    name: Text
+    new_name: Name
+
+
+class ContainerWait(Params, frozen=True):
+    name: Text
+    condition: Literal["not-running", "next-exit", "removed"] = "not-running"
+
+
+class WaitResult(Struct, frozen=True, kw_only=True):
+    exit_code: int
+    error: str = ""
+
+
+class ContainerLogs(Params, frozen=True):
+    """``since``/``until``: RFC 3339, seconds since the epoch, or a duration like ``10m``."""
+
+    name: Text
+    follow: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    since: Name = ""
+    until: Name = ""
+    tail: Annotated[int, Meta(ge=-1)] = -1
+    window: Annotated[int, Meta(ge=0)] = 0
+
+
+class LogItem(Struct, frozen=True, kw_only=True):
+    stream: Literal["stdout", "stderr"]
+    time_ns: int
+    data: bytes
+
+
+class ContainerAttach(Params, frozen=True):
+    """Input arrives as ``[2, "stream.input", [id, bytes or nil]]``; nil closes stdin."""
+
+    name: Text
+    stdin: bool = True
+    window: Annotated[int, Meta(ge=0)] = 0
+
+
+class OutputItem(Struct, frozen=True, kw_only=True):
+    """A piece of output; the first item of a call is empty and says that the call is set up."""
+
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+class ContainerExec(Params, frozen=True):
+    name: Text
+    cmd: Words
+    env: Words = []
+    working_dir: Text = ""
+    user: Name = ""
+    tty: bool = False
+    stdin: bool = False
+    privileged: bool = False
+    detach: bool = False
+    rows: Annotated[int, Meta(ge=0, le=10000)] = 0
+    columns: Annotated[int, Meta(ge=0, le=10000)] = 0
+    window: Annotated[int, Meta(ge=0)] = 0
+
+
+class ContainerStats(Params, frozen=True):
+    """Empty ``names`` = all running; ``stream`` repeats every second."""
+
+    names: Words = []
+    stream: bool = False
+    window: Annotated[int, Meta(ge=0)] = 0
+
+
+class TopResult(Struct, frozen=True, kw_only=True):
+    titles: list[str]
+    processes: list[list[str]]
+
+
+METHODS = (
+    change("container.create", "Make a container; it does not run yet.", ContainerCreate, Id),
+    change("container.start", "Start a created or exited container.", Ref, Done),
+    change("container.stop", "Stop signal, then KILL after the grace time.", ContainerStop, Done),
+    change("container.kill", "Send a signal to the first process.", ContainerKill, Done),
+    change("container.restart", "Stop and start again.", ContainerStop, Done),
+    change("container.pause", "Freeze all processes.", Ref, Done),
+    change("container.unpause", "Thaw a paused container.", Ref, Done),
+    change("container.rm", "Remove a container and its writable layer.", ContainerRemove, Done),
+    change("container.rename", "Give a container another name.", ContainerRename, Done),
+    change("container.prune", "Remove all containers that do not run.", Nothing, Pruned),
+    read("container.wait", "Wait until it ended; answer its exit code.", ContainerWait, WaitResult),
+    read(
+        "container.ls",
+        "List containers; only running ones unless all.",
+        ListParams,
+        list[ContainerRow],
+    ),
+    read("container.inspect", "All about containers.", Refs, list[ContainerView]),
+    read("container.top", "Processes in a container.", Ref, TopResult),
+    read("container.logs", "Read the log.", ContainerLogs, Done, LogItem),
+    read("container.stats", "Resource use.", ContainerStats, Done, StatsView),
+    Method(
+        name="container.attach",
+        doc="Join the container's terminal or pipes.",
+        params=ContainerAttach,
+        result=WaitResult,
+        stream=OutputItem,
+        takes_input=True,
+    ),
+    Method(
+        name="container.exec",
+        doc="Run a further command in a running container.",
+        params=ContainerExec,
+        result=WaitResult,
+        stream=OutputItem,
+        takes_input=True,
+    ),
+)
