@@ -10,7 +10,8 @@ from netdrivers.contract import IPAddress, IPNetwork
 from netdrivers.errors import Exhausted
 from netdrivers.ipam import ends, free_address, host_count
 from nodeagent.errors import Conflict, Invalid
-from nodeagent.model.container import ContainerRecord, EndpointRequest
+from nodeagent.model.container import ContainerRecord
+from nodeagent.model.containerrequest import EndpointRequest
 from nodeagent.model.network import NetworkRecord, SubnetRequest
 
 FIELDS: Mapping[int, str] = {4: "ip", 6: "ip6"}

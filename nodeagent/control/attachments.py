@@ -12,7 +12,8 @@ from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.errors import Conflict, Invalid, Missing
-from nodeagent.model.container import ContainerRecord, EndpointRecord, EndpointRequest
+from nodeagent.model.container import ContainerRecord, EndpointRecord
+from nodeagent.model.containerrequest import EndpointRequest
 from nodeagent.model.network import NetworkRecord
 
 UNDO_S = 10.0  # to take a refused change back; a guess

@@ -31,7 +31,7 @@ from nodeagent.control.times import parse_time
 from nodeagent.errors import kind_of
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.health import HealthRecord
-from runtime.contract import ProcessSpec
+from runtime.contract.container import ProcessSpec
 
 log = logging.getLogger(__name__)
 

@@ -32,17 +32,12 @@ from nodeagent.control.times import build_time, parse_time
 from nodeagent.control.views import Surroundings, container_row, container_view, state_view, status
 from nodeagent.control.volumes import UNDO_S, Volumes, spec
 from nodeagent.errors import Conflict, Invalid, Missing, kind_of
-from nodeagent.model.container import (
-    ContainerCreate,
-    ContainerRecord,
-    ContainerRow,
-    ContainerView,
-    EndpointRecord,
-    EndpointRequest,
-)
+from nodeagent.model.container import ContainerRecord, EndpointRecord
+from nodeagent.model.containerrequest import ContainerCreate, EndpointRequest
+from nodeagent.model.containerview import ContainerRow, ContainerView
 from nodeagent.model.network import NetworkRecord
 from nodeagent.model.volume import VolumeCreate, VolumeRecord
-from runtime.contract import Image
+from runtime.contract.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,14 +8,10 @@ from netdrivers import ipam
 from netdrivers.contract import IPAddress
 from nodeagent.control.signals import parse_signal
 from nodeagent.errors import Invalid
-from nodeagent.model.container import (
-    ContainerCreate,
-    EndpointRequest,
-    MountRecord,
-    MountRequest,
-)
+from nodeagent.model.container import MountRecord
+from nodeagent.model.containerrequest import ContainerCreate, EndpointRequest, MountRequest
 from nodeagent.model.network import NetworkRecord
-from runtime.contract import ImageConfig
+from runtime.imageconfig import ImageConfig
 
 LOOPBACK6 = ip_address("::1")
 BROADCAST = ip_address("255.255.255.255")

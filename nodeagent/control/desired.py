@@ -14,7 +14,8 @@ from netdrivers.contract import (
     SandboxSpec,
     SubnetSpec,
 )
-from nodeagent.model.container import BoundPort, ContainerRecord, EndpointRecord, PortBinding
+from nodeagent.model.container import BoundPort, ContainerRecord, EndpointRecord
+from nodeagent.model.containerrequest import PortBinding
 from nodeagent.model.network import NetworkRecord
 
 HOST = "host"  # the auxiliary address that the host itself has on a wire

@@ -15,7 +15,7 @@ from nodeagent.control.times import build_duration
 from nodeagent.errors import Invalid
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.health import HealthRecord, HealthSettings
-from runtime.contract import HealthCheck, ImageConfig
+from runtime.imageconfig import HealthCheck, ImageConfig
 
 Status = Literal["starting", "healthy", "unhealthy"]
 Fact = Literal["passed", "failed", "failed too often"]

@@ -16,7 +16,8 @@ from nodeagent.model.image import (
     RootFsView,
 )
 from nodeagent.model.volume import Pruned
-from runtime.contract import Image, ImageConfig, Progress
+from runtime.contract.image import Image, Progress
+from runtime.imageconfig import ImageConfig
 
 FILTERS = ("dangling", "label", "reference")
 NO_NAME = "<none>"

@@ -24,7 +24,7 @@ from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Busy, Conflict, Missing, fields_of, kind_of
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.volume import Pruned
-from runtime.contract import Exit
+from runtime.contract.container import Exit
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from netdrivers.contract import NameServer, NetworkEngine
 from nodeagent.control.events import Events
 from nodeagent.control.inventory import Inventory
-from runtime.contract import Containers, Images, RootFilesystems
+from runtime.contract.container import Containers
+from runtime.contract.image import Images
+from runtime.contract.rootfs import RootFilesystems
 from voldrivers.contract import CopyUp, VolumeDriver
 
 

@@ -17,7 +17,8 @@ from nodeagent.control.desired import build_desired
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
-from nodeagent.model.container import ContainerCreate, ContainerRecord, EndpointRequest
+from nodeagent.model.container import ContainerRecord
+from nodeagent.model.containerrequest import ContainerCreate, EndpointRequest
 from nodeagent.model.network import NetworkCreate, NetworkRecord
 
 UNKNOWN_PORT = -1  # where names will be served is known when the sandbox is there

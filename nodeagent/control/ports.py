@@ -15,7 +15,8 @@ from nodeagent.control.desired import mapped_versions, port_endpoint, wanted_por
 from nodeagent.control.parts import Parts
 from nodeagent.control.reach import port_rows
 from nodeagent.errors import Conflict, Invalid, fields_of, kind_of
-from nodeagent.model.container import BoundPort, ContainerRecord, PortBinding
+from nodeagent.model.container import BoundPort, ContainerRecord
+from nodeagent.model.containerrequest import PortBinding
 from nodeagent.model.port import PortRow
 
 log = logging.getLogger(__name__)

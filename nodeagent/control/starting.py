@@ -14,7 +14,7 @@ from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import ContainerRecord, MountRecord
-from runtime.contract import ContainerSpec, Limits, MountPoint, Process, ProcessSpec
+from runtime.contract.container import ContainerSpec, Limits, MountPoint, Process, ProcessSpec
 
 
 class Starter:

@@ -17,7 +17,7 @@ from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.times import build_time
 from nodeagent.control.volumes import Volumes
 from nodeagent.model.container import ContainerRecord
-from runtime.contract import Exit, Found
+from runtime.contract.container import Exit, Found
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.times import build_time, parse_since
 from nodeagent.errors import Conflict, Invalid, kind_of
-from nodeagent.model.container import ContainerRecord, StatsView
-from runtime.contract import ExecSession, LogLine, ProcessSpec, Session, Usage
+from nodeagent.model.container import ContainerRecord
+from nodeagent.model.containerview import StatsView
+from runtime.contract.container import ExecSession, LogLine, ProcessSpec, Session, Usage
 
 PERIOD_S = 1.0  # between two readings of a statistics stream
 JOIN_S = 5.0  # an attached client that does not come to the gate is not waited for; a guess

@@ -11,25 +11,24 @@ from nodeagent.control.etcfiles import build_hostname
 from nodeagent.control.health import Health, status_words
 from nodeagent.control.names import endpoint_names
 from nodeagent.control.times import NEVER, build_ago, build_time, parse_time
-from nodeagent.model.container import (
+from nodeagent.model.container import ContainerRecord, EndpointRecord, MountRecord
+from nodeagent.model.containerrequest import PortBinding
+from nodeagent.model.containerview import (
     ConfigView,
-    ContainerRecord,
     ContainerRow,
     ContainerView,
-    EndpointRecord,
     EndpointView,
     HostConfigView,
-    MountRecord,
     MountView,
     NetworkSettingsView,
-    PortBinding,
     PortView,
     RestartPolicyView,
     StateView,
 )
 from nodeagent.model.health import HealthcheckView, HealthLogView, HealthRecord, HealthView
 from nodeagent.model.network import NetworkRecord
-from runtime.contract import HealthCheck, Image
+from runtime.contract.image import Image
+from runtime.imageconfig import HealthCheck
 
 NS_PER_S = 1_000_000_000
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from nodeagent.model.container import Name, Port
+from nodeagent.model.containerrequest import Name, Port
 
 
 class Explain(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

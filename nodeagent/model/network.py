@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from nodeagent.model.container import EndpointRequest, Labels, Name, Text, Words
+from nodeagent.model.containerrequest import EndpointRequest, Labels, Name, Text, Words
 
 
 class SubnetRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from nodeagent.model.container import Labels, Name
+from nodeagent.model.containerrequest import Labels, Name
 
 
 class VolumeCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -13,7 +13,7 @@ import msgspec
 from runtime.container import inroot
 from runtime.container.spec import Device, Host, Json, Parts, build_config
 from runtime.container.users import Identity, resolve
-from runtime.contract import ContainerSpec, ProcessSpec
+from runtime.contract.container import ContainerSpec, ProcessSpec
 from runtime.errors import Conflict, Invalid, Missing, Unavailable
 
 CONFIG: Final = "config.json"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.contract import Usage
+from runtime.contract.container import Usage
 from runtime.errors import Busy, Unavailable
 
 UNKNOWN: Final = -1

@@ -19,7 +19,7 @@ from runtime.container import attach, bundle, oci, supervisor
 from runtime.container.attach import AttachSession
 from runtime.container.conmon import Command, SyncPipe, Word
 from runtime.container.spec import Host, build_exec
-from runtime.contract import ProcessSpec
+from runtime.contract.container import ProcessSpec
 from runtime.errors import Missing, Refused, Unavailable
 
 NOT_FOUND: Final = 127

@@ -26,7 +26,7 @@ from runtime.container.logfile import Query, read_log, rotate
 from runtime.container.oci import Oci
 from runtime.container.spec import Host
 from runtime.container.supervisor import Record
-from runtime.contract import (
+from runtime.contract.container import (
     ContainerSpec,
     ExecSession,
     Exit,

@@ -19,7 +19,7 @@ from typing import BinaryIO, Final, Literal
 import trio
 
 from runtime.container.inotify import Watch
-from runtime.contract import LogLine
+from runtime.contract.container import LogLine
 
 CHUNK_BYTES: Final = 64 << 10
 JOIN_MAX_BYTES: Final = 1 << 20  # a longer line comes in pieces

@@ -14,7 +14,7 @@ from runtime.container.cgroups import Cgroup, Layout
 from runtime.container.filters import Filters
 from runtime.container.oci import Kind, Oci
 from runtime.container.spec import Host, Json
-from runtime.contract import ContainerSpec, Limits, ProcessSpec
+from runtime.contract.container import ContainerSpec, Limits, ProcessSpec
 from runtime.errors import RunError, Unavailable
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from runtime.container import seccomp
 from runtime.container.users import Identity
-from runtime.contract import ContainerSpec, Limits, MountPoint, ProcessSpec
+from runtime.contract.container import ContainerSpec, Limits, MountPoint, ProcessSpec
 from runtime.errors import Invalid
 
 Json = dict[str, object]

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import trio
 
-from runtime.contract import Exit, Process
+from runtime.contract.container import Exit, Process
 
 PROC: Final = Path("/proc")
 CODE_UNKNOWN: Final = 255

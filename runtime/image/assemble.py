@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from runtime import errors
-from runtime.contract import Image, ImageConfig
+from runtime.contract.image import Image
 from runtime.image.catalog import Entry, Names
 from runtime.image.depot import Depot, LayerInfo
 from runtime.image.manifest import (
@@ -21,6 +21,7 @@ from runtime.image.manifest import (
     run_config,
 )
 from runtime.image.platform import Platform
+from runtime.imageconfig import ImageConfig
 
 
 def build_entry(manifest: bytes, config: bytes, depot: Depot, names: Names) -> Entry:

@@ -8,7 +8,7 @@ from typing import Final, Self
 import msgspec
 
 from runtime import errors
-from runtime.contract import Image
+from runtime.contract.image import Image
 from runtime.image.depot import layer_key
 from runtime.image.manifest import Descriptor, Index
 from runtime.image.reference import Reference, parse_reference

@@ -1,6 +1,6 @@
 """Take the images of an archive into the depot."""
 
-from runtime.contract import Progress
+from runtime.contract.image import Progress
 from runtime.image.archive import ArchivedImage, ArchivedLayer, read_images, read_pieces, spool
 from runtime.image.assemble import build_entry, manifest_for
 from runtime.image.catalog import Entry, Names

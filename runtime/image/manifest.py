@@ -8,9 +8,10 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 
 from runtime import errors
-from runtime.contract import HealthCheck, HistoryRow, ImageConfig
+from runtime.contract.image import HistoryRow
 from runtime.image.platform import Platform
 from runtime.image.reference import is_digest
+from runtime.imageconfig import HealthCheck, ImageConfig
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"

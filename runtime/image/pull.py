@@ -7,7 +7,7 @@ from typing import Final, Literal
 import trio
 
 from runtime import errors
-from runtime.contract import Progress
+from runtime.contract.image import Progress
 from runtime.image.assemble import build_entry
 from runtime.image.catalog import Entry, Names
 from runtime.image.depot import Depot, Hold

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from runtime import errors
-from runtime.contract import Image, ImageConfig, Progress, RemovedImage
+from runtime.contract.image import Image, Progress, RemovedImage
 from runtime.image.assemble import build_entry, one_layer_image, read_entry
 from runtime.image.catalog import Catalog, Entry, Names, names_of, plan_removal
 from runtime.image.depot import Depot
@@ -23,6 +23,7 @@ from runtime.image.pull import Gatherer, pull
 from runtime.image.reference import Reference, parse_reference
 from runtime.image.registry import RegistryOptions, open_registry
 from runtime.image.untar import Limits
+from runtime.imageconfig import ImageConfig
 
 log = logging.getLogger(__name__)
 LAYOUT: Final = b'{"imageLayoutVersion": "1.0.0"}'

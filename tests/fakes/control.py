@@ -16,7 +16,9 @@ from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Conflict, Missing
-from runtime.contract import Exit, Image, ImageConfig, Process
+from runtime.contract.container import Exit, Process
+from runtime.contract.image import Image
+from runtime.imageconfig import ImageConfig
 from voldrivers.contract import VolumeHealth, VolumeUsage
 
 IMAGE = Image(

@@ -6,7 +6,8 @@ import msgspec
 
 from netdrivers.plan.objects import Address
 from netdrivers.plan.ops import Op
-from nodeagent.model.container import ContainerCreate, ContainerRecord, EndpointRecord
+from nodeagent.model.container import ContainerRecord, EndpointRecord
+from nodeagent.model.containerrequest import ContainerCreate
 from nodeagent.model.network import NetworkRecord, SubnetRequest
 from nodeagent.model.volume import VolumeRecord
 

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from runtime.contract import Progress
+from runtime.contract.image import Progress
 from runtime.image.registry import RegistryOptions
 from runtime.image.store import ImageStore
 

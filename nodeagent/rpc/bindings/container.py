@@ -2,7 +2,7 @@
 
 from contextlib import aclosing
 
-from nodeagent.model.container import ContainerCreate
+from nodeagent.model.containerrequest import ContainerCreate
 from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.schema.container import (
     ContainerAttach,
@@ -20,7 +20,7 @@ from nodeagent.rpc.schema.container import (
 )
 from nodeagent.rpc.schema.shapes import Done, Id, ListParams, Nothing, Ref, Refs
 from nodeagent.rpc.server import Call
-from runtime.contract import ProcessSpec
+from runtime.contract.container import ProcessSpec
 
 
 class _Caller:

@@ -20,7 +20,8 @@ from nodeagent.rpc.schema.image import (
 )
 from nodeagent.rpc.schema.shapes import Done, ListParams, Ref, Refs
 from nodeagent.rpc.server import Call
-from runtime.contract import ImageConfig, Progress
+from runtime.contract.image import Progress
+from runtime.imageconfig import ImageConfig
 
 PROGRESS_QUEUE = 256  # progress a slow client may lag behind; then the newest is dropped
 _T = TypeVar("_T")

@@ -4,15 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from nodeagent.model.container import (
-    ContainerCreate,
-    ContainerRow,
-    ContainerView,
-    Name,
-    StatsView,
-    Text,
-    Words,
-)
+from nodeagent.model.containerrequest import ContainerCreate, Name, Text, Words
+from nodeagent.model.containerview import ContainerRow, ContainerView, StatsView
 from nodeagent.model.volume import Pruned
 from nodeagent.rpc.schema.shapes import (
     Done,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from nodeagent.model.container import Labels, Name, Text, Words
+from nodeagent.model.containerrequest import Labels, Name, Text, Words
 from nodeagent.model.health import HealthSettings
 from nodeagent.model.image import HistoryView, ImageRemoved, ImageRow, ImageView, PullItem
 from nodeagent.model.volume import Pruned

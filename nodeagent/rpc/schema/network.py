@@ -1,6 +1,6 @@
 """RPC methods of networks and published ports: parameters, results, stream items. Pure."""
 
-from nodeagent.model.container import ContainerCreate
+from nodeagent.model.containerrequest import ContainerCreate
 from nodeagent.model.drift import AuditResult, DriftResult, PlanResult
 from nodeagent.model.explain import Explain, ExplainView
 from nodeagent.model.network import (

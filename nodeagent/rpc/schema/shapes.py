@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from nodeagent.model.container import Name, Text, Words
+from nodeagent.model.containerrequest import Name, Text, Words
 
 Filters = Annotated[dict[Name, Words], Meta(max_length=64)]  # {"label": ["a=b"], "status": […]}
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from nodeagent.model.container import Name
+from nodeagent.model.containerrequest import Name
 from nodeagent.model.system import DiskUsageRow, Event, InfoView, VersionView
 from nodeagent.rpc.description import Description
 from nodeagent.rpc.schema.shapes import Done, Filters, Nothing, Params, read

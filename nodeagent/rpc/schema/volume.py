@@ -1,6 +1,6 @@
 """RPC methods of volumes: parameters, results, stream items. Pure."""
 
-from nodeagent.model.container import Text
+from nodeagent.model.containerrequest import Text
 from nodeagent.model.volume import Pruned, VolumeCreate, VolumeRow, VolumeView
 from nodeagent.rpc.schema.shapes import Done, ListParams, Params, Refs, change, read
 

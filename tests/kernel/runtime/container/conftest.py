@@ -11,7 +11,7 @@ import trio
 
 from runtime.container import supervisor
 from runtime.container.lifecycle import ContainerRuntime
-from runtime.contract import ContainerSpec, ProcessSpec
+from runtime.contract.container import ContainerSpec, ProcessSpec
 
 APPLETS = """cat dd echo env grep head id kill ls mkdir pwd seq sh sleep stat stty touch tr true
 unshare yes""".split()  # noqa: SIM905

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from runtime.contract import ProcessSpec
+from runtime.contract.container import ProcessSpec
 from runtime.errors import Missing, Refused
 
 

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from runtime.container import bundle
-from runtime.contract import MountPoint, ProcessSpec
+from runtime.contract.container import MountPoint, ProcessSpec
 from runtime.errors import Missing, Unavailable
 
 MNT_DETACH = 2

@@ -5,7 +5,7 @@ import pytest
 import trio
 
 from runtime.container.lifecycle import ContainerRuntime
-from runtime.contract import Limits, ProcessSpec
+from runtime.contract.container import Limits, ProcessSpec
 from runtime.errors import Conflict, Invalid, Missing, Refused
 
 

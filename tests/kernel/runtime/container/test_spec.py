@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract import Limits, MountPoint
+from runtime.contract.container import Limits, MountPoint
 from runtime.errors import Invalid
 
 

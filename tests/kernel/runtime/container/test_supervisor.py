@@ -38,7 +38,7 @@ AGENT = """
 import sys, trio
 from pathlib import Path
 from runtime.container.lifecycle import ContainerRuntime
-from runtime.contract import ContainerSpec, ProcessSpec
+from runtime.contract.container import ContainerSpec, ProcessSpec
 
 async def main(root, run, rootfs, parent, runtime, cid, start):
     rt = ContainerRuntime(Path(root), Path(run), cgroup_parent=parent, runtime=runtime)
@@ -106,7 +106,7 @@ LOOP = """
 import sys, trio
 from pathlib import Path
 from runtime.container.lifecycle import ContainerRuntime
-from runtime.contract import ContainerSpec, ProcessSpec
+from runtime.contract.container import ContainerSpec, ProcessSpec
 
 async def one(rt, rootfs, number):
     cid = f"{number:064x}"

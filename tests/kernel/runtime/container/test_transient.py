@@ -11,7 +11,7 @@ import trio
 
 from runtime.container import supervisor
 from runtime.container.transient import Kin, family, parse_kin, read_everybody
-from runtime.contract import ProcessSpec
+from runtime.contract.container import ProcessSpec
 from runtime.errors import Conflict, Missing
 
 TOO_LONG_S = 20
@@ -143,7 +143,7 @@ ONE_PROBE = """
 import sys, trio
 from pathlib import Path
 from runtime.container.lifecycle import ContainerRuntime
-from runtime.contract import ProcessSpec
+from runtime.contract.container import ProcessSpec
 
 async def main(root, run, parent, kind, container_id):
     runtime = ContainerRuntime(Path(root), Path(run), cgroup_parent=parent, runtime=kind)

@@ -7,7 +7,8 @@ import trio
 import trio.testing
 
 from runtime import errors
-from runtime.contract import ImageConfig, Progress
+from runtime.contract.image import Progress
+from runtime.imageconfig import ImageConfig
 from tests.fakes.registry import fake_registry
 from tests.fakes.registry_images import (
     build_image,

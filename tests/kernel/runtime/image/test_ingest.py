@@ -7,9 +7,9 @@ import os
 import pytest
 
 from runtime import errors
-from runtime.contract import ImageConfig
 from runtime.image.ingest import Wanted, ingest
 from runtime.image.untar import Limits, Unpacked
+from runtime.imageconfig import ImageConfig
 from tests.fakes.registry_images import (
     sha,
     tar_of,

@@ -17,10 +17,10 @@ import pytest
 import trio
 
 from runtime import errors
-from runtime.contract import ImageConfig
 from runtime.image.auth import Credentials
 from runtime.image.http import HttpOptions
 from runtime.image.registry import RegistryOptions
+from runtime.imageconfig import ImageConfig
 from tests.fakes.registry import fake_registry
 from tests.fakes.registry_images import (
     build_image,

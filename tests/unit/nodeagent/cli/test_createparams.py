@@ -6,7 +6,7 @@ import pytest
 from nodeagent.cli.createflags import CREATE_FLAGS
 from nodeagent.cli.createparams import Surroundings, build_create
 from nodeagent.cli.grammar import UsageError, parse
-from nodeagent.model.container import ContainerCreate
+from nodeagent.model.containerrequest import ContainerCreate
 
 FILES = {
     "env": "# comment\nA=1\n\n  B=two words\nHOME\nUNSET\n",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nodeagent.cli.grammar import UsageError
 from nodeagent.cli.mounts import parse_mount, parse_tmpfs, parse_volume
-from nodeagent.model.container import MountRequest
+from nodeagent.model.containerrequest import MountRequest
 
 
 def _volume(source, target, **more):

@@ -9,7 +9,7 @@ from netdrivers.errors import Exhausted
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.inventory import Inventory
 from nodeagent.errors import Conflict, Invalid
-from nodeagent.model.container import EndpointRequest
+from nodeagent.model.containerrequest import EndpointRequest
 from nodeagent.model.network import SubnetRequest
 from nodeagent.state.sqlite import open_store
 from tests.fakes.records import container, endpoint, network

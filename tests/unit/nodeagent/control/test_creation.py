@@ -19,14 +19,14 @@ from nodeagent.control.creation import (
     split_mode,
 )
 from nodeagent.errors import Invalid
-from nodeagent.model.container import (
+from nodeagent.model.containerrequest import (
     ContainerCreate,
     EndpointRequest,
     MountRequest,
     PortBinding,
     RestartPolicy,
 )
-from runtime.contract import ImageConfig
+from runtime.imageconfig import ImageConfig
 from tests.fakes.records import network
 
 

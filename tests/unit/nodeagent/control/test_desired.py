@@ -15,7 +15,7 @@ from nodeagent.control.desired import (
     network_spec,
     ports_text,
 )
-from nodeagent.model.container import EndpointRequest, PortBinding
+from nodeagent.model.containerrequest import EndpointRequest, PortBinding
 from nodeagent.model.network import SubnetRequest
 from tests.fakes.records import container, endpoint, network
 

@@ -7,7 +7,8 @@ import trio
 from nodeagent.control import hostinfo
 from nodeagent.control.following import Follower, plan_follow
 from nodeagent.errors import Conflict
-from nodeagent.model.container import BoundPort, PortBinding
+from nodeagent.model.container import BoundPort
+from nodeagent.model.containerrequest import PortBinding
 from tests.fakes.control import Control
 from tests.fakes.records import container, endpoint, network
 

@@ -21,7 +21,7 @@ from nodeagent.control.health import (
 )
 from nodeagent.errors import Invalid
 from nodeagent.model.health import HealthRecord, HealthSettings
-from runtime.contract import HealthCheck, ImageConfig
+from runtime.imageconfig import HealthCheck, ImageConfig
 
 CHECK = HealthRecord(
     test=["CMD", "true"], args=["true"], interval_s=10.0, timeout_s=1.0, start_period_s=0.0,

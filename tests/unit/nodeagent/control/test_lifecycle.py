@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from nodeagent.errors import Busy, Conflict, Exhausted, Missing, Refused
-from nodeagent.model.container import PortBinding, RestartPolicy
+from nodeagent.model.containerrequest import PortBinding, RestartPolicy
 from tests.fakes.control import Control
 from tests.fakes.records import container
 

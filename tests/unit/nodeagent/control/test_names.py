@@ -13,7 +13,7 @@ from nodeagent.control.names import (
     endpoint_names,
     name_rows,
 )
-from nodeagent.model.container import PortBinding
+from nodeagent.model.containerrequest import PortBinding
 from tests.fakes.records import container, endpoint, network
 
 DEMO, INNER = "n" * 64, "i" * 64

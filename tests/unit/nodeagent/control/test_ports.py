@@ -7,7 +7,8 @@ import pytest
 
 from nodeagent.control.desired import wanted_ports
 from nodeagent.errors import Conflict, Invalid
-from nodeagent.model.container import BoundPort, ContainerRecord, PortBinding
+from nodeagent.model.container import BoundPort, ContainerRecord
+from nodeagent.model.containerrequest import PortBinding
 from tests.fakes.control import Control
 from tests.fakes.records import container, endpoint, network
 

@@ -7,7 +7,8 @@ import pytest
 
 from nodeagent.control.desired import GATEWAY_MODE
 from nodeagent.control.reach import port_rows, say_closed, say_reach
-from nodeagent.model.container import BoundPort, PortBinding
+from nodeagent.model.container import BoundPort
+from nodeagent.model.containerrequest import PortBinding
 from tests.fakes.records import container, endpoint, network
 
 HAVE = [ip_address(text) for text in ("127.0.0.1", "192.168.1.5", "203.0.113.9", "fd00::5")]

@@ -3,7 +3,7 @@
 import pytest
 
 from nodeagent.control.restart import goes_at_end, next_delay_s, wants_restart, wants_start
-from nodeagent.model.container import RestartPolicy
+from nodeagent.model.containerrequest import RestartPolicy
 from tests.fakes.records import container
 
 

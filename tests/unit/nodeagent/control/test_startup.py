@@ -7,9 +7,10 @@ import trio.testing
 from netdrivers.errors import Conflict, Invalid
 from nodeagent.control.networks import Networks
 from nodeagent.control.startup import Startup
-from nodeagent.model.container import BoundPort, RestartPolicy
+from nodeagent.model.container import BoundPort
+from nodeagent.model.containerrequest import RestartPolicy
 from nodeagent.model.health import HealthRecord
-from runtime.contract import Found, Process
+from runtime.contract.container import Found, Process
 from tests.fakes.control import Control
 from tests.fakes.records import container, endpoint, network, op_of
 from voldrivers.errors import Refused

@@ -14,7 +14,8 @@ from nodeagent.control.views import (
     state_view,
     status_text,
 )
-from nodeagent.model.container import MountRecord, PortBinding
+from nodeagent.model.container import MountRecord
+from nodeagent.model.containerrequest import PortBinding
 from tests.fakes.records import container, endpoint, network
 
 NETWORKS = {"n" * 64: network()}

@@ -5,7 +5,8 @@ import trio
 import trio.testing
 
 from nodeagent.errors import Missing
-from nodeagent.model.container import ContainerCreate, MountRecord, MountRequest
+from nodeagent.model.container import MountRecord
+from nodeagent.model.containerrequest import ContainerCreate, MountRequest
 from nodeagent.model.volume import VolumeCreate
 from tests.fakes.control import Control
 from tests.fakes.records import container, volume

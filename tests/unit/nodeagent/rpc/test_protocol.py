@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeagent.model.container import ContainerCreate
+from nodeagent.model.containerrequest import ContainerCreate
 from nodeagent.rpc.errors import ProtocolError, RpcError
 from nodeagent.rpc.protocol import (
     Notify,

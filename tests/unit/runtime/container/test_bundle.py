@@ -4,7 +4,7 @@ import pytest
 
 from runtime.container import bundle
 from runtime.container.spec import Host
-from runtime.contract import ContainerSpec, MountPoint, ProcessSpec
+from runtime.contract.container import ContainerSpec, MountPoint, ProcessSpec
 from runtime.errors import Conflict, Invalid, Missing
 
 HOST = Host(machine="x86_64", capabilities=frozenset())

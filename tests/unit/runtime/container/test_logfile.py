@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runtime.container import logfile
 from runtime.container.logfile import Joiner, Query, find_tail, parse_record, rotate
-from runtime.contract import LogLine
+from runtime.contract.container import LogLine
 
 STAMP = b"2026-11-23T20:00:0%d.123456789+00:00"
 T0 = int(datetime(2026, 11, 23, 20, tzinfo=UTC).timestamp())

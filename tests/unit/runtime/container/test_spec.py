@@ -15,7 +15,7 @@ from runtime.container.spec import (
     parse_capability_mask,
 )
 from runtime.container.users import Identity
-from runtime.contract import ContainerSpec, Limits, MountPoint, ProcessSpec
+from runtime.contract.container import ContainerSpec, Limits, MountPoint, ProcessSpec
 from runtime.errors import Invalid
 
 ROOT = Identity(uid=0, gid=0, groups=(0,), home="/root")

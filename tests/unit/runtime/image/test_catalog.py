@@ -3,9 +3,10 @@
 import pytest
 
 from runtime import errors
-from runtime.contract import Image, ImageConfig
+from runtime.contract.image import Image
 from runtime.image.catalog import Catalog, Entry, names_of, plan_removal
 from runtime.image.manifest import OCI_MANIFEST, Descriptor
+from runtime.imageconfig import ImageConfig
 
 A, B = ("sha256:" + "abc" + "0" * 61, "sha256:" + "abd" + "0" * 61)
 NOBODY = Catalog()

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import errors
-from runtime.contract import HealthCheck, ImageConfig
 from runtime.image.manifest import (
     DOCKER_MANIFEST,
     OCI_MANIFEST,
@@ -22,6 +21,7 @@ from runtime.image.manifest import (
     run_config,
 )
 from runtime.image.platform import Platform
+from runtime.imageconfig import HealthCheck, ImageConfig
 from tests.fakes.registry_images import build_image, build_list, tar_of
 
 IMAGE = build_image([tar_of(("a", b"1"))])
