@@ -53,7 +53,7 @@ def build_create(values: Values, words: Sequence[str]) -> Params:
         ),
         internal=values.is_on("internal"),
         ipv4=values.is_on("ipv4"),
-        ipv6=values.is_on("ipv6"),
+        ipv6=values.is_on("ipv6") if "ipv6" in values.given else None,
         labels=parse_pairs(values.list("label"), "label"),
         options=parse_pairs(values.list("opt"), "opt"),
     )
@@ -180,7 +180,7 @@ VERBS: Final = (
             switch("internal", "Without a way out"),
             many("ip-range", "Give out addresses from this part of a subnet"),
             switch("ipv4", "With IPv4", default=True),
-            switch("ipv6", "Also IPv6"),
+            switch("ipv6", "Also IPv6; on by itself if a subnet of IPv6 is given"),
             many("label", "Set metadata KEY=VALUE"),
             many("opt", "Option of the driver: KEY=VALUE, see above", "o"),
             many("subnet", "Subnet, e.g. 172.30.0.0/16; of a macvlan that of the wire"),

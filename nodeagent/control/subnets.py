@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import msgspec
 
 from netdrivers import ipam
-from netdrivers.contract import IPNetwork
+from netdrivers.contract.specs import IPNetwork
 from nodeagent.errors import Invalid
 from nodeagent.model.network import NetworkCreate, NetworkRecord, SubnetRequest
 
@@ -91,6 +91,8 @@ def choose_subnets(
     choice.take_asked()
     if not request.ipv4 and choice.has(4):
         raise Invalid("a subnet of IPv4 is given, but IPv4 turned off", field="ipv4")
+    if request.ipv6 is False and choice.has(6):
+        raise Invalid("a subnet of IPv6 is given, but IPv6 turned off", field="ipv6")
     if on_wire:
         _check_wire(choice)
         return choice.chosen

@@ -24,7 +24,7 @@ class NetworkCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     subnets: Annotated[list[SubnetRequest], Meta(max_length=16)] = []
     internal: bool = False
     ipv4: bool = True
-    ipv6: bool = False
+    ipv6: bool | None = None  # not said: only if a subnet of IPv6 is given
     labels: Labels = {}
     options: Labels = {}
 

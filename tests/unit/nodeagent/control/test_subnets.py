@@ -62,6 +62,17 @@ def test_ipv6_comes_from_a_random_prefix_unless_given():
     assert [each for each, _ in choose("fd00::/64", ipv6=True)] == ["fd00::/64", "10.0.0.0/24"]
 
 
+@pytest.mark.parametrize(
+    ("off", "subnet"), [("ipv4", "10.1.0.0/24"), ("ipv6", "fd00::/64"), ("ipv6", "2001:db8::/64")]
+)
+def test_a_family_that_is_turned_off_has_no_subnet(off, subnet):
+    for on_wire in (False, True):
+        with pytest.raises(Invalid, match="turned off") as caught:
+            choose(subnet, on_wire=on_wire, **{off: False})
+        assert caught.value.fields["field"] == off
+    assert choose(subnet)[0][0] == subnet  # not said: the subnet says it
+
+
 def test_a_wires_subnet_may_be_that_of_the_host_but_not_one_of_ours():
     avoid = [ip_network("192.0.2.0/24"), ip_network("192.0.2.1/32")]
     taken = Taken(networks=[network()], avoid=avoid)
