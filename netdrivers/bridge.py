@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, ip_interface, ip_network
 from typing import ClassVar, Final
 
-from netdrivers.contract import EndpointSpec, NetworkSpec, PublishedPort, SubnetSpec
+from netdrivers.contract.specs import EndpointSpec, NetworkSpec, PublishedPort, SubnetSpec
 from netdrivers.errors import Invalid
 from netdrivers.plan.objects import (
     Address,

@@ -8,17 +8,9 @@ from typing import Final, NoReturn, Protocol
 
 import trio
 
-from netdrivers.contract import (
-    Asked,
-    Desired,
-    Explanation,
-    HostRoute,
-    IPAddress,
-    NetworkDriver,
-    PublishedPort,
-    Report,
-    Scope,
-)
+from netdrivers.contract.engine import NetworkDriver, Report
+from netdrivers.contract.explain import Asked, Explanation
+from netdrivers.contract.specs import Desired, HostRoute, IPAddress, PublishedPort, Scope
 from netdrivers.errors import Conflict, Invalid, Missing, Refused
 from netdrivers.explain.explainer import Explainer
 from netdrivers.keep import Keep

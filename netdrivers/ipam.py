@@ -9,7 +9,7 @@ from hashlib import sha256
 from ipaddress import IPv4Network, ip_address, ip_network
 from typing import Final
 
-from netdrivers.contract import IPAddress, IPNetwork
+from netdrivers.contract.specs import IPAddress, IPNetwork
 from netdrivers.errors import Exhausted, Invalid
 
 # 256 networks of 254 addresses each in the first pool, then as Docker's, then 10/8's upper half:

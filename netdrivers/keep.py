@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from netdrivers.contract import IPAddress
+from netdrivers.contract.specs import IPAddress
 
 SO_NETNS_COOKIE: Final = 71  # Linux 5.14; Python has no name for it
 NAME_MAX_CHARS: Final = 60

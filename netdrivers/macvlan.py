@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_interface, ip_network
 from typing import ClassVar, Final
 
-from netdrivers.contract import EndpointSpec, IPAddress, NetworkSpec
+from netdrivers.contract.specs import EndpointSpec, IPAddress, NetworkSpec
 from netdrivers.errors import Invalid
 from netdrivers.plan.objects import Address, KernelObject, Macvlan, Parent, Route, Sysctl
 

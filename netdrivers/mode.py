@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
-from netdrivers.contract import EndpointSpec, NetworkSpec
+from netdrivers.contract.specs import EndpointSpec, NetworkSpec
 from netdrivers.errors import Invalid
 from netdrivers.plan.objects import KernelObject
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from netdrivers.contract import IPAddress, PublishedPort
+from netdrivers.contract.specs import IPAddress, PublishedPort
 from netdrivers.errors import Conflict, Exhausted, Invalid, NetDriverError, Refused
 from netdrivers.keep import Keep, Wanted, netns_cookie, port_name
 from netdrivers.kernel.holders import Holder, read_clash

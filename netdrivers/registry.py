@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from typing import Final, cast
 
 from netdrivers.bridge import BridgeDriver
-from netdrivers.contract import NetworkDriver
+from netdrivers.contract.engine import NetworkDriver
 from netdrivers.macvlan import MacvlanDriver
 from netdrivers.mode import HostDriver, NullDriver
 

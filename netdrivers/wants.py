@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from netdrivers.contract import Desired, EndpointSpec, NetworkDriver, SandboxSpec, Scope
+from netdrivers.contract.engine import NetworkDriver
+from netdrivers.contract.specs import Desired, EndpointSpec, SandboxSpec, Scope
 from netdrivers.errors import Missing
 from netdrivers.plan.diff import build_state
 from netdrivers.plan.objects import DnsRedirect, KernelObject, Key, Sandbox, Sysctl

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Final
 
-from netdrivers.contract import Latency, UpstreamCounts
+from netdrivers.contract.names import Latency, UpstreamCounts
 
 BOUNDS_S: Final = (
     0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone, IPAddress
+from netdrivers.contract.names import DnsHost, DnsTable, DnsView, DnsZone
+from netdrivers.contract.specs import IPAddress
 
 NO_VIEW: Final = DnsView(zones=())
 EVERYONE: Final = "all."
@@ -33,7 +34,7 @@ class Match:
         return [group for group in kept if group]
 
     def _takes(self, bearer: Bearer) -> bool:
-        return self.everyone or bearer.host.is_ready
+        return bearer.host.is_up and (self.everyone or bearer.host.is_ready)
 
 
 class Records:

@@ -3,13 +3,15 @@
 Decisions where the peers differ:
 - A name known here, asked for a type it has not: NOERROR without answers, never forwarded, so
   that no name of a container reaches a stranger's server.
-- A name whose endpoints are all not ready: SERVFAIL with the reason (RFC 8914, "Not Ready"). An
-  empty answer would be believed and kept; a failure is asked again. Its pointers stay.
+- A name of which no endpoint is ready, or whose container does not run: SERVFAIL with the reason
+  (RFC 8914, "Not Ready"). An empty answer would be believed and kept; a failure is asked again.
+  Pointers of those that run stay.
 - A name on several networks of the sandbox: the addresses of the preferred network come first
   (rotated among themselves), those of the others behind; a client that takes the first gets
   Docker's answer, one that asks for its own name sees all its addresses.
 - ``_port._proto.name`` (SRV, RFC 2782) below a known name is never forwarded either: NXDOMAIN if
   there is no such port.
+- ``localhost``, all below it, and the pointers of its two addresses: answered here (RFC 6761).
 - An unknown name without an upstream: SERVFAIL, also for single labels (as Docker; NXDOMAIN would
   claim that the name exists nowhere, which we cannot know, and would be cached by clients).
 - An unknown name under a network's name is forwarded too: a network may be called "com".
@@ -20,9 +22,11 @@ Decisions where the peers differ:
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from netdrivers.contract import DnsZone
+from netdrivers.contract.names import DnsZone
+from netdrivers.contract.specs import IPAddress
 from netdrivers.dns.message import (
     Answer,
     Malformed,
@@ -40,6 +44,9 @@ ANY_CLASS: Final = 255
 # Transfers and their kin (249 TKEY … 254 MAILA) and OPT, which is no question.
 REFUSED_TYPES: Final = frozenset({249, 250, 251, 252, 253, 254})
 ADDRESSES: Final = frozenset({Qtype.A, Qtype.AAAA, Qtype.ANY})
+
+LOCAL: Final = "localhost"
+LOOPBACK: Final[tuple[IPAddress, ...]] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 _SRV: Final = struct.Struct("!3H")
 
@@ -60,6 +67,11 @@ class Forward:
 
 
 Verdict = Answer | Failure | Forward
+_HERE: Final = (
+    Resource(rtype=Qtype.A, data=LOOPBACK[0].packed),
+    Resource(rtype=Qtype.AAAA, data=LOOPBACK[1].packed),
+)
+_LOCAL_POINTER: Final = [Resource(rtype=Qtype.PTR, data=b"\x09localhost\x00")]
 NOT_READY: Final = Failure(rcode=Rcode.SERVFAIL, reason=Reason.NOT_READY)
 
 
@@ -70,7 +82,8 @@ def resolve(query: Query | Malformed, records: Records) -> Verdict:
     if isinstance(query, Malformed):
         return Failure(rcode=query.rcode)
     return (
-        _find_address(query, records)
+        _find_local(query)
+        or _find_address(query, records)
         or _find_service(query, records)
         or _find_pointer(query, records)
         or _beyond(query, records)
@@ -85,6 +98,17 @@ def _fault(query: Query | Malformed) -> Rcode | None:
     if query.qtype == Qtype.OPT:
         return Rcode.FORMERR
     return Rcode.REFUSED if query.qtype in REFUSED_TYPES else None
+
+
+# --- this container itself ------------------------------------------------------------------
+
+
+def _find_local(query: Query) -> Answer | None:
+    if query.name == LOCAL or query.name.endswith("." + LOCAL):
+        return Answer(first=[each for each in _HERE if query.qtype in {each.rtype, Qtype.ANY}])
+    if parse_reverse(query.name) not in LOOPBACK:
+        return None
+    return Answer(first=_LOCAL_POINTER if query.qtype in {Qtype.PTR, Qtype.ANY} else [])
 
 
 # --- addresses ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from netdrivers.contract import DnsView
+from netdrivers.contract.names import DnsView
 
 MAX_UPSTREAMS: Final = 3  # what resolv.conf may hold
 OWN_ADDRESS: Final = "127.0.0.11"

@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from netdrivers.contract import DnsTable, Latency, UpstreamCounts
+from netdrivers.contract.names import DnsTable, Latency, UpstreamCounts
 from netdrivers.dns import message, namespace
 from netdrivers.dns.cache import Found
 from netdrivers.dns.counts import Counts

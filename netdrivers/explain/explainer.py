@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import msgspec
 import trio
 
-from netdrivers.contract import Asked, Desired, Explanation, Hop, IPAddress
+from netdrivers.contract.explain import Asked, Explanation, Hop
+from netdrivers.contract.specs import Desired, IPAddress
 from netdrivers.dns.records import Records
 from netdrivers.errors import Unavailable
 from netdrivers.explain import far

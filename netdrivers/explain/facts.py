@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from netdrivers.contract import IPAddress, IPInterface
+from netdrivers.contract.specs import IPAddress, IPInterface
 from netdrivers.explain.errand import Tidings
 
 NEVER: Final = -1

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from netdrivers.contract import Hop, IPAddress
+from netdrivers.contract.explain import Hop
+from netdrivers.contract.specs import IPAddress
 from netdrivers.explain.facts import Facts, Space
 from netdrivers.explain.middle import came_in, reverse_path
 from netdrivers.explain.near import REPAIR, interface, tracked

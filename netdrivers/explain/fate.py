@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from netdrivers.contract import Hop
+from netdrivers.contract.explain import Hop
 from netdrivers.explain.errand import Ruled, Seen, Tidings
 from netdrivers.explain.station import Mark, Station, judged
 from netdrivers.explain.trip import Trip

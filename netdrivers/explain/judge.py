@@ -8,7 +8,7 @@ last sighting is where it died, whether or not anything read says why.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from netdrivers.contract import Explanation, Hop
+from netdrivers.contract.explain import Explanation, Hop
 from netdrivers.explain import far, middle, near
 from netdrivers.explain.errand import Tidings
 from netdrivers.explain.facts import Facts

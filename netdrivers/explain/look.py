@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from netdrivers.contract import IPAddress, IPInterface
+from netdrivers.contract.specs import IPAddress, IPInterface
 from netdrivers.errors import Missing
 from netdrivers.explain.facts import Facts, Link, Neighbour, Route, Space, Untracked
 from netdrivers.explain.trip import Trip

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from netdrivers.bridge import BOOL, ICC, gateway_mode
-from netdrivers.contract import Hop
+from netdrivers.contract.explain import Hop
 from netdrivers.explain.facts import Facts, Space
 from netdrivers.explain.near import REPAIR, host_neighbour, tracked
 from netdrivers.explain.station import Mark, Station, judged

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from netdrivers.contract import Hop, IPAddress
+from netdrivers.contract.explain import Hop
+from netdrivers.contract.specs import IPAddress
 from netdrivers.explain.facts import FORWARDING, Facts, Space
 from netdrivers.explain.station import Mark, Station, judged
 from netdrivers.explain.trip import HOST, OUTSIDE, End, Trip

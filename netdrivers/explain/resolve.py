@@ -9,7 +9,7 @@ from typing import Final
 import trio
 from dnslib import QTYPE, DNSRecord
 
-from netdrivers.contract import IPAddress
+from netdrivers.contract.specs import IPAddress
 from netdrivers.dns.message import DNSLIB_FAULTS, Rcode
 from netdrivers.dns.namespace import make_socket
 from netdrivers.dns.route import OWN_ADDRESS

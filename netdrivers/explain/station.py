@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from netdrivers.contract import Hop
+from netdrivers.contract.explain import Hop
 
 Mark = tuple[str, str, bool]  # namespace, link, whether it went out there
 

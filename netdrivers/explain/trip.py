@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from netdrivers.bridge import link_name
-from netdrivers.contract import Asked, Desired, EndpointSpec, IPAddress, NetworkSpec, PublishedPort
+from netdrivers.contract.explain import Asked
+from netdrivers.contract.specs import Desired, EndpointSpec, IPAddress, NetworkSpec, PublishedPort
 from netdrivers.explain.station import Mark
 from netdrivers.macvlan import PARENT
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from netdrivers.contract import HostRoute
+from netdrivers.contract.specs import HostRoute
 from netdrivers.errors import Refused, Unavailable
 from netdrivers.kernel.access import Access
 from netdrivers.kernel.apply import Changer

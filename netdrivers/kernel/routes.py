@@ -3,7 +3,7 @@
 from ipaddress import IPv6Network
 from typing import Final
 
-from netdrivers.contract import HostRoute, IPNetwork
+from netdrivers.contract.specs import HostRoute, IPNetwork
 from netdrivers.kernel import codec
 from netdrivers.kernel.access import Access
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Protocol
 
-from netdrivers.contract import IPAddress, IPNetwork
+from netdrivers.contract.specs import IPAddress, IPNetwork
 from netdrivers.errors import Exhausted
 from netdrivers.ipam import ends, free_address, host_count
 from nodeagent.errors import Conflict, Invalid

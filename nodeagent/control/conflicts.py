@@ -8,7 +8,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
-from netdrivers.contract import HostRoute
+from netdrivers.contract.specs import HostRoute
 from nodeagent.control.desired import network_spec
 from nodeagent.control.parts import Parts
 from nodeagent.control.subnets import is_disguised

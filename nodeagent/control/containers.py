@@ -77,6 +77,7 @@ class Containers:
             record, volumes = self.draft(request, held)
             await self._parts.inventory.put(*volumes, record)
         await self._make_volumes(record, volumes)
+        self._sandboxes.publish_names()
         self._parts.events.publish(
             "container", "create", record.id, record.name, image=record.image_name
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 
 from netdrivers import ipam
-from netdrivers.contract import IPAddress
+from netdrivers.contract.specs import IPAddress
 from nodeagent.control.signals import parse_signal
 from nodeagent.errors import Invalid
 from nodeagent.model.container import MountRecord

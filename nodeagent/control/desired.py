@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import msgspec
 
-from netdrivers.contract import (
+from netdrivers.contract.specs import (
     Desired,
     EndpointSpec,
     IPAddress,

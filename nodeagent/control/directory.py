@@ -7,7 +7,7 @@ stays the same object too, by which the name server sees whose answers it may ke
 
 from collections.abc import Collection, Mapping
 
-from netdrivers.contract import DnsTable, DnsView, DnsZone
+from netdrivers.contract.names import DnsTable, DnsView, DnsZone
 from nodeagent.control.desired import has_sandbox
 from nodeagent.control.names import Member, build_view, build_zone
 from nodeagent.model.container import ContainerRecord
@@ -28,12 +28,18 @@ class Directory:
         self,
         networks: Mapping[str, NetworkRecord],
         records: Mapping[str, ContainerRecord],
+        shown: Collection[str],
         unready: Collection[str],
         upstreams: tuple[str, ...],
     ) -> DnsTable:
-        """The table for these networks and containers."""
+        """The table for these networks and containers.
+
+        Args:
+            shown: containers that run; the names of the others are known, and lead nowhere.
+            unready: of those, who is not to be used now.
+        """
         touched = self._take_networks(networks)
-        moved = self._take_records(records, unready, touched)
+        moved = self._take_records(records, shown, unready, touched)
         if upstreams != self._upstreams:
             self._upstreams = upstreams
             moved = set(self._members)
@@ -51,26 +57,30 @@ class Directory:
     def _take_records(
         self,
         records: Mapping[str, ContainerRecord],
+        shown: Collection[str],
         unready: Collection[str],
         touched: set[str],
     ) -> set[str]:
         """Remember the containers, add their networks to ``touched``; who is new, other or gone."""
         moved = self._members.keys() - records.keys()
-        for id_, record in records.items():
-            old = self._members.get(id_)
-            if old is None or old.record is not record or old.is_ready == (id_ in unready):
-                moved.add(id_)
         for id_ in moved:
-            touched |= self._place(id_, records.get(id_), is_ready=id_ not in unready)
+            touched |= self._place(id_, None)
+        for id_, record in records.items():
+            is_up, old = id_ in shown, self._members.get(id_)
+            state = (is_up, is_up and id_ not in unready)
+            if old is None or old.record is not record or (old.is_up, old.is_ready) != state:
+                moved.add(id_)
+                member = Member(record=record, is_up=is_up, is_ready=state[1])
+                touched |= self._place(id_, member)
         return moved
 
-    def _place(self, id_: str, record: ContainerRecord | None, *, is_ready: bool) -> set[str]:
+    def _place(self, id_: str, member: Member | None) -> set[str]:
         """Put one container where it is now (None = nowhere); where it was or is."""
         old = self._members.pop(id_, None)
         before = set(old.record.endpoints) if old else set()
-        after = set(record.endpoints) if record else set()
-        if record:
-            self._members[id_] = Member(record=record, is_ready=is_ready)
+        after = set(member.record.endpoints) if member else set()
+        if member:
+            self._members[id_] = member
         for network in after - before:
             self._on.setdefault(network, {})[id_] = None
         for network in before - after:
@@ -95,7 +105,7 @@ class Directory:
         views = dict(self.table.views)
         for id_ in moved:
             member = self._members.get(id_)
-            if member is None or not has_sandbox(member.record):
+            if member is None or not member.is_up or not has_sandbox(member.record):
                 views.pop(id_, None)
                 continue
             view = build_view(member.record, self._networks, self._upstreams)

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
-from netdrivers.contract import Asked, Explanation, IPAddress
+from netdrivers.contract.explain import Asked, Explanation
+from netdrivers.contract.specs import IPAddress
 from nodeagent.control.desired import build_desired, has_sandbox
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Interface, ip_address
 from pathlib import Path
 
-from netdrivers.contract import IPAddress, IPNetwork
+from netdrivers.contract.specs import IPAddress, IPNetwork
 
 TENTATIVE, TWIN_FOUND = 0x40, 0x08  # IFA_F_TENTATIVE, IFA_F_DADFAILED
 

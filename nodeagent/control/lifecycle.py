@@ -355,6 +355,7 @@ class Lifecycle:
         await self._parts.runtime.remove_logs(record.id)
         await self._parts.roots.remove(record.id)
         await self._parts.inventory.delete(record)
+        self._sandboxes.publish_names()
         self._lives.forget(record.id)
         self._tell(record, "destroy")
 

@@ -1,6 +1,7 @@
 """From records to what the name server should know. Pure.
 
-A name is answered with the endpoints that bear it and are ready; ``all.NAME`` with every one.
+A name is answered with the endpoints that bear it and are ready; ``all.NAME`` with every one that
+runs. The names of those that do not run are known too, so that no stranger is asked about them.
 ``_port._proto.NAME`` (SRV) finds a port that the container exposes or publishes: by its number,
 by the name that a label ``nodeagent.port.NAME=80/tcp`` gives it, or, of those exposed, by the name
 everybody knows it by. That last list is short and ours: /etc/services differs from host to host,
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import Final
 
-from netdrivers.contract import DnsHost, DnsView, DnsZone, IPAddress
+from netdrivers.contract.names import DnsHost, DnsView, DnsZone
+from netdrivers.contract.specs import IPAddress
 from nodeagent.control.desired import endpoints_in_order
 from nodeagent.model.container import ContainerRecord, EndpointRecord
 from nodeagent.model.network import NetworkRecord
@@ -34,9 +36,10 @@ _MAX_LABEL_BYTES: Final = 63
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A container whose names are answered, and whether it is ready to be used."""
+    """A container with names: whether it runs, and whether it is ready to be used."""
 
     record: ContainerRecord
+    is_up: bool = True
     is_ready: bool = True
 
 
@@ -92,7 +95,8 @@ def build_host(member: Member, endpoint: EndpointRecord) -> DnsHost:
     fits = all(len(label.encode()) <= _MAX_LABEL_BYTES for label in record.name.split("."))
     return DnsHost(
         name=record.name if fits else record.id[:12],
-        addresses=_addresses(record, endpoint),
+        addresses=_addresses(record, endpoint) if member.is_up else (),
+        is_up=member.is_up,
         is_ready=member.is_ready,
         services=build_services(record),
     )
@@ -147,4 +151,5 @@ def name_rows(zone: DnsZone) -> list[NameRow]:
         )
         for name, hosts in sorted(zone.names.items())
         for host in sorted(hosts, key=lambda each: each.name)
+        if host.is_up
     ]

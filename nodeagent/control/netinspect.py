@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from netdrivers.contract import Scope
+from netdrivers.contract.specs import Scope
 from netdrivers.plan.objects import Bridge, DnsRedirect, Macvlan, Sandbox
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.conflicts import Conflicts

@@ -8,7 +8,8 @@ from ipaddress import ip_network
 import msgspec
 import trio
 
-from netdrivers.contract import IPNetwork, NetworkDriver, Scope
+from netdrivers.contract.engine import NetworkDriver
+from netdrivers.contract.specs import IPNetwork, Scope
 from nodeagent.control.creation import MODES
 from nodeagent.control.desired import build_desired, network_spec
 from nodeagent.control.etcdir import read_resolv_conf
@@ -86,14 +87,15 @@ class Networks:
                 field="driver",
                 value=request.driver,
             )
+        subnets = await self._subnets(request)
         record = NetworkRecord(
             id=self._parts.new_id(),
             name=request.name,
             created=build_time(self._parts.now()),
             driver=request.driver,
-            subnets=await self._subnets(request),
+            subnets=subnets,
             internal=request.internal,
-            ipv6=request.ipv6,
+            ipv6=any(ip_network(each.subnet).version == 6 for each in subnets),
             mtu_bytes=await self._mtu(request),
             labels=request.labels,
             options=request.options,

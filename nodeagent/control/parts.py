@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from netdrivers.contract import NameServer, NetworkEngine
+from netdrivers.contract.engine import NetworkEngine
+from netdrivers.contract.names import NameServer
 from nodeagent.control.events import Events
 from nodeagent.control.inventory import Inventory
 from runtime.contract.container import Containers

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import msgspec
 
-from netdrivers.contract import Scope
+from netdrivers.contract.specs import Scope
 from netdrivers.plan.render import render_op
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.containers import Containers

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import trio
 
-from netdrivers.contract import IPAddress, PublishedPort
+from netdrivers.contract.specs import IPAddress, PublishedPort
 from netdrivers.ipam import parse_address
 from nodeagent.control import hostinfo
 from nodeagent.control.desired import mapped_versions, port_endpoint, wanted_ports

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
-from netdrivers.contract import IPAddress, IPNetwork
+from netdrivers.contract.specs import IPAddress, IPNetwork
 from nodeagent.control.desired import VERSIONS, address_of, is_routed, own_ports, port_endpoint
 from nodeagent.model.container import BoundPort, ContainerRecord
 from nodeagent.model.network import NetworkRecord

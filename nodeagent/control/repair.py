@@ -12,7 +12,8 @@ from typing import Final
 
 import trio
 
-from netdrivers.contract import Report, Scope
+from netdrivers.contract.engine import Report
+from netdrivers.contract.specs import Scope
 from netdrivers.plan.objects import Forwarding, Key, Table
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op

@@ -12,7 +12,9 @@ from typing import NoReturn
 import msgspec
 import trio
 
-from netdrivers.contract import Desired, DnsTable, Report, Scope
+from netdrivers.contract.engine import Report
+from netdrivers.contract.names import DnsTable
+from netdrivers.contract.specs import Desired, Scope
 from nodeagent.control.desired import build_desired, has_sandbox
 from nodeagent.control.directory import Directory
 from nodeagent.control.gate import Gate
@@ -47,7 +49,7 @@ class Sandboxes:
         self._wanted = Wanted()
         self.repairs = Repairs()
         self._live: set[str] = set()
-        self._named: dict[str, None] = {}  # whose names are answered, in order of coming
+        self._named: set[str] = set()  # whose names are answered
         self._unready: set[str] = set()
         self._directory = Directory()
         self._resolvers = Resolvers(parts.settings)
@@ -124,8 +126,9 @@ class Sandboxes:
                 )
 
     async def refresh(self, record: ContainerRecord) -> None:
-        """Make a live sandbox agree with its changed endpoints, then tell the names."""
+        """Make a live sandbox agree with its changed endpoints, and tell the names."""
         if record.id not in self._live:
+            self.publish_names()
             return
         if record.endpoints and not record.dns_port:
             path = self._parts.settings.run / "netns" / record.id
@@ -138,14 +141,14 @@ class Sandboxes:
 
     def show(self, container_id: str) -> None:
         """From now on the container's names are answered."""
-        self._named[container_id] = None
+        self._named.add(container_id)
         self.publish_names()
 
     def hide(self, container_id: str) -> None:
         """From now on they are not; when they are again, it is taken for ready until told."""
         self._unready.discard(container_id)
         if container_id in self._named:
-            del self._named[container_id]
+            self._named.discard(container_id)
             self.publish_names()
 
     def is_ready(self, container_id: str) -> bool:
@@ -164,11 +167,14 @@ class Sandboxes:
 
     def publish_names(self) -> None:
         """Let the name server know of every change."""
-        containers = self._parts.inventory.containers
-        named = {id_: containers[id_] for id_ in self._named if id_ in containers}
-        networks = self._parts.inventory.networks
-        upstreams = self._resolvers.upstreams
-        table = self._directory.update(networks, named, self._unready, upstreams)
+        inventory = self._parts.inventory
+        table = self._directory.update(
+            inventory.networks,
+            inventory.containers,
+            self._named,
+            self._unready,
+            self._resolvers.upstreams,
+        )
         self._parts.names.set_table(table)
 
     @property
@@ -195,7 +201,7 @@ class Sandboxes:
         self._live.add(record.id)
         if not has_sandbox(record):
             return
-        self._named[record.id] = None
+        self._named.add(record.id)
         await self.ports.hold_again(record)
         if record.endpoints:
             async with self.gate.step(record.id):

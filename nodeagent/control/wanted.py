@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from netdrivers.contract import Desired, EndpointSpec, NetworkSpec, SandboxSpec
+from netdrivers.contract.specs import Desired, EndpointSpec, NetworkSpec, SandboxSpec
 from nodeagent.control.desired import build_desired
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.network import NetworkRecord

@@ -12,7 +12,7 @@ from nodeagent.metrics.ports import PortSample
 
 
 class UpstreamReading(Protocol):
-    """What came of asking one upstream, as ``netdrivers.contract.UpstreamCounts`` has it."""
+    """What came of asking one upstream, as ``netdrivers.contract.names.UpstreamCounts`` has it."""
 
     @property
     def outcomes(self) -> Mapping[str, int]: ...

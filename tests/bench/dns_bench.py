@@ -23,7 +23,7 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone
+from netdrivers.contract.names import DnsHost, DnsTable, DnsView, DnsZone
 from netdrivers.dns.server import DnsServer
 
 NAMES = 1000

@@ -17,7 +17,7 @@ from socket import NETLINK_ROUTE
 
 import trio
 
-from netdrivers.contract import Desired, EndpointSpec, NetworkSpec
+from netdrivers.contract.specs import Desired, EndpointSpec, NetworkSpec
 from netdrivers.engine import Engine
 from netdrivers.kernel import codec
 from netdrivers.kernel.codec import LinkChange, RouteInfo

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from netdrivers.contract import Desired, PublishedPort
+from netdrivers.contract.specs import Desired, PublishedPort
 from netdrivers.engine import Engine
 from netdrivers.kernel.netns import HERE, Libc, open_fd
 from nodeagent.rpc.sync_client import SyncClient, open_sync_client

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from netdrivers.bridge import GATEWAY_MODE, ICC, TRUSTED
-from netdrivers.contract import Desired
+from netdrivers.contract.specs import Desired
 from netdrivers.errors import Refused
 from netdrivers.kernel.snapshot import View
 from tests.fakes.kernel import StepKernel, refuse

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import trio
 
-from netdrivers.contract import Report
+from netdrivers.contract.engine import Report
 from netdrivers.dns.counts import Counts
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.containers import Containers

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import trio
 from dnslib import EDNS0, DNSRecord
 
-from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone
+from netdrivers.contract.names import DnsHost, DnsTable, DnsView, DnsZone
 from netdrivers.dns import namespace
 
 SERVER = "127.0.0.11"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
-from netdrivers.contract import (
+from netdrivers.contract.specs import (
     Desired,
     EndpointSpec,
     NetworkSpec,

@@ -43,7 +43,11 @@ def has_logic(name: str) -> bool:
     )
 
 
-TESTED = [name for name in SOURCES if Path(name).name not in SHAPES_ONLY and has_logic(name)]
+TESTED = [
+    name
+    for name in SOURCES
+    if Path(name).name not in SHAPES_ONLY and "/contract/" not in name and has_logic(name)
+]
 TEST_PATHS = set(files("tests"))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from netdrivers.bridge import GATEWAY_MODE, ICC, TRUSTED
-from netdrivers.contract import Desired
+from netdrivers.contract.specs import Desired
 from netdrivers.engine import Engine
 from netdrivers.kernel.linux import LinuxKernel
 from tests.fakes.apply_cases import ANYWHERE, with_options

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from netdrivers.contract import Desired
+from netdrivers.contract.specs import Desired
 from netdrivers.engine import Engine
 from netdrivers.errors import Conflict, Missing, Refused
 from netdrivers.kernel.netns import HERE

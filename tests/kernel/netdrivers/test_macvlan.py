@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from netdrivers.contract import Desired
+from netdrivers.contract.specs import Desired
 from netdrivers.engine import Engine
 from netdrivers.errors import Busy, Conflict, Refused, Unavailable
 from netdrivers.kernel.linux import LinuxKernel

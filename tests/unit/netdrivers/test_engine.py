@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from netdrivers.contract import Desired
+from netdrivers.contract.specs import Desired
 from netdrivers.engine import EVERYTHING, Engine, Turns
 from netdrivers.errors import Conflict, Missing, Refused, Unavailable
 from netdrivers.plan.objects import DnsRedirect, Veth

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netdrivers.contract import Desired
+from netdrivers.contract.specs import Desired
 from netdrivers.engine import Engine
 from netdrivers.errors import Invalid, Missing, Refused
 from netdrivers.kernel.snapshot import View

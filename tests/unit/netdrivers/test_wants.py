@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from netdrivers.contract import Desired
+from netdrivers.contract.specs import Desired
 from netdrivers.errors import Missing
 from netdrivers.registry import load_drivers
 from netdrivers.wants import Wants

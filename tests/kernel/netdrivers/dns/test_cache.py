@@ -7,7 +7,7 @@ import pytest
 import trio
 from dnslib import QTYPE, RCODE, RR, SOA, DNSRecord
 
-from netdrivers.contract import DnsTable, DnsView
+from netdrivers.contract.names import DnsTable, DnsView
 from netdrivers.dns import message, namespace
 from netdrivers.dns.counts import Counts
 from netdrivers.dns.forward import Forwarder

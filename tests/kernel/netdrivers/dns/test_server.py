@@ -12,7 +12,7 @@ import pytest
 import trio
 from dnslib import RCODE, DNSRecord
 
-from netdrivers.contract import DnsTable, DnsZone
+from netdrivers.contract.names import DnsTable, DnsZone
 from netdrivers.dns import namespace
 from netdrivers.dns.server import DnsServer
 from netdrivers.errors import Missing

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 import trio
 
-from netdrivers.contract import Asked
+from netdrivers.contract.explain import Asked
 from netdrivers.errors import Missing
 from tests.kernel.netdrivers.explain.faults import FAULTS, VETH_B, drop
 from tests.kernel.netdrivers.explain.flows import fill_tracking

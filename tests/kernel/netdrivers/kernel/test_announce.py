@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 import trio
 
-from netdrivers.contract import Desired
+from netdrivers.contract.specs import Desired
 from netdrivers.kernel.announce import Announcer, Claim
 from tests.fakes.world import scope
 

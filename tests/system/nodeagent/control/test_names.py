@@ -201,6 +201,31 @@ def test_without_a_way_out_no_question_leaves(agent: Agent) -> None:
             assert asker.find("example.org") == ["192.0.2.99"]
 
 
+def test_what_is_ours_is_never_asked_outside(agent: Agent) -> None:
+    """Also of a container that does not run; once it is gone, its name is anybody's."""
+    agent.cli("network", "create", "demo")
+    start(agent, "box")
+    agent.space.run("ip", "address", "add", "192.0.2.53/32", "dev", "lo")
+    with (
+        open_server(agent.space.argv(), "192.0.2.53", "192.0.2.99"),
+        open_asker(agent, "box") as asker,
+    ):
+        assert asker.find("shop.demo") == ["192.0.2.99"]
+        agent.cli("create", "--name", "shop", "--network", "demo", *SLEEP)
+        assert asker.find("shop") == asker.find("shop.demo") == NOTHING
+        agent.cli("start", "shop")
+        assert asker.find("shop") == [address_of(agent, "shop")]
+        agent.cli("kill", "shop")
+        assert asker.find("all.shop") == asker.find("shop") == NOTHING
+        agent.stop()
+        agent.start()
+        assert asker.find("shop") == NOTHING
+        agent.cli("rm", "shop")
+        assert asker.find("shop") == ["192.0.2.99"]
+        assert asker.find("localhost") == asker.find("a.localhost") == ["127.0.0.1"]
+        assert asker.find("localhost", "AAAA") == ["::1"]
+
+
 def test_servers_on_a_loopback(make_agent: Callable[..., Agent]) -> None:
     """The host's is asked from the host, by a container with IPv6 only; its own inside it."""
     agent = make_agent(settings='[network]\ndns_upstreams = ["127.0.0.53"]\n')

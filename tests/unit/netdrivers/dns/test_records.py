@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone
+from netdrivers.contract.names import DnsHost, DnsTable, DnsView, DnsZone
 from netdrivers.dns.records import Records, differing, parse_reverse
 
 ONE, TWO, THREE = map(ip_address, ("10.0.0.1", "10.0.0.2", "fd00::3"))

@@ -5,13 +5,14 @@ from ipaddress import ip_address
 import pytest
 from dnslib import DNSRecord
 
-from netdrivers.contract import DnsHost, DnsTable, DnsView, DnsZone
+from netdrivers.contract.names import DnsHost, DnsTable, DnsView, DnsZone
 from netdrivers.dns import message
 from netdrivers.dns.message import Answer, Edns, Query, Rcode
 from netdrivers.dns.records import Records
 from netdrivers.dns.resolver import NOT_READY, Failure, Forward, resolve
 
 V4, V4B, V6, V4C = map(ip_address, ("10.0.0.1", "10.0.0.2", "fd00::1", "10.0.0.3"))
+LOCAL_V4, LOCAL_V6 = map(ip_address, ("127.0.0.1", "::1"))
 LONG, SICK_V4 = map(ip_address, ("10.0.0.9", "10.0.0.8"))
 
 
@@ -22,6 +23,7 @@ def host(name, *addresses, **fields):
 HTTP = {"_80._tcp": 80, "_http._tcp": 80}
 WEB = host("web", V4, V6, services=HTTP)
 SICK = host("sick", SICK_V4, is_ready=False, services={**HTTP, "_53._udp": 53})
+DOWN = host("asleep", is_up=False, is_ready=False, services=HTTP)
 ZONES = {
     "n": DnsZone(
         name="demo",
@@ -30,6 +32,8 @@ ZONES = {
             "old": (host("old", V4),),
             "both": (host("x", V4), host("y", V4)),
             "sick": (SICK,),
+            "asleep": (DOWN,),
+            "half": (host("up", V4C), DOWN),
             "pool": (host("p", V4C, services=HTTP), SICK),
             "plain": (host("plain", V4),),
             "toolong": (host("x" * 64, V4, services=HTTP),),
@@ -92,6 +96,27 @@ def test_a_name_with_nobody_ready_fails_with_the_reason(qtype):
         assert ask("sick", qtype, view) == NOT_READY
         assert ask("sick.demo", qtype, view) == NOT_READY
     assert ask("sick", MX, "open") == Answer()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_name_of_ours_that_does_not_run_is_nobody_elses_business(view):
+    for name in ("asleep", "all.asleep", "asleep.demo"):
+        assert ask(name, A, view) == ask(name, AAAA, view) == NOT_READY
+    assert ask("_http._tcp.asleep", SRV, view) == NOT_READY
+    assert data(ask("half", A, view)) == data(ask("all.half", A, view)) == [V4C]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_localhost_is_never_asked_upstream(view):
+    assert data(ask("localhost", A, view)) == data(ask("a.b.LocalHost", A, view)) == [LOCAL_V4]
+    assert data(ask("localhost", AAAA, view)) == [LOCAL_V6]
+    assert data(ask("localhost", ANY, view)) == [LOCAL_V4, LOCAL_V6]
+    assert data(ask("localhost", MX, view)) == []
+    for address in (LOCAL_V4, LOCAL_V6):
+        pointer = ask(address.reverse_pointer, PTR, view)
+        assert [each.data for each in pointer.first] == [b"\x09localhost\x00"]
+        assert data(ask(address.reverse_pointer, A, view)) == []
+    assert not isinstance(ask("notlocalhost", A, view), Answer)
 
 
 def test_all_are_found_by_their_own_name():

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from netdrivers.contract import DnsView
+from netdrivers.contract.names import DnsView
 from netdrivers.dns.route import route_of
 
 NETNS = Path("/run/netns/x")

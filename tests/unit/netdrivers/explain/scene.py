@@ -3,7 +3,7 @@
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
-from netdrivers.contract import Asked
+from netdrivers.contract.explain import Asked
 from netdrivers.explain.facts import Facts, Link, Route, Space
 from netdrivers.explain.trip import build_trip
 from tests.fakes.world import World

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from netdrivers.contract import Asked
+from netdrivers.contract.explain import Asked
 from netdrivers.explain.errand import Seen, Tidings
 from netdrivers.explain.facts import Facts, Link, Route, Space
 from netdrivers.explain.judge import judge

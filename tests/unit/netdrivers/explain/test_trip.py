@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from netdrivers.contract import Asked
+from netdrivers.contract.explain import Asked
 from netdrivers.explain.trip import build_trip
 from tests.fakes.world import World
 

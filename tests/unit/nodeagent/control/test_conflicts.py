@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from netdrivers.contract import HostRoute
+from netdrivers.contract.specs import HostRoute
 from nodeagent.control.conflicts import Conflicts, find_overlaps
 from tests.fakes.control import Control
 from tests.fakes.records import network

@@ -20,12 +20,16 @@ def records(*members):
     return {each.id: each for each in members}
 
 
+def update(directory, found, unready=(), upstreams=(), asleep=()):
+    return directory.update(NETWORKS, found, found.keys() - set(asleep), unready, upstreams)
+
+
 def test_what_did_not_change_is_the_same_object():
     directory = Directory()
     one, two = member("a", NETS[0]), member("b", NETS[1], NETS[2])
-    before = directory.update(NETWORKS, records(one, two), (), ())
+    before = update(directory, records(one, two), (), ())
     moved = msgspec.structs.replace(one, name="other")
-    after = directory.update(NETWORKS, records(moved, two), (), ())
+    after = update(directory, records(moved, two), (), ())
     assert "other" in after.zones[NETS[0]].names
     assert "a" not in after.zones[NETS[0]].names
     for id_ in NETS[1:]:
@@ -36,24 +40,37 @@ def test_what_did_not_change_is_the_same_object():
 
 def test_a_record_that_changes_in_what_names_do_not_see_builds_nothing_new():
     directory = Directory()
-    before = directory.update(NETWORKS, records(member("a", NETS[0])), (), ())
-    after = directory.update(NETWORKS, records(member("a", NETS[0], phase="running")), (), ())
+    before = update(directory, records(member("a", NETS[0])), (), ())
+    after = update(directory, records(member("a", NETS[0], phase="running")), (), ())
     assert after.zones[NETS[0]] is before.zones[NETS[0]]
 
 
 def test_readiness_touches_its_networks_only():
     directory = Directory()
     one, two = member("a", NETS[0]), member("b", NETS[1])
-    before = directory.update(NETWORKS, records(one, two), (), ())
-    after = directory.update(NETWORKS, records(one, two), {one.id}, ())
+    before = update(directory, records(one, two), (), ())
+    after = update(directory, records(one, two), {one.id}, ())
     assert not after.zones[NETS[0]].names["a"][0].is_ready
     assert after.zones[NETS[1]] is before.zones[NETS[1]]
 
 
+def test_who_does_not_run_is_known_and_asks_nothing():
+    directory = Directory()
+    one, two = member("a", NETS[0]), member("b", NETS[1])
+    before = update(directory, records(one, two))
+    after = update(directory, records(one, two), asleep=[one.id])
+    (host,) = after.zones[NETS[0]].names["a"]
+    assert (host.is_up, host.is_ready, host.addresses) == (False, False, ())
+    assert after.zones[NETS[0]].reverse == {}
+    assert after.views.keys() == {two.id}
+    assert after.zones[NETS[1]] is before.zones[NETS[1]]
+    assert "a" not in update(directory, records(two)).zones[NETS[0]].names
+
+
 def test_new_upstreams_reach_every_view():
     directory = Directory()
-    directory.update(NETWORKS, records(member("a", NETS[0])), (), ("9.9.9.9",))
-    table = directory.update(NETWORKS, records(member("a", NETS[0])), (), ("1.1.1.1",))
+    update(directory, records(member("a", NETS[0])), (), ("9.9.9.9",))
+    table = update(directory, records(member("a", NETS[0])), (), ("1.1.1.1",))
     assert table.views["a" * 64].upstreams == ("1.1.1.1",)
 
 
@@ -61,13 +78,21 @@ MEMBERS = st.lists(
     st.tuples(st.sampled_from("abcdef"), st.sets(st.sampled_from(NETS)), st.booleans()),
     unique_by=lambda each: each[0],
 )
-STEPS = st.lists(st.tuples(MEMBERS, st.sets(st.sampled_from(NETS)), st.booleans()), max_size=5)
+STEPS = st.lists(
+    st.tuples(
+        MEMBERS,
+        st.sets(st.sampled_from(NETS)),
+        st.booleans(),
+        st.sets(st.sampled_from("abcdef")),
+    ),
+    max_size=5,
+)
 
 
 @given(STEPS)
 def test_any_way_leads_to_what_building_all_gives(steps):
     directory = Directory()
-    for members, gone, internal in steps:
+    for members, gone, internal, asleep in steps:
         networks = {
             id_: msgspec.structs.replace(each, internal=internal)
             for id_, each in NETWORKS.items()
@@ -75,8 +100,10 @@ def test_any_way_leads_to_what_building_all_gives(steps):
         }
         found = records(*(member(letter, *sorted(where)) for letter, where, _ in members))
         unready = {letter * 64 for letter, _, ready in members if not ready}
-        table = directory.update(networks, found, unready, ("9.9.9.9",))
-        anew = Directory().update(networks, found, unready, ("9.9.9.9",))
+        down = {letter * 64 for letter in asleep}
+        shown = found.keys() - down
+        table = directory.update(networks, found, shown, unready, ("9.9.9.9",))
+        anew = Directory().update(networks, found, shown, unready, ("9.9.9.9",))
         assert table.views == anew.views
         assert {id_: rows(zone) for id_, zone in table.zones.items()} == {
             id_: rows(zone) for id_, zone in anew.zones.items()

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from netdrivers.contract import Report
+from netdrivers.contract.engine import Report
 from netdrivers.errors import Refused
 from netdrivers.plan.objects import Bridge, DnsRedirect, Element, Sandbox, Table
 from netdrivers.plan.ops import Op

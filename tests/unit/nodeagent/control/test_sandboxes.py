@@ -28,7 +28,8 @@ async def test_readiness_is_told_to_the_names_and_forgotten_with_them(control):
     assert ready(control, "web") == [True]
     control.sandboxes.set_ready(record.id, False)
     control.sandboxes.hide(record.id)
-    assert ready(control, "web") == []
+    assert ready(control, "web") == [False]
+    assert control.sandboxes.name_rows("n" * 64) == []
     control.sandboxes.show(record.id)
     assert ready(control, "web") == [True]
     assert control.sandboxes.name_rows("gone") == []
