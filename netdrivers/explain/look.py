@@ -6,7 +6,7 @@ from netdrivers.contract.specs import IPAddress, IPInterface
 from netdrivers.errors import Missing
 from netdrivers.explain.facts import Facts, Link, Neighbour, Route, Space, Untracked
 from netdrivers.explain.trip import Trip
-from netdrivers.kernel import codec, dnsredirect, lookup, refusals, untracked
+from netdrivers.kernel import codec, dnsredirect, ipcodec, lookup, refusals, untracked
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.listeners import read_listeners, read_tracking
 from netdrivers.kernel.netlink import Netlink
@@ -24,8 +24,8 @@ OF_LINK = ("forwarding", "rp_filter")
 
 def read_host_ips(access: Access) -> list[IPAddress]:
     """The addresses of the agent's namespace."""
-    messages = access.host.route.dump(codec.dump_addresses())
-    return [codec.parse_address(body).ip.ip for _, body in messages]
+    messages = access.host.route.dump(ipcodec.dump_addresses())
+    return [ipcodec.parse_address(body).ip.ip for _, body in messages]
 
 
 def read_facts(access: Access, trip: Trip) -> Facts:
@@ -55,10 +55,8 @@ def _bridges(trip: Trip) -> frozenset[str]:
 def _read_space(
     access: Access, way: Way, to: IPAddress, back: IPAddress | None, bridges: frozenset[str]
 ) -> Space:
-    links, states = {}, {}
-    for _, body in way.route.dump(codec.dump_links()):
-        link = codec.parse_link(body)
-        links[link.index], states[link.index] = link, lookup.parse_port_state(body)
+    found = [codec.parse_link(body) for _, body in way.route.dump(codec.dump_links())]
+    links = {link.index: link for link in found}
     names = {index: link.name for index, link in links.items()}
     addresses = _read_addresses(way.route, names)
     with access.namespaces.inside(way.fd):
@@ -73,7 +71,7 @@ def _read_space(
                 mac=link.mac,
                 mtu_bytes=link.mtu_bytes,
                 master=names.get(link.master, ""),
-                port_state=states[link.index],
+                port_state=link.port_state,
             )
             for link in links.values()
         },
@@ -115,8 +113,8 @@ def _read_addresses(
     netlink: Netlink, names: Mapping[int, str]
 ) -> dict[str, frozenset[IPInterface]]:
     found: dict[str, set[IPInterface]] = {}
-    for _, body in netlink.dump(codec.dump_addresses()):
-        info = codec.parse_address(body)
+    for _, body in netlink.dump(ipcodec.dump_addresses()):
+        info = ipcodec.parse_address(body)
         found.setdefault(names.get(info.index, ""), set()).add(info.ip)
     return {link: frozenset(ips) for link, ips in found.items()}
 

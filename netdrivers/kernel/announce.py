@@ -18,7 +18,7 @@ from typing import Final, NoReturn, TypeVar
 import trio
 
 from netdrivers.errors import NetDriverError
-from netdrivers.kernel import codec
+from netdrivers.kernel import codec, ipcodec
 from netdrivers.kernel.access import Access
 from netdrivers.kernel.codec import LinkInfo
 from netdrivers.kernel.frames import (
@@ -41,7 +41,7 @@ PROBE_S: Final = 0.2  # a neighbour answers in a millisecond
 QUEUE: Final = 1024  # claims that wait for a place; the rest is not told, and counted
 AT_ONCE: Final = 64  # sandboxes, each with one socket or two
 CLOSE_S: Final = 5.0  # closing waits 20 ms for the kernel; the rest is for a busy host
-UNSETTLED: Final = 0x40 | codec.IFA_F_OPTIMISTIC | codec.IFA_F_DADFAILED  # 0x40: tentative
+UNSETTLED: Final = 0x40 | ipcodec.IFA_F_OPTIMISTIC | ipcodec.IFA_F_DADFAILED  # 0x40: tentative
 RECEIVE_BYTES: Final = 256
 
 T = TypeVar("T")
@@ -236,7 +236,7 @@ def _read_unsettled(
     if netlink is None:
         return set()
     with closing(netlink):
-        found = [codec.parse_address(body) for _, body in netlink.dump(codec.dump_addresses())]
+        found = [ipcodec.parse_address(body) for _, body in netlink.dump(ipcodec.dump_addresses())]
     return {(each.index, each.ip.ip) for each in found if each.flags & UNSETTLED}
 
 

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Final
 
 from netdrivers.errors import Missing, Refused
-from netdrivers.kernel import codec, dnsredirect, nfcodec
+from netdrivers.kernel import codec, dnsredirect, ipcodec, nfcodec
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.asking import (
     GONE,
@@ -16,8 +16,9 @@ from netdrivers.kernel.asking import (
     forgiven,
 )
 from netdrivers.kernel.bridged import is_isolated
-from netdrivers.kernel.codec import LinkChange, Request, RouteInfo
+from netdrivers.kernel.codec import LinkChange, Request, settable_mode
 from netdrivers.kernel.flows import forget_flows
+from netdrivers.kernel.ipcodec import RouteInfo
 from netdrivers.kernel.macvlans import change_lower
 from netdrivers.kernel.snapshot import FORWARD_SYSCTL
 from netdrivers.kernel.stamp import build_stamp
@@ -130,8 +131,8 @@ class Changer:
     def _keep_routers(self) -> None:
         """A host that forwards stops hearing routers: links that have a route by one go on."""
         netlink = self.access.host.route
-        routes = [codec.parse_route(body) for _, body in netlink.dump(codec.dump_routes(6))]
-        heard = {route.index for route in routes if route.protocol == codec.ROUTER_PROTOCOL}
+        routes = [ipcodec.parse_route(body) for _, body in netlink.dump(ipcodec.dump_routes(6))]
+        heard = {route.index for route in routes if route.protocol == ipcodec.ROUTER_PROTOCOL}
         for _, body in netlink.dump(codec.dump_links()) if heard else ():
             link = codec.parse_link(body)
             if link.index in heard:
@@ -185,7 +186,8 @@ class Changer:
     def _bridge(self, op: Op, obj: Bridge) -> None:
         route = self.access.host.route
         alias, mtu = self.access.alias(obj.owner), obj.mtu_bytes
-        change = LinkChange(alias=alias, mac=obj.mac, mtu_bytes=mtu, ipv6=obj.ipv6, up=obj.up)
+        mode = settable_mode(obj.ipv6, mtu)
+        change = LinkChange(alias=alias, mac=obj.mac, mtu_bytes=mtu, ipv6=mode, up=obj.up)
         requests = codec.set_link(obj.name, change)
         if op.verb == "add":
             create(route, [codec.add_bridge(obj.name, mac=obj.mac), *requests], obj.name, op)
@@ -217,7 +219,8 @@ class Changer:
         )
         change = replace(self._port(obj), alias=alias, master=master)
         create(host, [made, *codec.set_link(obj.name, change)], obj.name, op)
-        inner = codec.set_link(obj.interface, LinkChange(alias=alias, ipv6=obj.ipv6, up=obj.up))
+        mode = settable_mode(obj.ipv6, obj.mtu_bytes)
+        inner = codec.set_link(obj.interface, LinkChange(alias=alias, ipv6=mode, up=obj.up))
         try:
             check(inside.route, inner, op)
         except Refused:
@@ -228,13 +231,15 @@ class Changer:
         mtu, master = obj.mtu_bytes, self._index("", obj.bridge)
         reopen = isinstance(op.was, Veth) and op.was.shut
         outer = replace(self._port(obj), mtu_bytes=mtu, master=master, reopen=reopen)
-        inner = LinkChange(mac=obj.mac, mtu_bytes=mtu, ipv6=obj.ipv6, up=obj.up)
+        mode = settable_mode(obj.ipv6, mtu)
+        inner = LinkChange(mac=obj.mac, mtu_bytes=mtu, ipv6=mode, up=obj.up)
         check(self.access.host.route, codec.set_link(obj.name, outer), op)
         check(self._way(obj.owner).route, codec.set_link(obj.interface, inner), op)
 
     def _port(self, obj: Veth) -> LinkChange:
         isolated = is_isolated(self.access, obj)
-        return LinkChange(ipv6=False, up=obj.up, hairpin=obj.hairpin, isolated=isolated)
+        mode = settable_mode(False, obj.mtu_bytes)
+        return LinkChange(ipv6=mode, up=obj.up, hairpin=obj.hairpin, isolated=isolated)
 
     # --- what goes onto links ---------------------------------------------------------------
 
@@ -303,8 +308,8 @@ def _address_requests(op: Op, indexes: dict[str, int]) -> Iterator[Request]:
 
 def _address_request(verb: str, obj: Address, index: int) -> Request:
     if verb == "delete":
-        return codec.delete_address(index, obj.ip)
-    return codec.add_address(index, obj.ip, dad=obj.dad)
+        return ipcodec.delete_address(index, obj.ip)
+    return ipcodec.add_address(index, obj.ip, dad=obj.dad)
 
 
 def _route_request(verb: str, obj: Route, index: int) -> Request:
@@ -312,13 +317,13 @@ def _route_request(verb: str, obj: Route, index: int) -> Request:
         to=obj.to,
         via=obj.via,
         index=index,
-        table=codec.RT_TABLE_MAIN,
-        protocol=codec.OUR_PROTOCOL,
+        table=ipcodec.RT_TABLE_MAIN,
+        protocol=ipcodec.OUR_PROTOCOL,
     )
     if verb == "delete":
-        return codec.delete_route(info)
+        return ipcodec.delete_route(info)
     # in a sandbox the place is ours, in the host's namespace it may be the operator's
-    return codec.add_route(info, replace=bool(obj.ns))
+    return ipcodec.add_route(info, replace=bool(obj.ns))
 
 
 def _pair(veth: Veth) -> tuple[str, ...]:

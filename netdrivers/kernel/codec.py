@@ -3,7 +3,7 @@
 All messages used here are on the path of a container start: a packed link request costs 1 us
 against 32 us with message classes, and none of them needs an import of 25 MB.
 
-Source: man 7 rtnetlink; linux/include/uapi/linux/{netlink,if_link,if_addr,rtnetlink}.h.
+Source: man 7 rtnetlink; linux/include/uapi/linux/{netlink,if_link}.h.
 """
 
 import socket
@@ -11,23 +11,10 @@ import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_address,
-    ip_interface,
-    ip_network,
-)
 from typing import Final
 
 HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, seq, pid
 LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
-ADDR: Final = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
-ROUTE: Final = struct.Struct("=BBBBBBBBI")
 ATTR: Final = struct.Struct("=HH")
 U32: Final = struct.Struct("=I")
 I32: Final = struct.Struct("=i")
@@ -35,26 +22,19 @@ I32: Final = struct.Struct("=i")
 REQUEST, ACK, REPLACE, EXCL, CREATE = 1, 4, 0x100, 0x200, 0x400
 DUMP: Final = 0x300
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
-NEWADDR, DELADDR, GETADDR = 20, 21, 22
-NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 (IFF_UP, ARPHRD_ETHER) = 1, 1
 NESTED: Final = 0x8000
-OUR_PROTOCOL: Final = 173  # of addresses and routes; not in any rt_protos file known
-(KERNEL_PROTOCOL, ROUTER_PROTOCOL) = 2, 9  # RTPROT_KERNEL, RTPROT_RA
-NLA_TYPE: Final = 0x3FFF
+(NLA_TYPE, IPV6_MTU_MIN) = 0x3FFF, 1280
 
 (IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO) = 1, 3, 4, 5, 10, 18
 (IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK) = 20, 26, 28, 29
-(IFLA_OPERSTATE, IFLA_GROUP, OPER_UP, BRPORT_STATE, FORWARDING) = 16, 27, 6, 1, 3
+(IFLA_OPERSTATE, IFLA_GROUP, BRPORT_STATE, FORWARDING) = 16, 27, 1, 3
+OPERATES: Final = bytes([6])  # IF_OPER_UP
 (INFO_KIND, INFO_DATA, VETH_PEER, INET6_ADDR_GEN_MODE) = 1, 2, 1, 8
 (INFO_PORT_KIND, INFO_PORT_DATA, BRPORT_MODE, BRPORT_ISOLATED) = 4, 5, 4, 33
 (MACVLAN_MODE, VLAN_ID, BR_STP_STATE) = 1, 1, 5
-MODES: Final = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}  # of a macvlan
-(IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO) = 1, 2, 8, 11
-(IFA_F_NODAD, IFA_F_OPTIMISTIC, IFA_F_DADFAILED) = 2, 4, 8
-(RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE) = 1, 4, 5, 15
-(RT_TABLE_MAIN, RT_TABLE_LOCAL, RTN_UNICAST, SCOPE_LINK) = 254, 255, 1, 253
 RTEXT_SKIP_STATS: Final = 8
+MODES: Final = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}  # of a macvlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,34 +62,12 @@ class LinkInfo:
     ipv6: bool = True  # makes a link-local address by itself
     hairpin: bool = False
     isolated: bool = False
-    shut: bool = False  # a port of a bridge that has a carrier and yet passes nothing
+    port_state: int = FORWARDING  # of a bridge's port; without a carrier it says nothing
     stp: bool = False  # of a bridge: it shuts ports itself
     mode: int = 0  # of a macvlan
     vlan_id: int = 0
     ethernet: bool = True
     port_of: str = ""  # the kind of its master
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressInfo:
-    """An address and who put it there; ``routed``: with the way to its subnet, see ``inside``."""
-
-    index: int
-    ip: IPv4Interface | IPv6Interface
-    protocol: int
-    flags: int = 0
-    routed: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteInfo:
-    """A unicast route."""
-
-    to: IPv4Network | IPv6Network
-    via: IPv4Address | IPv6Address | None
-    index: int
-    table: int
-    protocol: int
 
 
 def attr(kind: int, payload: bytes) -> bytes:
@@ -245,7 +203,6 @@ def parse_link(body: bytes) -> LinkInfo:
     info = parse_attrs(attrs.get(IFLA_LINKINFO, b""))
     kind = _text(info.get(INFO_KIND, b""))
     data, port = (parse_attrs(info.get(what, b"")) for what in (INFO_DATA, INFO_PORT_DATA))
-    operates, forwarding = attrs.get(IFLA_OPERSTATE) == bytes([OPER_UP]), bytes([FORWARDING])
     return LinkInfo(
         index=index,
         name=_text(attrs.get(IFLA_IFNAME, b"")),
@@ -259,7 +216,7 @@ def parse_link(body: bytes) -> LinkInfo:
         ipv6=_makes_addresses(attrs.get(IFLA_AF_SPEC, b"")),
         hairpin=port.get(BRPORT_MODE) == b"\1",
         isolated=port.get(BRPORT_ISOLATED) == b"\1",
-        shut=operates and port.get(BRPORT_STATE, forwarding) != forwarding,
+        port_state=_port_state(port) if attrs.get(IFLA_OPERSTATE) == OPERATES else FORWARDING,
         stp=kind == "bridge" and bool(_u32(data.get(BR_STP_STATE))),
         mode=_u32(data.get(MACVLAN_MODE)) if kind == "macvlan" else 0,
         vlan_id=int.from_bytes(data.get(VLAN_ID, b""), sys.byteorder) if kind == "vlan" else 0,
@@ -274,6 +231,11 @@ def _name(name: str) -> bytes:
 
 def _mac(mac: str) -> bytes:
     return attr(IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+
+
+def settable_mode(ipv6: bool, mtu_bytes: int) -> bool | None:
+    """What ``LinkChange.ipv6`` may say of a link: below an MTU of 1280 (0: not known) nothing."""
+    return None if 0 < mtu_bytes < IPV6_MTU_MIN else ipv6
 
 
 def _address_mode(wanted: bool) -> bytes:
@@ -292,7 +254,11 @@ def _port(change: LinkChange) -> bytes:
 
 def _makes_addresses(spec: bytes) -> bool:
     inet6 = parse_attrs(parse_attrs(spec).get(socket.AF_INET6, b""))
-    return inet6.get(INET6_ADDR_GEN_MODE, b"\0") != b"\1"
+    return inet6.get(INET6_ADDR_GEN_MODE, b"\1") != b"\1"  # without IPv6 it makes none
+
+
+def _port_state(port: dict[int, bytes]) -> int:
+    return int.from_bytes(port.get(BRPORT_STATE, bytes([FORWARDING])), sys.byteorder)
 
 
 def _text(raw: bytes) -> str:
@@ -301,98 +267,3 @@ def _text(raw: bytes) -> str:
 
 def _u32(raw: bytes | None) -> int:
     return U32.unpack(raw)[0] if raw and len(raw) == 4 else 0
-
-
-# --- addresses ------------------------------------------------------------------------------
-
-
-def dump_addresses(index: int = 0) -> Request:
-    """Ask for the addresses of one link, or of all."""
-    return Request(GETADDR, REQUEST | DUMP, ADDR.pack(0, 0, 0, 0, index))
-
-
-def add_address(index: int, ip: IPv4Interface | IPv6Interface, *, dad: bool = False) -> Request:
-    """Our mark goes on it; one that is already there becomes ours. No wait for duplicates.
-
-    With ``dad`` it is in use while the kernel asks for them, and taken out of use if there is one.
-    """
-    flag = U32.pack(IFA_F_OPTIMISTIC if dad else IFA_F_NODAD)
-    flags = attr(IFA_FLAGS, flag) if ip.version == 6 else b""
-    body = _address(index, ip) + attr(IFA_PROTO, bytes([OUR_PROTOCOL])) + flags
-    return Request(NEWADDR, REQUEST | ACK | CREATE | REPLACE, body)
-
-
-def delete_address(index: int, ip: IPv4Interface | IPv6Interface) -> Request:
-    """Delete one address of a link."""
-    return Request(DELADDR, REQUEST | ACK, _address(index, ip))
-
-
-def parse_address(body: bytes) -> AddressInfo:
-    """Read the body of a RTM_NEWADDR message."""
-    _, prefix_len, _, _, index = ADDR.unpack_from(body)
-    attrs = parse_attrs(body, ADDR.size)
-    raw = attrs.get(IFA_LOCAL) or attrs[IFA_ADDRESS]
-    return AddressInfo(
-        index=index,
-        ip=ip_interface((raw, prefix_len)),
-        protocol=attrs.get(IFA_PROTO, b"\0")[0],
-        flags=_u32(attrs.get(IFA_FLAGS)),
-    )
-
-
-def _address(index: int, ip: IPv4Interface | IPv6Interface) -> bytes:
-    raw = ip.ip.packed
-    head = ADDR.pack(_family(ip.version), ip.network.prefixlen, 0, 0, index)
-    return head + attr(IFA_LOCAL, raw) + attr(IFA_ADDRESS, raw)
-
-
-def _family(version: int) -> int:
-    return socket.AF_INET if version == 4 else socket.AF_INET6
-
-
-# --- routes ---------------------------------------------------------------------------------
-
-
-def dump_routes(version: int) -> Request:
-    """Ask for all routes of one family, all tables."""
-    return Request(GETROUTE, REQUEST | DUMP, ROUTE.pack(_family(version), *(0,) * 8))
-
-
-def dump_routes_of(version: int, protocol: int = OUR_PROTOCOL) -> Request:
-    """Ask for those of one family that bear a mark, ours or the kernel's."""
-    head = ROUTE.pack(_family(version), 0, 0, 0, RT_TABLE_MAIN, protocol, 0, 0, 0)
-    return Request(GETROUTE, REQUEST | DUMP, head)
-
-
-def add_route(route: RouteInfo, *, replace: bool) -> Request:
-    """Add a route with our protocol number; ``replace``: one of somebody else is overridden."""
-    return Request(NEWROUTE, REQUEST | ACK | CREATE | (REPLACE if replace else EXCL), _route(route))
-
-
-def delete_route(route: RouteInfo) -> Request:
-    """Delete a route of ours."""
-    return Request(DELROUTE, REQUEST | ACK, _route(route))
-
-
-def parse_route(body: bytes) -> RouteInfo:
-    """Read the body of a RTM_NEWROUTE message."""
-    family, length, _, _, table, protocol, _, kind, _ = ROUTE.unpack_from(body)
-    attrs = parse_attrs(body, ROUTE.size)
-    everything = bytes(4 if family == socket.AF_INET else 16)
-    gateway = attrs.get(RTA_GATEWAY)
-    return RouteInfo(
-        to=ip_network((attrs.get(RTA_DST, everything), length)),
-        via=ip_address(gateway) if gateway else None,
-        index=_u32(attrs.get(RTA_OIF)),
-        table=_u32(attrs.get(RTA_TABLE)) or table,
-        protocol=protocol if kind == RTN_UNICAST else 0,
-    )
-
-
-def _route(route: RouteInfo) -> bytes:
-    scope = 0 if route.via else SCOPE_LINK
-    way = (0, 0, RT_TABLE_MAIN, route.protocol, scope, RTN_UNICAST, 0)
-    head = ROUTE.pack(_family(route.to.version), route.to.prefixlen, *way)
-    to = attr(RTA_DST, route.to.network_address.packed) if route.to.prefixlen else b""
-    via = attr(RTA_GATEWAY, route.via.packed) if route.via else b""
-    return head + to + via + attr(RTA_OIF, U32.pack(route.index))

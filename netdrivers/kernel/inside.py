@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from netdrivers.kernel import codec, dnsredirect
+from netdrivers.kernel import codec, dnsredirect, ipcodec
 from netdrivers.kernel.access import Access, Way
-from netdrivers.kernel.codec import AddressInfo, LinkInfo, RouteInfo
+from netdrivers.kernel.codec import LinkInfo
+from netdrivers.kernel.ipcodec import AddressInfo, RouteInfo
 
 T = TypeVar("T")
 
@@ -56,8 +57,8 @@ def _remember(way: Way, kind: type[T], read: Callable[[], T]) -> T:
 
 def _read_home(way: Way) -> Home:
     links = [codec.parse_link(body) for _, body in way.route.dump(codec.dump_links())]
-    found = (codec.parse_address(body) for _, body in way.route.dump(codec.dump_addresses()))
-    ours = [each for each in found if each.protocol == codec.OUR_PROTOCOL]
+    found = (ipcodec.parse_address(body) for _, body in way.route.dump(ipcodec.dump_addresses()))
+    ours = [each for each in found if each.protocol == ipcodec.OUR_PROTOCOL]
     return Home(links={link.name: link for link in links}, addresses=tuple(_routed(way, ours)))
 
 
@@ -68,9 +69,9 @@ def _read(access: Access, way: Way) -> Inside:
     if not ours:
         return Inside(links=links, redirect=redirect)
     routes = (
-        codec.parse_route(body)
+        ipcodec.parse_route(body)
         for version in (4, 6)
-        for _, body in way.route.dump(codec.dump_routes_of(version))
+        for _, body in way.route.dump(ipcodec.dump_routes_of(version))
     )
     return Inside(
         links=links,
@@ -78,7 +79,7 @@ def _read(access: Access, way: Way) -> Inside:
         routes=tuple(
             route
             for route in routes
-            if route.protocol == codec.OUR_PROTOCOL and route.index in ours
+            if route.protocol == ipcodec.OUR_PROTOCOL and route.index in ours
         ),
         redirect=redirect,
     )
@@ -87,8 +88,10 @@ def _read(access: Access, way: Way) -> Inside:
 def read_addresses(way: Way, indexes: set[int]) -> list[AddressInfo]:
     """Addresses of ours on these links."""
     only = next(iter(indexes)) if len(indexes) == 1 else 0
-    found = (codec.parse_address(body) for _, body in way.route.dump(codec.dump_addresses(only)))
-    ours = [each for each in found if each.protocol == codec.OUR_PROTOCOL]
+    found = (
+        ipcodec.parse_address(body) for _, body in way.route.dump(ipcodec.dump_addresses(only))
+    )
+    ours = [each for each in found if each.protocol == ipcodec.OUR_PROTOCOL]
     return list(_routed(way, [each for each in ours if each.index in indexes]))
 
 
@@ -101,8 +104,8 @@ def _routed(way: Way, addresses: Sequence[AddressInfo]) -> Iterator[AddressInfo]
     there = {
         (route.index, route.to)
         for version in {each.ip.version for each in with_subnet}
-        for _, body in way.route.dump(codec.dump_routes_of(version, codec.KERNEL_PROTOCOL))
-        for route in [codec.parse_route(body)]
+        for _, body in way.route.dump(ipcodec.dump_routes_of(version, ipcodec.KERNEL_PROTOCOL))
+        for route in [ipcodec.parse_route(body)]
     }
     for each in addresses:
         is_lost = each in with_subnet and (each.index, each.ip.network) not in there

@@ -12,17 +12,13 @@ from typing import Final
 
 from netdrivers.kernel.codec import (
     DUMP,
-    GETROUTE,
-    IFLA_LINKINFO,
-    INFO_PORT_DATA,
-    LINK,
     REQUEST,
-    ROUTE,
     U32,
     Request,
     attr,
     parse_attrs,
 )
+from netdrivers.kernel.ipcodec import GETROUTE, ROUTE
 
 NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 GETNEIGH: Final = 30
@@ -41,9 +37,6 @@ STATES: Final = {
     0x40: "noarp",
     0x80: "permanent",
 }
-BRPORT_STATE: Final = 1
-IFF_LOWER_UP: Final = 0x10000
-FORWARDING: Final = 3
 LOOP: Final = "local"
 KINDS: Final = {1: "unicast", 2: LOOP, 3: "broadcast", 6: "blackhole", 7: "unreachable"}
 
@@ -135,17 +128,6 @@ def parse_forward(body: bytes) -> Forward:
         mac=attrs.get(NDA_LLADDR, b"").hex(":"),
         state=_state(state),
     )
-
-
-def parse_port_state(body: bytes) -> int:
-    """Read of a link the state of the bridge's port; what is no port counts as forwarding.
-
-    So does a port without a carrier, as the bridge disables it for that alone.
-    """
-    flags = LINK.unpack_from(body)[3]
-    info = parse_attrs(parse_attrs(body, LINK.size).get(IFLA_LINKINFO, b""))
-    state = parse_attrs(info.get(INFO_PORT_DATA, b"")).get(BRPORT_STATE, b"")
-    return state[0] if len(state) == 1 and flags & IFF_LOWER_UP else FORWARDING
 
 
 def parse_all_neighbours(messages: Sequence[tuple[int, bytes]]) -> list[Neighbour]:

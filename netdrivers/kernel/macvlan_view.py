@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from netdrivers.kernel import codec
+from netdrivers.kernel import codec, ipcodec
 from netdrivers.kernel.access import Access
-from netdrivers.kernel.codec import LinkInfo, RouteInfo
+from netdrivers.kernel.codec import LinkInfo
+from netdrivers.kernel.ipcodec import RouteInfo
 from netdrivers.plan.diff import State
 from netdrivers.plan.objects import Address, KernelObject, Macvlan, Parent, ParentKind, Route
 
@@ -102,11 +103,11 @@ def find_routes(
 def _our_routes(access: Access) -> Iterator[tuple[str, RouteInfo]]:
     netlink = access.host.route
     routes = [
-        codec.parse_route(body)
+        ipcodec.parse_route(body)
         for version in (4, 6)
-        for _, body in netlink.dump(codec.dump_routes_of(version))
+        for _, body in netlink.dump(ipcodec.dump_routes_of(version))
     ]
-    indexes = sorted({route.index for route in routes if route.protocol == codec.OUR_PROTOCOL})
+    indexes = sorted({route.index for route in routes if route.protocol == ipcodec.OUR_PROTOCOL})
     names = {}
     for reply in netlink.ask([codec.get_link_at(index) for index in indexes]):
         for _, body in reply.messages:

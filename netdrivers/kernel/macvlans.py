@@ -8,7 +8,7 @@ from netdrivers.errors import Busy, Conflict, Missing, Refused, Unavailable
 from netdrivers.kernel import codec
 from netdrivers.kernel.access import Access, Way
 from netdrivers.kernel.asking import ask_links, check, make_link
-from netdrivers.kernel.codec import LinkChange, LinkInfo
+from netdrivers.kernel.codec import LinkChange, LinkInfo, settable_mode
 from netdrivers.kernel.netlink import Reply
 from netdrivers.kernel.parents import GONE, parent_error
 from netdrivers.plan.objects import Macvlan, Parent
@@ -58,7 +58,9 @@ def _change_macvlan(access: Access, op: Op, obj: Macvlan) -> None:
         _add(access, op, obj)
     elif isinstance(op.was, Macvlan) and _same(op.was, obj):
         mtu = obj.mtu_bytes or _find(access, obj.parent).mtu_bytes
-        change = LinkChange(mac=obj.mac, mtu_bytes=mtu, ipv6=obj.ipv6, up=obj.up)
+        change = LinkChange(
+            mac=obj.mac, mtu_bytes=mtu, ipv6=settable_mode(obj.ipv6, mtu), up=obj.up
+        )
         check(_way(access, obj.ns).route, codec.set_link(obj.name, change), op)
     else:
         _way(access, obj.ns).route.ask([codec.delete_link(obj.name)])
@@ -70,7 +72,7 @@ def _add(access: Access, op: Op, obj: Macvlan) -> None:
     change = LinkChange(
         alias=access.alias(obj.mark),
         mac=obj.mac,  # again: in passthru mode the parent's was taken
-        ipv6=obj.ipv6,
+        ipv6=settable_mode(obj.ipv6, obj.mtu_bytes or parent.mtu_bytes),
         up=obj.up,
     )
     made = codec.add_lower(

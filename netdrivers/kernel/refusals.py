@@ -15,7 +15,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from typing import Final
 
 from netdrivers.errors import Refused
-from netdrivers.kernel.codec import DUMP, REQUEST, ROUTE, U32, Request, dump_routes, parse_attrs
+from netdrivers.kernel.codec import DUMP, REQUEST, U32, Request, parse_attrs
+from netdrivers.kernel.ipcodec import ROUTE, dump_routes
 from netdrivers.kernel.netlink import Netlink
 
 RULE: Final = struct.Struct(

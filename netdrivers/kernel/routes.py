@@ -4,7 +4,7 @@ from ipaddress import IPv6Network
 from typing import Final
 
 from netdrivers.contract.specs import HostRoute, IPNetwork
-from netdrivers.kernel import codec
+from netdrivers.kernel import codec, ipcodec
 from netdrivers.kernel.access import Access
 
 # every link has them
@@ -15,9 +15,9 @@ def read_routes(access: Access) -> list[HostRoute]:
     """Destinations of routes and addresses; default routes and those of our links left out."""
     netlink = access.host.route
     routes = [
-        codec.parse_route(body)
+        ipcodec.parse_route(body)
         for version in (4, 6)
-        for _, body in netlink.dump(codec.dump_routes(version))
+        for _, body in netlink.dump(ipcodec.dump_routes(version))
     ]
     routes = [each for each in routes if each.to.prefixlen and not _is_everywhere(each.to)]
     indexes = sorted({each.index for each in routes} - {0})  # 0: a route of several links, or none

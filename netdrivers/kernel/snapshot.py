@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from netdrivers.kernel import codec
+from netdrivers.kernel import ipcodec
 from netdrivers.kernel.access import Access
 from netdrivers.kernel.asking import ask_links
 from netdrivers.kernel.bridged import find_apart
-from netdrivers.kernel.codec import AddressInfo, LinkInfo
+from netdrivers.kernel.codec import FORWARDING, LinkInfo
 from netdrivers.kernel.inside import look_home, look_inside, read_addresses
+from netdrivers.kernel.ipcodec import AddressInfo
 from netdrivers.kernel.macvlan_view import (
     find_macvlan,
     find_parents,
@@ -217,11 +218,11 @@ class Reader:
         self._veths(sandbox, [link for link in ours.values() if link.kind == "veth"])
 
     def _address(self, info: AddressInfo, ns: str, link: str, owner: str) -> None:
-        dad = info.ip.version == 6 and not info.flags & codec.IFA_F_NODAD
+        dad = info.ip.version == 6 and not info.flags & ipcodec.IFA_F_NODAD
         self.objects.append(
             Address(ns=ns, link=link, ip=info.ip, owner=owner, dad=dad, routed=info.routed)
         )
-        if info.flags & codec.IFA_F_DADFAILED:
+        if info.flags & ipcodec.IFA_F_DADFAILED:
             where = f"in sandbox {ns}" if ns else f"of network {owner}"
             self.doubled.append(f"address {info.ip.ip} {where} is in use by a neighbour, too")
 
@@ -352,7 +353,7 @@ def _veth(
         ipv6=peer.ipv6,
         hairpin=host.hairpin,
         up=host.up and peer.up,
-        shut=host.shut and bridge is not None and bridge.up and not bridge.stp,
+        shut=host.port_state != FORWARDING and bridge is not None and _opens_ports(bridge),
     )
 
 
@@ -368,3 +369,7 @@ def _lone(name: str, endpoint: str, sandbox: str = "", interface: str = "") -> V
         up=False,
         lone="sandbox" if sandbox else "host",
     )
+
+
+def _opens_ports(bridge: LinkInfo) -> bool:
+    return bridge.up and not bridge.stp

@@ -1,6 +1,6 @@
 """The link by which the agent's namespace reaches the world."""
 
-from netdrivers.kernel import codec
+from netdrivers.kernel import codec, ipcodec
 from netdrivers.kernel.access import Access
 
 
@@ -11,9 +11,9 @@ def read_uplink_mtu(access: Access) -> int:
     """
     netlink = access.host.route
     for version in (4, 6):
-        for _, body in netlink.dump(codec.dump_routes(version)):
-            route = codec.parse_route(body)
-            leads_on = route.protocol and route.index and route.table == codec.RT_TABLE_MAIN
+        for _, body in netlink.dump(ipcodec.dump_routes(version)):
+            route = ipcodec.parse_route(body)
+            leads_on = route.protocol and route.index and route.table == ipcodec.RT_TABLE_MAIN
             if route.to.prefixlen or not leads_on:
                 continue
             for reply in netlink.ask([codec.get_link_at(route.index)]):

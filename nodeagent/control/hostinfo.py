@@ -5,11 +5,15 @@ import platform
 import socket
 import sys
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Interface, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Interface, ip_address, ip_network
 from pathlib import Path
+from typing import Final
 
 from netdrivers.contract.specs import IPAddress, IPNetwork
 
+PRIVATE: Final = tuple(
+    ip_network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+)
 TENTATIVE, TWIN_FOUND = 0x40, 0x08  # IFA_F_TENTATIVE, IFA_F_DADFAILED
 
 
@@ -68,13 +72,22 @@ def _read_v6(proc: Path) -> list[IPv6Interface]:
     return parse_if_inet6(file.read_text(encoding="ascii")) if file.exists() else []
 
 
+def is_private(ip: IPAddress) -> bool:
+    """Whether it is of RFC 1918 or RFC 4193: routed by nobody but its owner.
+
+    Python's ``is_private`` means "not global": documentation and benchmark ranges too, which a lab
+    may well route.
+    """
+    return any(ip in net for net in PRIVATE if net.version == ip.version)
+
+
 def choose_publish_addresses(
     setting: tuple[str, ...], host: Iterable[IPAddress], ours: set[IPAddress]
 ) -> list[IPAddress]:
     """Where a port without host address is published.
 
-    ``private`` stands for loopback 127.0.0.1 and the host's private addresses, our own bridges
-    left out: a port is not open to the world unless somebody says so.
+    ``private`` stands for loopback 127.0.0.1 and the host's private addresses (RFC 1918, RFC
+    4193), our own bridges left out: a port is not open to the world unless somebody says so.
     """
     chosen: dict[IPAddress, None] = {}
     for word in setting:
@@ -84,7 +97,7 @@ def choose_publish_addresses(
         chosen[IPv4Address("127.0.0.1")] = None
         for address in host:
             usable = not (address.is_loopback or address.is_link_local or address in ours)
-            if usable and address.is_private:
+            if usable and is_private(address):
                 chosen[address] = None
     return list(chosen)
 

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 
 from netdrivers.contract.specs import IPAddress, IPNetwork
 from nodeagent.control.desired import VERSIONS, address_of, is_routed, own_ports, port_endpoint
+from nodeagent.control.hostinfo import is_private
 from nodeagent.model.container import BoundPort, ContainerRecord
 from nodeagent.model.network import NetworkRecord
 from nodeagent.model.port import PortRow
@@ -26,7 +27,7 @@ def say_reach(ip: IPAddress, addresses: Sequence[IPAddress], links: Sequence[IPN
         return EVERYBODY
     if ip not in addresses:
         return f"nobody: this host does not have {ip} now"
-    if not ip.is_private:
+    if not (is_private(ip) or ip.is_link_local):
         return EVERYBODY
     near = max((net for net in links if ip in net), key=lambda net: net.prefixlen, default=None)
     if near is None or near.prefixlen == near.max_prefixlen:

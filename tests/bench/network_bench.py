@@ -19,8 +19,9 @@ import trio
 
 from netdrivers.contract.specs import Desired, EndpointSpec, NetworkSpec
 from netdrivers.engine import Engine
-from netdrivers.kernel import codec
-from netdrivers.kernel.codec import LinkChange, RouteInfo
+from netdrivers.kernel import codec, ipcodec
+from netdrivers.kernel.codec import LinkChange
+from netdrivers.kernel.ipcodec import RouteInfo
 from netdrivers.kernel.netlink import Netlink
 from netdrivers.kernel.netns import Libc, Namespaces, open_fd
 from tests.fakes.world import World, scope
@@ -74,10 +75,10 @@ class Raw:
         index = self._index(self._inside, "eth0")
         route = RouteInfo(
             to=ip_network("0.0.0.0/0"), via=ip_interface("10.200.0.1/24").ip, index=index,
-            table=codec.RT_TABLE_MAIN, protocol=codec.OUR_PROTOCOL,
+            table=ipcodec.RT_TABLE_MAIN, protocol=ipcodec.OUR_PROTOCOL,
         )  # fmt: skip
-        address = codec.add_address(index, ip_interface("10.200.0.99/24"))
-        self._check(self._inside, [address, codec.add_route(route, replace=False)])
+        address = ipcodec.add_address(index, ip_interface("10.200.0.99/24"))
+        self._check(self._inside, [address, ipcodec.add_route(route, replace=False)])
 
     def disconnect(self) -> None:
         self._check(self._host, [codec.delete_link("veraw")])

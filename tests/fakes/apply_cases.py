@@ -45,7 +45,9 @@ def with_options() -> World:
         "one", apart, 2, "tcp:0.0.0.0:8001:80", "udp:2001:db8::1:8001:80", dns_port=5300
     )
     world.container("two", routed, 3, "tcp:10.2.0.3:80:80", "tcp::::8002:80")
-    inner = world.network("c", "10.3.0.0/24", internal=True, options={GATEWAY_MODE[4]: "isolated"})
+    modes = {GATEWAY_MODE[4]: "isolated"}
+    small = 1000  # bytes: a link of less than 1280 has no IPv6, so neither its settings
+    inner = world.network("c", "10.3.0.0/24", internal=True, mtu_bytes=small, options=modes)
     world.join("two", inner, 2)
     world.join("one", world.network("d", "fd00:d::/64"), 2)
     return world

@@ -1,17 +1,13 @@
 """Route messages, checked against the classes of another author, and hostile bytes."""
 
 import sys
-from ipaddress import ip_address, ip_interface, ip_network
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netdrivers.kernel import codec
-from netdrivers.kernel.codec import HEADER, LinkChange, Request, RouteInfo
+from netdrivers.kernel.codec import HEADER, LinkChange, Request
 
 
 def theirs(kind, request: Request):
@@ -71,13 +67,13 @@ def test_a_port_that_is_shut_is_opened_again():
     info = theirs(ifinfmsg, opened).get_attr("IFLA_LINKINFO")
     port = info.get_attr("IFLA_INFO_SLAVE_DATA")
     assert port.get_attr("IFLA_BRPORT_STATE") == codec.FORWARDING
-    works = codec.attr(codec.IFLA_OPERSTATE, bytes([codec.OPER_UP]))
-    assert not codec.parse_link(opened.body + works).shut
+    works = codec.attr(codec.IFLA_OPERSTATE, codec.OPERATES)
+    assert codec.parse_link(opened.body + works).port_state == codec.FORWARDING
     blocked = codec.attr(codec.BRPORT_STATE, b"\4")
     data = codec.attr(codec.INFO_PORT_DATA, blocked)
     body = codec.set_link("ve1", LinkChange())[-1].body + codec.attr(codec.IFLA_LINKINFO, data)
-    assert codec.parse_link(body + works).shut
-    assert not codec.parse_link(body).shut, "a port without a carrier passes nothing"
+    assert codec.parse_link(body + works).port_state == 4
+    assert codec.parse_link(body).port_state == codec.FORWARDING, "without a carrier: no matter"
 
 
 links = st.builds(
@@ -107,30 +103,11 @@ def test_a_link_reads_as_it_was_written(link, up, ipv6):
     assert codec.parse_link(flags.body).up == up
 
 
-@pytest.mark.parametrize("text", ["10.1.0.2/24", "fd00::2/64"])
-def test_addresses(text):
-    ip = ip_interface(text)
-    request = codec.add_address(7, ip)
-    message = theirs(ifaddrmsg, request)
-    assert message.get_attr("IFA_LOCAL") == str(ip.ip)
-    assert message["prefixlen"] == ip.network.prefixlen
-    found = codec.parse_address(request.body)
-    assert (found.index, found.ip, found.protocol) == (7, ip, codec.OUR_PROTOCOL)
-
-
-@pytest.mark.parametrize(
-    ("to", "via"),
-    [("0.0.0.0/0", "10.1.0.1"), ("10.9.0.0/16", None), ("::/0", "fd00::1"), ("fd01::/64", None)],
-)
-def test_routes(to, via):
-    gateway = ip_address(via) if via else None
-    route = RouteInfo(to=ip_network(to), via=gateway, index=7, table=254, protocol=173)
-    request = codec.add_route(route, replace=False)
-    message = theirs(rtmsg, request)
-    assert message.get_attr("RTA_OIF") == 7
-    assert message.get_attr("RTA_GATEWAY") == via
-    assert message["proto"] == codec.OUR_PROTOCOL
-    assert codec.parse_route(request.body) == route
+def test_a_link_of_less_than_1280_has_no_mode_to_set():
+    assert codec.settable_mode(False, 1279) is None
+    assert codec.settable_mode(False, 1280) is codec.settable_mode(False, 0) is False
+    body = codec.set_link("br0", LinkChange(ipv6=None, alias="a"))[0].body
+    assert not codec.parse_link(body).ipv6
 
 
 @given(st.binary(max_size=200))

@@ -3,7 +3,6 @@
 from ipaddress import ip_address
 
 import pytest
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
@@ -66,19 +65,6 @@ def test_a_port_of_a_bridge() -> None:
     assert lookup.parse_forward(body) == Forward(
         index=3, bridge=9, mac="02:42:00:00:00:01", state="reachable+noarp"
     )
-
-
-@pytest.mark.parametrize(("flags", "state"), [(0x10043, 0), (0x43, 3)])
-def test_the_state_of_a_port(flags, state) -> None:
-    port = {
-        "attrs": [
-            ("IFLA_INFO_SLAVE_KIND", "bridge"),
-            ("IFLA_INFO_SLAVE_DATA", {"attrs": [("IFLA_BRPORT_STATE", 0)]}),
-        ]
-    }
-    body = theirs(ifinfmsg, [("IFLA_LINKINFO", port)], index=3, flags=flags)
-    assert lookup.parse_port_state(body) == state  # without a carrier it says nothing
-    assert lookup.parse_port_state(theirs(ifinfmsg, [], index=3, flags=flags)) == 3
 
 
 def test_dumps_ask_for_one_family_and_one_bridge() -> None:

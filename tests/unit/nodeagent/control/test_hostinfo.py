@@ -62,7 +62,17 @@ def test_this_host_has_a_loopback_and_memory():
 def test_a_port_is_not_open_to_the_world_by_default():
     host = [
         ip_address(t)
-        for t in ("127.0.0.1", "10.0.0.5", "1.2.3.4", "172.20.0.1", "fe80::1", "fd00::5")
+        for t in (
+            "127.0.0.1",
+            "10.0.0.5",
+            "1.2.3.4",
+            "192.0.2.1",
+            "2001:db8::1",
+            "100.64.0.1",
+            "172.20.0.1",
+            "fe80::1",
+            "fd00::5",
+        )
     ]
     ours = {ip_address("172.20.0.1")}
     chosen = choose_publish_addresses(("private",), host, ours)

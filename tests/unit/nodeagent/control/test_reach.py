@@ -24,7 +24,7 @@ NETWORKS = {"n" * 64: network(), "m" * 64: network("m" * 64, internal=True)}
         ("::1", "this host only"),
         ("0.0.0.0", "anyone who can route here"),
         ("::", "anyone who can route here"),
-        ("203.0.113.9", "neighbours on 203.0.113.0/24"),
+        ("203.0.113.9", "anyone who can route here"),
         ("192.168.1.5", "neighbours on 192.168.1.0/24"),
         ("fd00::5", "who has a route to fd00::5"),
         ("192.168.1.6", "nobody: this host does not have 192.168.1.6 now"),
