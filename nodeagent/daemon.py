@@ -30,6 +30,7 @@ from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.containers import Containers
 from nodeagent.control.events import Events
 from nodeagent.control.explaining import Explaining
+from nodeagent.control.files import ContainerFiles
 from nodeagent.control.following import Follower
 from nodeagent.control.hostinfo import read_addresses
 from nodeagent.control.imaging import Imaging
@@ -59,6 +60,7 @@ from nodeagent.rpc.server import Entrance, Limits, Options, serve_rpc
 from nodeagent.state.sqlite import open_store
 from nodeagent.takeover.lives import Left, Place, Start, live
 from runtime.container.lifecycle import ContainerRuntime
+from runtime.files.within import RootFiles
 from runtime.image.http import HttpOptions
 from runtime.image.registry import RegistryOptions
 from runtime.image.store import ImageStore
@@ -267,6 +269,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         auditor=auditor,
         containers=containers,
         explaining=Explaining(parts, sandboxes),
+        files=ContainerFiles(parts, containers, volumes, lifecycle, RootFiles()),
         lifecycle=lifecycle,
         imaging=imaging,
         inspector=NetworkInspector(parts, sandboxes, addresses, conflicts),

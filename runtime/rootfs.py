@@ -3,17 +3,23 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 import trio
 
 from runtime import errors, mounting
+from runtime.contract.files import Change, Chunks
+from runtime.files.changes import find_changes
+from runtime.files.pack import Packer
+from runtime.files.threaded import written
+from runtime.image.tree import OPEN_DIR
 
 T = TypeVar("T")
 PARTS: Final = ("upper", "work", "merged")
 EMPTY: Final = "empty"  # stands below for an image without layers: overlayfs wants one
+PACKERS: Final = 8  # each waits for whoever reads what it packs
 THREADS: Final = 4  # mounts take 0.1 ms; a hung disk must not take trio's other threads
 
 
@@ -27,6 +33,7 @@ class OverlayRoots:
     def __init__(self, root: Path) -> None:
         self._base = root.resolve() / "containers"
         self._threads = trio.CapacityLimiter(THREADS)
+        self._packers = trio.CapacityLimiter(PACKERS)
 
     async def mount(self, container_id: str, layers: Sequence[Path], *, image_id: str) -> Path:
         """Make upper and work directories if new, mount, return the merged path. Idempotent.
@@ -47,6 +54,35 @@ class OverlayRoots:
         """Unmount and delete the writable layer. Idempotent."""
         home = self._home(container_id)
         await self._run("remove root", home, lambda: _remove(home))
+
+    def pack(self, container_id: str) -> Chunks:
+        """The tar of the mounted root; what is mounted inside it is left out."""
+        merged = self._home(container_id) / "merged"
+        return written("read root", lambda write: _pack(merged, write, frozenset()), self._packers)
+
+    def pack_layer(self, container_id: str, *, left_out: Collection[str]) -> Chunks:
+        """The writable layer as a layer's tar, without these absolute paths."""
+        upper = self._home(container_id) / "upper"
+        names = frozenset(each.lstrip("/") for each in left_out)
+        return written(
+            "read writable layer",
+            lambda write: _pack(upper, write, names, as_layer=True),
+            self._packers,
+        )
+
+    async def changes(
+        self, container_id: str, layers: Sequence[Path], *, left_out: Collection[str]
+    ) -> list[Change]:
+        """What differs from the image, in order of paths; none of these absolute paths."""
+        upper = self._home(container_id) / "upper"
+        return await self._run(
+            "compare root", upper, lambda: list(find_changes(upper, layers, left_out=left_out))
+        )
+
+    async def used_bytes(self, container_id: str) -> int:
+        """What the writable layer takes on disk; its tree is walked."""
+        upper = self._home(container_id) / "upper"
+        return await self._run("measure root", upper, lambda: _used_bytes(upper))
 
     async def ls(self) -> list[str]:
         """Container ids that have a directory or a mount here, wanted or not."""
@@ -143,6 +179,30 @@ def _remove(home: Path) -> None:
         # Somebody keeps other files of this container here: theirs to delete.
         if exc.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
             raise
+
+
+def _pack(
+    path: Path, write: Callable[[bytes], None], left_out: Collection[str], *, as_layer: bool = False
+) -> None:
+    packer = Packer(write=write, as_layer=as_layer, left_out=left_out)
+    fd = os.open(path, OPEN_DIR)
+    try:
+        packer.folder(fd)
+    finally:
+        os.close(fd)
+    packer.finish()
+
+
+def _used_bytes(upper: Path) -> int:
+    """Blocks of all files, each once however many names it has."""
+    seen: dict[tuple[int, int], int] = {}
+    for path in upper.rglob("*"):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue  # the container goes on meanwhile
+        seen[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(seen.values())
 
 
 def _ls(base: Path) -> list[str]:

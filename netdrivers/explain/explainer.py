@@ -119,7 +119,9 @@ def look_up(asked: Asked) -> Asked:
     match = Records(asked.table, asked.source).find(asked.name.lower().rstrip("."))
     if match is None:
         return asked
-    bearers = [bearer for group in match.groups for bearer in group]
+    bearers = [bearer for group in match.groups for bearer in group if bearer.host.is_up]
+    if not bearers:
+        return replace(asked, no_name=asked.no_name or "nobody of that name runs")
     usable = [bearer for group in match.usable for bearer in group]
     found = dict.fromkeys(ip for each in usable or bearers for ip in each.host.addresses)
     unready = "" if usable else "nobody of that name is ready: look at the health of the container"

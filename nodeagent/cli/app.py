@@ -43,6 +43,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("run", "create", "start", "attach", "exec"), "run"),
         **dict.fromkeys(("logs", "stats", "top"), "watch"),
         "port": "port",
+        **dict.fromkeys(("cp", "diff", "export", "commit"), "files"),
         **dict.fromkeys(
             [
                 "ls",

@@ -104,8 +104,16 @@ class Startup:
         self._lifecycle.watch(record, pid)
         if found.state == "paused":
             self._lifecycle.note_paused(record.id)
+            await self._thaw(record)
         await self._sandboxes.adopt(record)
         log.info("container adopted", extra={"id": record.id[:12], "pid": pid})
+
+    async def _thaw(self, record: ContainerRecord) -> None:
+        """A commit was cut off: what it had frozen goes on."""
+        if record.frozen_by_us:
+            await self._lifecycle.unpause(record.id)
+            still = self._parts.inventory.containers[record.id]
+            await self._parts.inventory.put(msgspec.structs.replace(still, frozen_by_us=False))
 
     async def _undo(self, record: ContainerRecord) -> None:
         """The start had not come to the program: back to what it was."""

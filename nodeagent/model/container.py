@@ -81,4 +81,5 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     ending: Literal["", "down", "up"] = ""  # where a stop or a restart that is under way leads
     restart_count: int = 0
     health: HealthRecord | None = None
+    frozen_by_us: bool = False  # for a commit that is under way
     was_healthy: bool = False  # in this run, by its last probe

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from runtime.container import inroot
+from runtime import inroot
 from runtime.container.spec import Device, Host, Json, Parts, build_config
 from runtime.container.users import Identity, resolve
 from runtime.contract.container import ContainerSpec, ProcessSpec

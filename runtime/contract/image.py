@@ -63,6 +63,18 @@ class RemovedImage:
     deleted: tuple[str, ...]  # image ids
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What a further layer makes of an image."""
+
+    config: ImageConfig
+    created: str  # RFC 3339
+    created_by: str  # the instruction in the history
+    ref: str = ""  # its name; "" for none
+    author: str = ""
+    message: str = ""
+
+
 class Images(Protocol):
     """The image store of one host. Look-ups are from memory; changes are durable on return."""
 
@@ -95,6 +107,15 @@ class Images(Protocol):
         created: str,
     ) -> Image:
         """Make a one-layer image of a root filesystem tar; ``ref`` may be ""."""
+        ...
+
+    async def commit(self, parent: Image, chunks: AsyncIterator[bytes], draft: Commit) -> Image:
+        """Make an image of another one and the tar of one more layer, with whiteouts.
+
+        Raises:
+            Invalid: bad name. Missing: the parent is gone. Exhausted: disk full.
+        Cancel: nothing stays.
+        """
         ...
 
     def ls(self) -> list[Image]:

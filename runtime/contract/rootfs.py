@@ -1,8 +1,10 @@
 """What a container's root filesystem offers, as a Protocol; callers see no concrete class."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from runtime.contract.files import Change, Chunks
 
 
 class RootFilesystems(Protocol):
@@ -20,4 +22,22 @@ class RootFilesystems(Protocol):
 
     async def ls(self) -> list[str]:
         """Container ids that have a directory or a mount here, wanted or not."""
+        ...
+
+    def pack(self, container_id: str) -> Chunks:
+        """The tar of the mounted root; what is mounted inside it is left out."""
+        ...
+
+    def pack_layer(self, container_id: str, *, left_out: Collection[str]) -> Chunks:
+        """The writable layer as a layer's tar, without these absolute paths."""
+        ...
+
+    async def changes(
+        self, container_id: str, layers: Sequence[Path], *, left_out: Collection[str]
+    ) -> list[Change]:
+        """What differs from the image, in order of paths; none of these absolute paths."""
+        ...
+
+    async def used_bytes(self, container_id: str) -> int:
+        """What the writable layer takes on disk; its tree is walked."""
         ...

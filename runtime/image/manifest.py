@@ -272,7 +272,21 @@ def build_config(
     config: ImageConfig, diff_id: str, *, platform: Platform, created: str, message: str
 ) -> bytes:
     """The config of a one-layer image."""
-    run = RunJson(
+    document = ConfigJson(
+        created=created,
+        architecture=platform.architecture,
+        os=platform.os,
+        variant=platform.variant or None,
+        config=run_json(config),
+        rootfs=RootfsJson(diff_ids=[diff_id]),
+        history=[HistoryJson(created=created, comment=message)],
+    )
+    return msgspec.json.encode(document)
+
+
+def run_json(config: ImageConfig) -> RunJson:
+    """How to run the image, in the document's words."""
+    return RunJson(
         user=config.user or None,
         exposed_ports=_keys(config.exposed_ports),
         env=list(config.env) or None,
@@ -285,16 +299,6 @@ def build_config(
         healthcheck=_write_health(config.healthcheck),
         shell=list(config.shell) or None,
     )
-    document = ConfigJson(
-        created=created,
-        architecture=platform.architecture,
-        os=platform.os,
-        variant=platform.variant or None,
-        config=run,
-        rootfs=RootfsJson(diff_ids=[diff_id]),
-        history=[HistoryJson(created=created, comment=message)],
-    )
-    return msgspec.json.encode(document)
 
 
 def _decode(body: bytes, kind: type[T], doing: str, limit: int) -> T:

@@ -11,10 +11,11 @@ import msgspec
 import trio
 
 from runtime import errors
-from runtime.contract.image import Image, Progress, RemovedImage
-from runtime.image.assemble import build_entry, one_layer_image, read_entry
+from runtime.contract.image import Commit, Image, Progress, RemovedImage
+from runtime.image.assemble import build_entry, manifest_for, one_layer_image, read_entry
 from runtime.image.catalog import Catalog, Entry, Names, names_of, plan_removal
-from runtime.image.depot import Depot
+from runtime.image.child import child_config, gzipped
+from runtime.image.depot import Depot, LayerInfo, layer_key
 from runtime.image.ingest import Wanted, on_loop
 from runtime.image.load import load
 from runtime.image.manifest import Descriptor, parse_layout_index
@@ -107,6 +108,30 @@ class ImageStore:
             entry = build_entry(manifest, body, self._depot, names)
             (image,) = await self._adopt([entry])
             return image
+
+    async def commit(self, parent: Image, chunks: AsyncIterator[bytes], draft: Commit) -> Image:
+        """Make an image of another one and the tar of one more layer."""
+        name = _taggable(draft.ref) if draft.ref else None
+        async with self._depot.hold() as hold:
+            for digest in (parent.id, *map(layer_key, parent.diff_ids)):
+                hold.keep(digest)
+            blob = gzipped(on_loop(source_of(chunks)))
+            diff_id, layer = await self._depot.add_layer(blob, Wanted(), hold)
+            config = await self._depot.read_blob(parent.id)
+            body = child_config(config, draft, diff_id)
+            below = [self._layer(each) for each in parent.diff_ids]
+            manifest = manifest_for(body, [*below, layer])
+            await self._depot.add_blob(body, hold)
+            await self._depot.add_blob(manifest, hold)
+            names = Names(tags=(name.repo_tag,) if name else ())
+            (image,) = await self._adopt([build_entry(manifest, body, self._depot, names)])
+            return image
+
+    def _layer(self, diff_id: str) -> LayerInfo:
+        info = self._depot.layer(diff_id)
+        if info is None:
+            raise errors.Missing("read layer", layer=diff_id)
+        return info
 
     def ls(self) -> list[Image]:
         """All images, newest first."""

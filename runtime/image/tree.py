@@ -35,10 +35,16 @@ class Attributes:
 
 
 class Tree:
-    """A cursor in the tree: ``enter`` a folder, then make entries in it."""
+    """A cursor in the tree: ``enter`` a folder, then make entries in it.
 
-    def __init__(self, root: Path) -> None:
-        self._fds = [os.open(root, OPEN_DIR)]
+    Args:
+        root: a directory, or the descriptor of one, which stays the caller's.
+        keeps_kinds: a folder is never replaced by something else, nor something else by a folder.
+    """
+
+    def __init__(self, root: Path | int, *, keeps_kinds: bool = False) -> None:
+        self._fds = [os.dup(root) if isinstance(root, int) else os.open(root, OPEN_DIR)]
+        self._keeps_kinds = keeps_kinds
         self._names: list[bytes] = []
         self._mtimes: dict[tuple[bytes, ...], int] = {}
 
@@ -80,6 +86,8 @@ class Tree:
         """Make a folder, or give one that is there these attributes."""
         was = self._kind(name)
         if was != stat.S_IFDIR:
+            if was and self._keeps_kinds:
+                raise _kind_differs(name, "a folder", "something else")
             hidden = was == stat.S_IFCHR and self._is_whiteout(name)
             self._clear(name, was)
             os.mkdir(name, 0o700, dir_fd=self.here)
@@ -211,6 +219,8 @@ class Tree:
     def _clear(self, name: bytes, kind: int) -> None:
         """Remove what an earlier entry of the same name made."""
         if kind == stat.S_IFDIR:
+            if self._keeps_kinds:
+                raise _kind_differs(name, "something else", "a folder")
             _remove_tree(name, self.here)
         elif kind:
             os.unlink(name, dir_fd=self.here)
@@ -220,6 +230,11 @@ class Tree:
         os.fchmod(fd, attributes.mode)
         for key, value in attributes.xattrs.items():
             _set_xattr(fd, key, value)
+
+
+def _kind_differs(name: bytes, new: str, old: str) -> errors.Refused:
+    shown = name.decode("utf-8", "replace")
+    return errors.Refused("unpack entry", name=shown, why=f"{new} would replace {old}")
 
 
 def _open_dir(name: bytes, parent: int) -> int:

@@ -110,6 +110,22 @@ def untar(chunks: Iterator[bytes], into: Path, limits: Limits) -> Unpacked:
     return layer.done
 
 
+def untar_files(chunks: Iterator[bytes], folder: int, limits: Limits, *, keep_owner: bool) -> None:
+    """Unpack a tar of plain files into an open folder that may hold others.
+
+    Names of whiteouts mean nothing here. Errors as of ``untar``; what was unpacked before stays.
+    """
+    source = Bytes(chunks)
+    with Tree(folder, keeps_kinds=True) as tree:
+        files = _Layer(tree, source, limits)
+        for entry in read_entries(source):
+            if not keep_owner:
+                entry.uid = entry.gid = 0
+            files.add_file(entry)
+        source.drain()
+        tree.finish()
+
+
 def read_entries(source: Bytes) -> Iterator[tarfile.TarInfo]:
     """Parse headers with tarfile; everything odd it may raise on hostile bytes is Refused."""
     try:
@@ -153,6 +169,16 @@ class _Layer:
         else:
             self._tree.enter(folders)
             self._make(entry, name)
+
+    def add_file(self, entry: tarfile.TarInfo) -> None:
+        """The same for what is no layer: the root keeps its attributes, no name is special."""
+        self._count(entry)
+        *folders, name = _parts(entry.name) or [b""]
+        if name:
+            self._tree.enter(folders)
+            self._make(entry, name)
+        elif not entry.isdir():
+            raise errors.Refused("unpack entry", name=entry.name[:300], why="replaces the root")
 
     def _count(self, entry: tarfile.TarInfo) -> None:
         done, limits = self.done, self._limits

@@ -15,7 +15,8 @@ from tests.system.harness.leftovers import Snapshot
 from tests.system.harness.namespace import open_namespace
 from tests.system.harness.registry import Registry, open_registry
 
-MOMENTS = 14  # for each of the four operations: 56
+MOMENTS = 10  # for each of the six operations: 60
+COMMITTED = "victim:v1"
 DIE_S = 30.0
 PORT = 8080
 NEVER = 1 << 40
@@ -66,8 +67,9 @@ class Scene:
         """Take away what the operation made, as a user would, and see that nothing is left."""
         if self.has("container", "victim"):
             self.agent.cli("rm", "-f", "-v", "victim")
-        if self.has("image", self.image):
-            self.agent.cli("image", "rm", self.image)
+        for image in (self.image, COMMITTED):
+            if self.has("image", image):
+                self.agent.cli("image", "rm", image)
         assert self.empty is not None
         self.agent.expect(self.empty)
 
@@ -109,6 +111,13 @@ def image_is_whole_or_absent(scene: Scene) -> None:
         assert scene.agent.say("run", "--rm", scene.image, "/bin/busybox", "cat", "/two") == "2"
 
 
+def commit_is_whole_or_absent(scene: Scene) -> None:
+    """What was frozen for it goes on."""
+    assert scene.agent.inspect("container", "victim")["State"]["Status"] == "running"
+    if scene.has("image", COMMITTED):
+        assert scene.agent.say("run", "--rm", COMMITTED, "cat", "/etc/group").startswith("root")
+
+
 OPERATIONS = {
     "run": Operation(
         prepare=nothing, command=lambda scene: (*RUN, *IDLE), check=is_whole_or_absent
@@ -124,6 +133,16 @@ OPERATIONS = {
         ),
         command=lambda scene: ("network", "connect", "demo", "victim"),
         check=connection_works_or_is_absent,
+    ),
+    "commit": Operation(
+        prepare=lambda scene: scene.agent.cli(*RUN, *IDLE),
+        command=lambda scene: ("commit", "victim", COMMITTED),
+        check=commit_is_whole_or_absent,
+    ),
+    "cp": Operation(
+        prepare=lambda scene: scene.agent.cli("create", *RUN[2:], *IDLE),
+        command=lambda scene: ("cp", "/bin/busybox", "victim:/copy"),
+        check=is_whole_or_absent,
     ),
     "pull": Operation(
         prepare=nothing,

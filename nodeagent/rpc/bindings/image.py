@@ -56,7 +56,8 @@ async def _with_progress(
     return result
 
 
-async def _input(call: Call) -> AsyncGenerator[bytes, None]:
+async def read_input(call: Call) -> AsyncGenerator[bytes, None]:
+    """What the caller sends, until it ends."""
     while (data := await call.receive_input()) is not None:
         yield data
 
@@ -84,13 +85,13 @@ class ImageMethods:
             labels=p.labels,
             healthcheck=image_check(p.health),
         )
-        async with aclosing(_input(call)) as chunks:
+        async with aclosing(read_input(call)) as chunks:
             return await self._use.imaging.import_rootfs(
                 chunks, ref=p.ref, config=config, message=p.message
             )
 
     async def image_load(self, _p: ImageLoad, call: Call) -> LoadResult:
-        async with aclosing(_input(call)) as chunks:
+        async with aclosing(read_input(call)) as chunks:
             names = await _with_progress(
                 call, lambda report: self._use.imaging.load(chunks, report)
             )

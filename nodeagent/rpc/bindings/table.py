@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from nodeagent.rpc.bindings.container import ContainerMethods
+from nodeagent.rpc.bindings.files import FileMethods
 from nodeagent.rpc.bindings.image import ImageMethods
 from nodeagent.rpc.bindings.network import NetworkMethods
 from nodeagent.rpc.bindings.system import SystemMethods
@@ -11,7 +12,7 @@ from nodeagent.rpc.bindings.volume import VolumeMethods
 from nodeagent.rpc.schema.table import METHODS
 from nodeagent.rpc.server import Handler
 
-NOUNS = (ContainerMethods, ImageMethods, NetworkMethods, VolumeMethods, SystemMethods)
+NOUNS = (ContainerMethods, FileMethods, ImageMethods, NetworkMethods, VolumeMethods, SystemMethods)
 
 
 def build_table(use: UseCases) -> Mapping[str, Handler]:

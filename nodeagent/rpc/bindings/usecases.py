@@ -6,6 +6,7 @@ from nodeagent.control.attachments import Attachments
 from nodeagent.control.audit import Auditor
 from nodeagent.control.containers import Containers
 from nodeagent.control.explaining import Explaining
+from nodeagent.control.files import ContainerFiles
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.netinspect import NetworkInspector
@@ -26,6 +27,7 @@ class UseCases:
     auditor: Auditor
     containers: Containers
     explaining: Explaining
+    files: ContainerFiles
     lifecycle: Lifecycle
     imaging: Imaging
     inspector: NetworkInspector

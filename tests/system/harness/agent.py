@@ -179,6 +179,15 @@ class Agent:
 
     # --- talking to it ------------------------------------------------------------------------
 
+    def pipe(self, *args: str, data: bytes = b"") -> bytes:
+        """Run a client command with bytes on its standard input; its standard output."""
+        argv = [sys.executable, "-m", "nodeagent", *args]
+        done = subprocess.run(
+            argv, input=data, capture_output=True, timeout=ANSWER_S * 6, env=self._environment()
+        )
+        assert done.returncode == 0, f"{args}: {done.stderr!r}\n{self.log_tail()}"
+        return done.stdout
+
     def cli(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a client command against it."""
         argv = [sys.executable, "-m", "nodeagent", *args]

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from runtime.container import inroot
+from runtime import inroot
 
 
 @pytest.fixture
