@@ -13,7 +13,7 @@ from runtime import errors, mounting
 from runtime.contract.files import Change, Chunks
 from runtime.files.changes import find_changes
 from runtime.files.pack import Packer
-from runtime.files.threaded import written
+from runtime.image.threaded import written
 from runtime.image.tree import OPEN_DIR
 
 T = TypeVar("T")

@@ -61,9 +61,11 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
             "container",
         ),
     },
-    "image": dict.fromkeys(
-        ["ls", "pull", "rm", "inspect", "history", "tag", "load", "import", "prune"], "image"
-    ),
+    "image": {
+        **dict.fromkeys(("ls", "rm", "inspect", "history", "tag", "prune"), "image"),
+        **dict.fromkeys(("pull", "load", "import"), "image"),
+        **dict.fromkeys(("push", "save"), "registry"),
+    },
     "network": {
         **dict.fromkeys(
             [
@@ -93,7 +95,12 @@ _TOP_OTHERS: Final = {
     "ps": ("container", "ls"),
     "images": ("image", "ls"),
     "rmi": ("image", "rm"),
-    **{verb: ("image", verb) for verb in ("pull", "load", "import", "history", "tag")},
+    **{
+        verb: ("image", verb)
+        for verb in ("pull", "push", "load", "save", "import", "history", "tag")
+    },
+    "login": ("", "login"),
+    "logout": ("", "logout"),
     **{verb: ("system", verb) for verb in ("events", "info", "version")},
     "inspect": ("", "inspect"),
     "completion": ("", "completion"),
@@ -103,7 +110,12 @@ TOP: Final[Mapping[str, tuple[str, str]]] = {
     **{verb: ("container", verb) for verb in COMMANDS["container"] if verb not in {"ls", "prune"}},
     **_TOP_OTHERS,
 }
-_OWN_MODULES: Final = {"inspect": "objects", "completion": "completion"}
+_OWN_MODULES: Final = {
+    "inspect": "objects",
+    "completion": "completion",
+    "login": "registry",
+    "logout": "registry",
+}
 
 
 @dataclass(frozen=True, slots=True)

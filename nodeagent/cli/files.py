@@ -94,7 +94,7 @@ def _copy_out(call: Call, name: str, path: str, target: str) -> None:
         "container.pack", name=name, path=path, follow=follow, window=WINDOW_ITEMS
     ) as stream:
         if target == PIPE:
-            _write_all(_chunks(stream), sys.stdout.buffer)
+            write_all(receive(stream), sys.stdout.buffer)
         else:
             _unpack(call, stream, path, found, target)
 
@@ -107,20 +107,22 @@ def _unpack(call: Call, stream: "SyncStream", path: str, found: Row, target: str
     kind: Kind = "none" if not is_there else "folder" if local.is_dir() else "file"
     folder, inner = choose_target(path, _kind(found), target, kind)
     unpack(
-        ChunkReader(_chunks(stream)),
+        ChunkReader(receive(stream)),
         folder,
         name=inner,
         keep_owner=call.values.is_on("archive"),
     )
 
 
-def _chunks(stream: "SyncStream") -> Iterator[bytes]:
+def receive(stream: "SyncStream") -> Iterator[bytes]:
+    """The bytes of a call, to its end."""
     for item in stream:
         yield pick(as_row(item), "data", bytes)
     stream.result()  # a failure is told by the agent's words, not by the hole in the tar
 
 
-def _write_all(chunks: Iterator[bytes], file: BinaryIO) -> None:
+def write_all(chunks: Iterator[bytes], file: BinaryIO) -> None:
+    """Write bytes out, but not onto a terminal."""
     if os.isatty(file.fileno()):
         raise UsageError("standard output is a terminal; write the tar to a file or a pipe")
     file.writelines(chunks)
@@ -198,9 +200,9 @@ def _export(call: Call) -> int:
     output = call.values.text("output")
     with call.open_stream("container.export", name=call.words[0], window=WINDOW_ITEMS) as stream:
         if output:
-            save_to(output, _chunks(stream))
+            save_to(output, receive(stream))
         else:
-            _write_all(_chunks(stream), sys.stdout.buffer)
+            write_all(receive(stream), sys.stdout.buffer)
     return 0
 
 

@@ -51,14 +51,27 @@ def _ls(call: Call) -> int:
 
 
 def _pull(call: Call) -> int:
-    ref, is_quiet = call.words[0], call.values.is_on("quiet")
-    platform = call.values.text("platform")
+    from nodeagent.cli.registry import login_params
+
+    ref = call.words[0]
+    login = login_params(call, ref)
+    if not call.values.is_on("all-tags"):
+        _pull_one(call, ref, login)
+        return 0
+    if ":" in ref.rpartition("/")[2] or "@" in ref:
+        raise UsageError("--all-tags: give the name without a tag or digest")
+    tags = call.client.call_as(list[str], "image.tags", {"ref": ref, **login})
+    return go_on(tags, lambda tag: _pull_one(call, f"{ref}:{tag}", login))
+
+
+def _pull_one(call: Call, ref: str, login: Row) -> None:
+    is_quiet, platform = call.values.is_on("quiet"), call.values.text("platform")
     progress = Progress(None if is_quiet else sys.stdout)
-    with call.open_stream("image.pull", ref=ref, platform=platform, window=WINDOW_ITEMS) as stream:
+    asked = {"ref": ref, "platform": platform, "window": WINDOW_ITEMS, **login}
+    with call.open_stream("image.pull", **asked) as stream:
         progress.show(stream)
         view = stream.result_as(dict[str, object])
     put(f"{ref}\n" if is_quiet else pull_summary(ref, view, has_fetched=progress.has_fetched))
-    return 0
 
 
 def pull_summary(ref: str, view: Row, *, has_fetched: bool) -> str:
@@ -174,6 +187,7 @@ VERBS: Final = (
         run=_pull,
         flags=(
             text("platform", "Platform of the image, e.g. linux/arm64"),
+            switch("all-tags", "All tags of that name", "a"),
             switch("quiet", "No progress", "q"),
         ),
         words=one("NAME[:TAG|@DIGEST]", "image"),

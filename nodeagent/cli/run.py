@@ -117,8 +117,10 @@ def _have_image(call: Call) -> None:
 def _pull(call: Call, ref: str) -> None:
     """Pull with progress on standard error: standard output belongs to the container."""
     from nodeagent.cli.progress import Progress
+    from nodeagent.cli.registry import login_params
 
     params = {"ref": ref, "platform": call.values.text("platform"), "window": WINDOW_ITEMS}
+    params |= login_params(call, ref)
     out = None if call.values.is_on("quiet") else sys.stderr
     with call.client.stream("image.pull", params) as stream:
         Progress(out).show(stream)

@@ -1,6 +1,7 @@
 """Images as users see them: pull, load, import, list, tag, remove."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from nodeagent.control.creation import matches_labels
 from nodeagent.control.parts import Parts
@@ -16,7 +17,7 @@ from nodeagent.model.image import (
     RootFsView,
 )
 from nodeagent.model.volume import Pruned
-from runtime.contract.image import Image, Progress
+from runtime.contract.image import Image, Login, Progress
 from runtime.imageconfig import ImageConfig
 
 FILTERS = ("dangling", "label", "reference")
@@ -33,12 +34,44 @@ class Imaging:
         self._parts.events.publish("image", action, image.id, name)
 
     async def pull(
-        self, ref: str, platform: str, progress: Callable[[Progress], None]
+        self,
+        ref: str,
+        platform: str,
+        progress: Callable[[Progress], None],
+        login: Login | None = None,
     ) -> ImageView:
         """Fetch an image from its registry."""
-        image = await self._parts.images.pull(ref, platform=platform, progress=progress)
+        image = await self._parts.images.pull(
+            ref, platform=platform, progress=progress, login=login
+        )
         self._tell(image, "pull", ref)
         return image_view(image)
+
+    async def push(
+        self, ref: str, progress: Callable[[Progress], None], login: Login | None
+    ) -> str:
+        """Bring an image to the registry of its name; the digest it has there."""
+        digest = await self._parts.images.push(ref, progress=progress, login=login)
+        self._tell(self._parts.images.get(ref), "push", ref)
+        return digest
+
+    async def tags(self, ref: str, login: Login | None) -> list[str]:
+        """All tags that a registry has of a repository."""
+        return await self._parts.images.tags(ref, login=login)
+
+    async def login(self, server: str, login: Login) -> None:
+        """Ask a registry whether a name and password are good."""
+        await self._parts.images.login(server, login)
+
+    @asynccontextmanager
+    async def save(self, names: list[str]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """An archive of images."""
+        if not names:
+            raise Invalid("name the images to save", field="names")
+        async with self._parts.images.save(names) as chunks:
+            yield chunks
+        for name in names:
+            self._tell(self._parts.images.get(name), "save", name)
 
     async def load(
         self, chunks: AsyncIterator[bytes], progress: Callable[[Progress], None]

@@ -4,7 +4,8 @@ Callers see this, never a concrete class. Digests are strings ``sha256:<64 hex>`
 bytes; times RFC 3339.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -45,11 +46,20 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One step of one layer of a pull or load; sent at most some ten times a second per layer."""
+    """One step of one layer of a pull, load or push; few enough of them to show each."""
 
     layer: str  # 12 hex digits of the blob's digest; "" for the image as a whole
     status: Literal[
-        "resolving", "waiting", "exists", "downloading", "retrying", "extracting", "done"
+        "resolving",
+        "waiting",
+        "exists",
+        "downloading",
+        "retrying",
+        "extracting",
+        "done",
+        "checking",
+        "mounted",
+        "pushing",
     ]
     current_bytes: int = 0
     total_bytes: int = 0  # 0: not known
@@ -61,6 +71,14 @@ class RemovedImage:
 
     untagged: tuple[str, ...]
     deleted: tuple[str, ...]  # image ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Who asks a registry; user ``<token>``: the password is a refresh token."""
+
+    user: str
+    password: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +99,14 @@ class Images(Protocol):
     async def open(self) -> None:
         """Read the store and remove what an earlier, killed process left half-made."""
 
-    async def pull(self, ref: str, *, platform: str, progress: Callable[[Progress], None]) -> Image:
+    async def pull(
+        self,
+        ref: str,
+        *,
+        platform: str,
+        progress: Callable[[Progress], None],
+        login: Login | None = None,
+    ) -> Image:
         """Fetch ``ref`` (tag or digest) from its registry; ``platform`` "" is this host's.
 
         Raises:
@@ -90,6 +115,29 @@ class Images(Protocol):
         Cancel: nothing stays but whole, verified layers that another image uses.
         """
         ...
+
+    async def push(
+        self, ref: str, *, progress: Callable[[Progress], None], login: Login | None = None
+    ) -> str:
+        """Bring an image to the registry of its name; the digest of its manifest there.
+
+        Raises:
+            Missing: no such image. Refused: the registry does not allow it, or answers nonsense.
+            Unavailable: it does not answer.
+        Cancel: the registry may keep blobs that nothing names.
+        """
+        ...
+
+    async def tags(self, ref: str, *, login: Login | None = None) -> list[str]:
+        """All tags that a registry has of a repository (Missing, Refused, Unavailable)."""
+        ...
+
+    def save(self, names: Sequence[str]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """An archive of images, for ``docker load`` and readers of OCI layouts alike (Missing)."""
+        ...
+
+    async def login(self, domain: str, login: Login) -> None:
+        """Ask a registry whether a name and password are good (Refused, Unavailable)."""
 
     async def load(
         self, chunks: AsyncIterator[bytes], *, progress: Callable[[Progress], None]

@@ -13,9 +13,9 @@ import trio
 from runtime import errors, inroot
 from runtime.contract.files import Chunks, PathStat
 from runtime.files.pack import Packer
-from runtime.files.threaded import written
 from runtime.image.ingest import on_loop
 from runtime.image.store import source_of
+from runtime.image.threaded import written
 from runtime.image.untar import Limits, untar_files
 
 T = TypeVar("T")

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
@@ -10,6 +11,7 @@ import msgspec
 
 from runtime import errors
 
+REFRESH_USER: Final = "<token>"  # as Docker's credential helpers say that it is no password
 _CHALLENGE: Final = re.compile(r"(?:^|,)\s*(bearer|basic)(?=\s|$)", re.ASCII | re.IGNORECASE)
 _PARAMETER: Final = re.compile(r'([a-zA-Z_]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))', re.ASCII)
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}", re.ASCII)
@@ -37,11 +39,25 @@ class Challenge:
     service: str = ""
     scope: str = ""
 
-    def token_url(self, scope: str) -> str:
-        """Where to ask for a token; ``scope`` is what we need if the registry did not say."""
-        query = {"service": self.service, "scope": self.scope or scope}
-        words = urlencode({key: value for key, value in query.items() if value})
+    def token_url(self, scopes: Sequence[str]) -> str:
+        """Where to ask for a token that allows these scopes and the one the registry named."""
+        pairs = [("service", self.service), *(("scope", each) for each in self._wanted(scopes))]
+        words = urlencode([(key, value) for key, value in pairs if value])
         return f"{self.realm}{'&' if '?' in self.realm else '?'}{words}"
+
+    def token_form(self, scopes: Sequence[str], refresh_token: str) -> bytes:
+        """What to post to the realm instead, with a refresh token (Docker's "identity token")."""
+        form = {
+            "grant_type": "refresh_token",
+            "service": self.service,
+            "scope": " ".join(self._wanted(scopes)),
+            "client_id": "nodeagent",
+            "refresh_token": refresh_token,
+        }
+        return urlencode(form).encode("ascii")
+
+    def _wanted(self, scopes: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys([*self.scope.split(), *scopes]))
 
 
 class _Token(msgspec.Struct, frozen=True):

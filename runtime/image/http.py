@@ -2,7 +2,8 @@
 
 import ipaddress
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,6 +56,29 @@ class Origin:
         return f"{self.scheme}://{self.netloc}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What a request carries; ``opened`` anew, it is read again from its beginning."""
+
+    size_bytes: int
+    opened: Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[bytes]]]]
+
+
+def plain_body(data: bytes) -> Body:
+    """Some bytes as they are."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+        left = [data]
+
+        async def read() -> bytes:
+            return left.pop() if left else b""
+
+        yield read
+
+    return Body(size_bytes=len(data), opened=opened)
+
+
 class NotTls(errors.Unavailable):
     """The peer does not speak TLS."""
 
@@ -69,18 +93,34 @@ class Connection:
         self.origin = origin
         self.used = False
 
-    async def request(self, target: str, headers: Mapping[str, str]) -> h11.Response:
-        """Send a GET and return the head of the answer (Unavailable, Refused)."""
+    async def request(
+        self, method: str, target: str, headers: Mapping[str, str], body: Body | None
+    ) -> h11.Response:
+        """Send a request and return the head of the answer (Unavailable, Refused)."""
         common = {"Host": self.origin.netloc, "User-Agent": AGENT, "Accept-Encoding": "identity"}
+        if body is not None:
+            common["Content-Length"] = str(body.size_bytes)
         try:
             request = h11.Request(
-                method="GET", target=target, headers=list({**common, **headers}.items())
+                method=method, target=target, headers=list({**common, **headers}.items())
             )
-            data = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+            await self._send(request)
+            if body is not None:
+                async with body.opened() as read:
+                    while piece := await read():
+                        await self._send(h11.Data(data=piece))
+            await self._send(h11.EndOfMessage())
         except h11.LocalProtocolError as exc:
             raise errors.Refused("build request", target=target[:300], why=str(exc)) from exc
-        with self._translated(), trio.fail_after(self._idle_s):
-            await self._stream.send_all(data)
+        return await self._head()
+
+    async def _send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
+        data = self._http.send(event)
+        if data:
+            with self._translated(), trio.fail_after(self._idle_s):
+                await self._stream.send_all(data)
+
+    async def _head(self) -> h11.Response:
         while True:
             event = await self._next_event()
             if isinstance(event, h11.Response):
@@ -188,6 +228,15 @@ class Client:
             while connections:
                 await connections.pop().aclose()
 
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None
+    ) -> Response:
+        """One request, no redirects; plain HTTP to loopback only. The caller closes the answer."""
+        origin, target = split_url(url)
+        if origin.scheme != "https" and not is_loopback(origin):
+            raise errors.Refused("send", url=url[:300], why="plain HTTP to another host")
+        return await self._ask(method, origin, target, headers, body)
+
     async def get(self, url: str, headers: Mapping[str, str]) -> Response:
         """GET with redirects; the caller closes the answer.
 
@@ -204,7 +253,7 @@ class Client:
                 for key, value in headers.items()
                 if origin == first or key != "Authorization"
             }
-            response = await self._ask(origin, target, allowed)
+            response = await self._ask("GET", origin, target, allowed, None)
             location = response.headers.get("location", "")
             if response.status not in {301, 302, 303, 307, 308} or not location:
                 return response
@@ -226,13 +275,20 @@ class Client:
     def _keep(self, connection: Connection) -> None:
         self._idle.setdefault(connection.origin, []).append(connection)
 
-    async def _ask(self, origin: Origin, target: str, headers: Mapping[str, str]) -> Response:
+    async def _ask(
+        self,
+        method: str,
+        origin: Origin,
+        target: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+    ) -> Response:
         """Send on a kept connection, or a new one if the peer closed that meanwhile."""
         while True:
             kept = self._idle.get(origin)
             connection = kept.pop() if kept else await self._connect(origin)
             try:
-                head = await connection.request(target, headers)
+                head = await connection.request(method, target, headers, body)
             except errors.Unavailable:
                 await connection.aclose()
                 if not connection.used:

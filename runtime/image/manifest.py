@@ -147,6 +147,15 @@ class LayerRef:
     diff_id: str
 
 
+class _Tags(msgspec.Struct, frozen=True):
+    tags: list[str] | None = None
+
+
+def parse_tags(body: bytes) -> list[str]:
+    """Read a page of a repository's tags (Refused)."""
+    return _decode(body, _Tags, "read tags", MANIFEST_MAX_BYTES).tags or []
+
+
 def digest_of(data: bytes) -> str:
     """The digest of some bytes."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import trio
@@ -9,6 +10,7 @@ import trio
 from runtime import errors
 from runtime.contract.image import Progress
 from runtime.image.assemble import build_entry
+from runtime.image.blobstream import BlobStream
 from runtime.image.catalog import Entry, Names
 from runtime.image.depot import Depot, Hold
 from runtime.image.ingest import Source, Wanted, on_loop
@@ -26,7 +28,8 @@ from runtime.image.manifest import (
 )
 from runtime.image.platform import Platform, best_match, fits
 from runtime.image.reference import Reference
-from runtime.image.registry import BlobStream, Document, Registry
+from runtime.image.registry import Document, Registry
+from runtime.image.together import together
 
 LAYERS_AT_ONCE: Final = 4
 REPORT_S: Final = 0.1
@@ -121,15 +124,9 @@ def _check_platform(config: ConfigJson, want: Platform, *, exact: bool) -> None:
 async def _fetch_layers(registry: Registry, layers: tuple[LayerRef, ...], into: Gatherer) -> None:
     """Gather layers in parallel; the first failure stops the others."""
     limiter = trio.CapacityLimiter(LAYERS_AT_ONCE)
-    try:
-        async with trio.open_nursery() as nursery:
-            for layer in dict.fromkeys(layers):
-                nursery.start_soon(_fetch_layer, registry, layer, into, limiter)
-    except BaseExceptionGroup as group:
-        ours = _first(group)
-        if ours is None:
-            raise
-        raise ours from group
+    await together(
+        [partial(_fetch_layer, registry, layer, into, limiter) for layer in dict.fromkeys(layers)]
+    )
 
 
 async def _fetch_layer(
@@ -189,12 +186,3 @@ class Teller:
 def _platform(found: PlatformJson | None) -> Platform:
     found = found or PlatformJson()
     return Platform(os=found.os, architecture=found.architecture, variant=found.variant)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> errors.RunError | None:
-    """The first error of ours in a group."""
-    for exc in group.exceptions:
-        ours = _first(exc) if isinstance(exc, BaseExceptionGroup) else exc
-        if isinstance(ours, errors.RunError):
-            return ours
-    return None

@@ -3,17 +3,35 @@
 Source: OCI distribution spec 1.1; distribution's token authentication.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import trio
 
 from runtime import errors
-from runtime.image.auth import Challenge, Credentials, parse_challenge, parse_token
-from runtime.image.http import Client, HttpOptions, NotTls, Origin, Response, is_loopback, split_url
+from runtime.image.auth import (
+    REFRESH_USER,
+    Challenge,
+    Credentials,
+    parse_challenge,
+    parse_token,
+)
+from runtime.image.blobstream import BlobStream
+from runtime.image.http import (
+    Body,
+    Client,
+    HttpOptions,
+    NotTls,
+    Origin,
+    Response,
+    is_loopback,
+    plain_body,
+    split_url,
+)
 from runtime.image.manifest import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -21,6 +39,7 @@ from runtime.image.manifest import (
     OCI_INDEX,
     OCI_MANIFEST,
     digest_of,
+    parse_tags,
 )
 from runtime.image.reference import DEFAULT_DOMAIN, Reference
 
@@ -28,9 +47,11 @@ T = TypeVar("T")
 HUB: Final = "registry-1.docker.io"
 ACCEPT: Final = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST))
 TOKEN_MAX_BYTES: Final = 256 << 10
+FORM_HEADERS: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 ERROR_MAX_BYTES: Final = 64 << 10
+PAGES_MAX: Final = 1000
+NEXT: Final = re.compile(r'<([^>]+)>;\s*rel="?next"?')
 WAIT_MAX_S: Final = 5.0
-BROKEN_MAX: Final = 100  # a byte per connection is no download
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +80,40 @@ class Document:
 
 
 @asynccontextmanager
-async def open_registry(ref: Reference, options: RegistryOptions) -> AsyncIterator["Registry"]:
-    """Talk to the registry of one image; closes all connections at the end."""
+async def open_registry(
+    ref: Reference,
+    options: RegistryOptions,
+    *,
+    actions: str = "pull",
+    sources: Sequence[str] = (),
+) -> AsyncIterator["Registry"]:
+    """Talk to the registry of one image; closes all connections at the end.
+
+    Args:
+        actions: what a token must allow in the repository: "pull" or "pull,push".
+        sources: repositories of the same registry that blobs are mounted from.
+    """
+    scopes = [f"repository:{ref.path}:{actions}", *(f"repository:{each}:pull" for each in sources)]
+    async with _open(ref.domain, f"/{quote(ref.path)}", scopes, options) as registry:
+        yield registry
+
+
+async def check_login(domain: str, options: RegistryOptions) -> None:
+    """Ask whether the credentials for a domain are good (Refused, Unavailable)."""
+    async with _open(domain, "", [], options) as registry:
+        response = await registry.send("GET", "/", {}, good={200})
+        await response.aclose()
+
+
+@asynccontextmanager
+async def _open(
+    domain: str, path: str, scopes: Sequence[str], options: RegistryOptions
+) -> AsyncIterator["Registry"]:
     client = Client(options.http)
     try:
-        origin = await _origin(ref.domain, client)
-        yield Registry(client, origin, ref, options)
+        origin = await _origin(domain, client)
+        credentials = options.credentials.get(domain)
+        yield Registry(client, f"{origin.url}/v2{path}", scopes, credentials, options)
     finally:
         await client.aclose()
 
@@ -73,15 +122,21 @@ class Registry:
     """The repository of one image."""
 
     def __init__(
-        self, client: Client, origin: Origin, ref: Reference, options: RegistryOptions
+        self,
+        client: Client,
+        base: str,
+        scopes: Sequence[str],
+        credentials: Credentials | None,
+        options: RegistryOptions,
     ) -> None:
         self._client = client
-        self._base = f"{origin.url}/v2/{quote(ref.path)}"
+        self._base = base
         self._options = options
-        self._scope = f"repository:{ref.path}:pull"
-        self._credentials = options.credentials.get(ref.domain)
+        self._scopes = scopes
+        self._credentials = credentials
         self._authorization = ""
         self._token_lock = trio.Lock()
+        self.tries = options.tries
 
     async def manifest(self, name: str) -> Document:
         """Fetch a manifest or list by tag or digest.
@@ -102,7 +157,24 @@ class Registry:
 
         return await self.retried(once)
 
-    def blob(self, digest: str, size_bytes: int, on_retry: Callable[[], None]) -> "BlobStream":
+    async def tags(self) -> list[str]:
+        """All tags of the repository, page by page (Missing, Refused, Unavailable)."""
+        found: list[str] = []
+        url = "/tags/list"
+        for _ in range(PAGES_MAX):
+            response = await self.send("GET", url, {}, good={200})
+            try:
+                page = parse_tags(await response.body(MANIFEST_MAX_BYTES))
+            finally:
+                await response.aclose()
+            found += page
+            link = NEXT.match(response.headers.get("link", ""))
+            if link is None:
+                return found
+            url = self.resolve(link[1])
+        raise errors.Refused("list tags", why="too many pages", limit=PAGES_MAX)
+
+    def blob(self, digest: str, size_bytes: int, on_retry: Callable[[], None]) -> BlobStream:
         """A blob's bytes; close it after use."""
         return BlobStream(self, digest, size_bytes, on_retry)
 
@@ -120,15 +192,51 @@ class Registry:
         return bytes(body)
 
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:
-        """GET below this repository, with a token if one is asked for; status 200 or 206 only."""
+        """GET below this repository, redirects followed; status 200 or 206 only."""
+        return await self._asked(lambda extra: self._get(path, {**headers, **extra}), {200, 206})
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        good: Collection[int],
+        body: Body | None = None,
+    ) -> Response:
+        """Any request, to a path below this repository or where an answer of its led.
+
+        Raises:
+            Missing, Refused, Unavailable: another status than the ``good`` ones.
+        """
+        target = self._base + url if url.startswith("/") else url
+        is_ours = split_url(target)[0] == split_url(self._base)[0]
+
+        def ask(extra: Mapping[str, str]) -> Awaitable[Response]:
+            allowed = extra if is_ours else {}
+            return self._client.send(method, target, {**headers, **allowed}, body)
+
+        return await self._asked(ask, good)
+
+    def resolve(self, location: str) -> str:
+        """What a Location header means, which may be relative."""
+        return urljoin(self._base + "/", location)
+
+    async def _asked(
+        self, ask: Callable[[Mapping[str, str]], Awaitable[Response]], good: Collection[int]
+    ) -> Response:
+        """Ask, with a token if one is asked for."""
         sent = self._authorization
-        response = await self._get(path, headers)
+        response = await ask(self._header())
         if response.status == 401:
             await self._authenticate(response, sent)
-            response = await self._get(path, headers)
-        if response.status not in {200, 206}:
-            raise await _failure(response, path)
+            response = await ask(self._header())
+        if response.status not in good:
+            raise await _failure(response, "")
         return response
+
+    def _header(self) -> Mapping[str, str]:
+        return {"Authorization": self._authorization} if self._authorization else {}
 
     async def retried(self, once: Callable[[], Awaitable[T]]) -> T:
         """Try again after what may pass; a registry that never answered is given up at once."""
@@ -145,13 +253,8 @@ class Registry:
         """Wait before the next try: the registry may be restarting."""
         await trio.sleep(min(WAIT_MAX_S, self._options.wait_s * 2 ** (tried - 1)))
 
-    @property
-    def tries(self) -> int:
-        return self._options.tries
-
     async def _get(self, path: str, headers: Mapping[str, str]) -> Response:
-        extra = {"Authorization": self._authorization} if self._authorization else {}
-        return await self._client.get(self._base + path, {**headers, **extra})
+        return await self._client.get(self._base + path, headers)
 
     async def _authenticate(self, response: Response, sent: str) -> None:
         """Answer a challenge; layers in parallel share one token."""
@@ -172,110 +275,21 @@ class Registry:
         realm, _ = split_url(challenge.realm)
         if realm.scheme != "https" and not (is_loopback(realm) and is_loopback(registry)):
             raise errors.Refused("ask for a token", realm=challenge.realm[:300], why="plain HTTP")
-        headers = {"Authorization": self._credentials.header()} if self._credentials else {}
-        response = await self._client.get(challenge.token_url(self._scope), headers)
+        who = self._credentials
+        if who is not None and who.user == REFRESH_USER:
+            form = challenge.token_form(self._scopes, who.password)
+            response = await self._client.send(
+                "POST", challenge.realm, FORM_HEADERS, plain_body(form)
+            )
+        else:
+            headers = {"Authorization": who.header()} if who else {}
+            response = await self._client.get(challenge.token_url(self._scopes), headers)
         if response.status != 200:
             raise await _failure(response, "token")
         try:
             return parse_token(await response.body(TOKEN_MAX_BYTES))
         finally:
             await response.aclose()
-
-
-class BlobStream:
-    """A blob's bytes in order, whatever happens to connections; digests are the reader's."""
-
-    def __init__(
-        self, registry: Registry, digest: str, size_bytes: int, on_retry: Callable[[], None]
-    ) -> None:
-        self._registry = registry
-        self._digest = digest
-        self._size = size_bytes
-        self._on_retry = on_retry
-        self._response: Response | None = None
-        self._failed = 0  # in a row
-        self._broken = 0  # in all
-        self._carry = b""  # came with what had to be skipped
-        self._ended = False
-        self.offset = 0
-
-    async def receive(self) -> bytes:
-        """The next piece, b"" when all ``size_bytes`` have come.
-
-        Raises:
-            Refused: it is shorter or longer than the manifest says. Missing.
-            Unavailable: broken too often in a row without a byte of progress.
-        """
-        while not self._ended:
-            try:
-                piece = await self._piece()
-            except errors.Unavailable:
-                await self.aclose()
-                self._failed += 1
-                self._broken += 1
-                if self._failed >= self._registry.tries or self._broken > BROKEN_MAX:
-                    raise
-                self._on_retry()
-                await self._registry.pause(self._failed)
-                continue
-            self.offset += len(piece)
-            self._failed = 0 if piece else self._failed
-            if self.offset > self._size or (not piece and self.offset < self._size):
-                raise errors.Refused("fetch blob", digest=self._digest, size=self._size)
-            self._ended = not piece
-            return piece
-        return b""
-
-    async def aclose(self) -> None:
-        """Give the connection back. The stream may go on: it asks again from where it was."""
-        if self._response is not None:
-            response, self._response = self._response, None
-            await response.aclose()
-
-    async def _piece(self) -> bytes:
-        if self._response is None:
-            if self.offset and self.offset == self._size:
-                return b""  # it broke between the last byte and the end
-            self._response = await self._open()
-        if self._carry:
-            piece, self._carry = self._carry, b""
-            return piece
-        return await self._response.receive()
-
-    async def _open(self) -> Response:
-        headers = {"Range": f"bytes={self.offset}-"} if self.offset else {}
-        response = await self._registry.get(f"/blobs/{self._digest}", headers)
-        try:
-            begins = self._begin(response)
-            self._carry = await self._skip(response, self.offset - begins)
-        except BaseException:
-            await response.aclose()
-            raise
-        return response
-
-    def _begin(self, response: Response) -> int:
-        """Where the answer begins: a registry that knows no ranges sends all (Refused)."""
-        begins = 0
-        if response.status == 206:
-            unit, _, span = response.headers.get("content-range", "").partition(" ")
-            if unit != "bytes" or span.partition("-")[0] != str(self.offset):
-                raise errors.Refused("resume blob", digest=self._digest, range=span[:100])
-            begins = self.offset
-        says = response.headers.get("content-length", "")
-        if says and says != str(self._size - begins):
-            raise errors.Refused("fetch blob", digest=self._digest, size=self._size, says=says[:30])
-        return begins
-
-    async def _skip(self, response: Response, count: int) -> bytes:
-        """Pass over what we have; returns what came with its last piece."""
-        while count > 0:
-            piece = await response.receive()
-            if not piece:
-                raise errors.Refused("fetch blob", digest=self._digest, size=self._size)
-            if len(piece) > count:
-                return piece[count:]
-            count -= len(piece)
-        return b""
 
 
 async def _origin(domain: str, client: Client) -> Origin:

@@ -2,8 +2,10 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,22 +13,28 @@ import msgspec
 import trio
 
 from runtime import errors
-from runtime.contract.image import Commit, Image, Progress, RemovedImage
+from runtime.contract.image import Commit, Image, Login, Progress, RemovedImage
 from runtime.image.assemble import build_entry, manifest_for, one_layer_image, read_entry
+from runtime.image.auth import Credentials
 from runtime.image.catalog import Catalog, Entry, Names, names_of, plan_removal
 from runtime.image.child import child_config, gzipped
-from runtime.image.depot import Depot, LayerInfo, layer_key
+from runtime.image.depot import Depot, Hold, LayerInfo, layer_key
 from runtime.image.ingest import Wanted, on_loop
 from runtime.image.load import load
 from runtime.image.manifest import Descriptor, parse_layout_index
+from runtime.image.parcel import Parcel, make_parcel
 from runtime.image.platform import host_platform, parse_platform
 from runtime.image.pull import Gatherer, pull
+from runtime.image.push import Pusher
 from runtime.image.reference import Reference, parse_reference
-from runtime.image.registry import RegistryOptions, open_registry
+from runtime.image.registry import RegistryOptions, check_login, open_registry
+from runtime.image.save import Saved, write_archive
+from runtime.image.threaded import written
 from runtime.image.untar import Limits
 from runtime.imageconfig import ImageConfig
 
 log = logging.getLogger(__name__)
+MOUNTS_MAX: Final = 4  # repositories that are asked for a layer before it is sent
 LAYOUT: Final = b'{"imageLayoutVersion": "1.0.0"}'
 
 
@@ -67,15 +75,92 @@ class ImageStore:
         if not self._damaged:  # else something it needs, maybe under a container, would go
             await self._depot.sweep()
 
-    async def pull(self, ref: str, *, platform: str, progress: Callable[[Progress], None]) -> Image:
+    async def pull(
+        self,
+        ref: str,
+        *,
+        platform: str,
+        progress: Callable[[Progress], None],
+        login: Login | None = None,
+    ) -> Image:
         """Fetch ``ref`` (tag or digest) from its registry; ``platform`` "" is this host's."""
         name = parse_reference(ref)
         want = parse_platform(platform, self._host)
-        async with self._depot.hold() as hold, open_registry(name, self._registry) as registry:
+        options = self._as(name.domain, login)
+        async with self._depot.hold() as hold, open_registry(name, options) as registry:
             into = Gatherer(depot=self._depot, hold=hold, report=progress)
             entry = await pull(registry, name, want, exact=bool(platform), into=into)
             (image,) = await self._adopt([entry])
             return image
+
+    async def push(
+        self, ref: str, *, progress: Callable[[Progress], None], login: Login | None = None
+    ) -> str:
+        """Bring the image called ``ref`` to the registry of its name; the manifest's digest."""
+        name, image = _taggable(ref), self._catalog.find(ref)
+        known = [parse_reference(each) for each in (*image.repo_tags, *image.repo_digests)]
+        same = [each.path for each in known if each.domain == name.domain]
+        sources = [path for path in dict.fromkeys(same) if path != name.path][:MOUNTS_MAX]
+        options = self._as(name.domain, login)
+        opened = open_registry(name, options, actions="pull,push", sources=sources)
+        async with self._depot.hold() as hold, opened as registry:
+            parcel = await self._parcel(image, hold)
+            pusher = Pusher(registry=registry, sources=sources, report=progress)
+            return await pusher.push(parcel, name.tag)
+
+    async def tags(self, ref: str, *, login: Login | None = None) -> list[str]:
+        """All tags that a registry has of a repository."""
+        name = parse_reference(ref)
+        async with open_registry(name, self._as(name.domain, login)) as registry:
+            return await registry.tags()
+
+    @asynccontextmanager
+    async def save(self, names: Sequence[str]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """An archive of the images; a name that is no id or digest is in it."""
+        async with self._depot.hold() as hold:
+            images = [await self._saved(group, hold) for group in self._by_image(names)]
+            work = partial(write_archive, images)
+            async with written("save images", work, self._depot.unpackers) as chunks:
+                yield chunks
+
+    def _by_image(self, names: Sequence[str]) -> list[tuple[Image, tuple[str, ...]]]:
+        """Each image once, with the names by which it was asked for."""
+        found: dict[str, tuple[Image, tuple[str, ...]]] = {}
+        for name in names:
+            image = self._catalog.find(name)
+            _, tags = found.get(image.id, (image, ()))
+            found[image.id] = image, (*tags, *self._tags_of(image, name))
+        return list(found.values())
+
+    def _tags_of(self, image: Image, name: str) -> list[str]:
+        with suppress(errors.Invalid):
+            if (tag := parse_reference(name).repo_tag) in image.repo_tags:
+                return [tag]
+        return []
+
+    async def _saved(self, group: tuple[Image, tuple[str, ...]], hold: Hold) -> Saved:
+        image, tags = group
+        return Saved(parcel=await self._parcel(image, hold), tags=tags)
+
+    async def _parcel(self, image: Image, hold: Hold) -> Parcel:
+        """All parts of an image, held."""
+        for key in (image.id, image.manifest_digest, *map(layer_key, image.diff_ids)):
+            hold.keep(key)
+        parcel = await make_parcel(image, self._depot)
+        for blob in parcel.layers:
+            hold.keep(blob.digest)
+        return parcel
+
+    async def login(self, domain: str, login: Login) -> None:
+        """Ask a registry whether a name and password are good."""
+        await check_login(domain, self._as(domain, login))
+
+    def _as(self, domain: str, login: Login | None) -> RegistryOptions:
+        """How to ask a registry as somebody."""
+        if login is None:
+            return self._registry
+        who = Credentials(user=login.user, password=login.password)
+        return replace(self._registry, credentials={**self._registry.credentials, domain: who})
 
     async def load(
         self, chunks: AsyncIterator[bytes], *, progress: Callable[[Progress], None]

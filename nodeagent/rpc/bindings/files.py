@@ -1,12 +1,11 @@
 """Handlers of files in containers. No decisions here: unpack, call, pack."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import aclosing
 from dataclasses import replace
 
 from nodeagent.control.health import image_check
 from nodeagent.control.imaging import image_view
-from nodeagent.rpc.bindings.image import read_input
+from nodeagent.rpc.bindings.image import read_input, send_all
 from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.schema.files import (
     ChangeRow,
@@ -14,7 +13,6 @@ from nodeagent.rpc.schema.files import (
     ContainerCommit,
     ContainerExport,
     CopyIn,
-    DataItem,
     PathParams,
     PathResult,
 )
@@ -23,13 +21,6 @@ from nodeagent.rpc.server import Call
 from runtime.imageconfig import ImageConfig
 
 BATCH = 500  # changes in one item
-
-
-async def _send_all(call: Call, source: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> Done:
-    async with source as chunks:
-        async for chunk in chunks:
-            await call.send(DataItem(data=chunk))
-    return Done()
 
 
 class FileMethods:
@@ -49,7 +40,7 @@ class FileMethods:
         )
 
     async def container_pack(self, p: PathParams, call: Call) -> Done:
-        return await _send_all(call, self._use.files.copy_out(p.name, p.path, follow=p.follow))
+        return await send_all(call, self._use.files.copy_out(p.name, p.path, follow=p.follow))
 
     async def container_unpack(self, p: CopyIn, call: Call) -> Done:
         async with aclosing(read_input(call)) as chunks:
@@ -57,7 +48,7 @@ class FileMethods:
         return Done()
 
     async def container_export(self, p: ContainerExport, call: Call) -> Done:
-        return await _send_all(call, self._use.files.export(p.name))
+        return await send_all(call, self._use.files.export(p.name))
 
     async def container_diff(self, p: ContainerExport, call: Call) -> Done:
         changes = await self._use.files.diff(p.name)

@@ -1,7 +1,7 @@
 """Handlers of images. No decisions here: unpack, call, pack."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TypeVar
 
 import trio
@@ -12,15 +12,21 @@ from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.schema.image import (
     ImageImport,
     ImageLoad,
+    ImageLogin,
     ImagePrune,
     ImagePull,
+    ImagePush,
     ImageRemove,
+    ImageSave,
     ImageTag,
+    ImageTags,
     LoadResult,
+    PushResult,
+    RegistryLogin,
 )
-from nodeagent.rpc.schema.shapes import Done, ListParams, Ref, Refs
+from nodeagent.rpc.schema.shapes import DataItem, Done, ListParams, Ref, Refs
 from nodeagent.rpc.server import Call
-from runtime.contract.image import Progress
+from runtime.contract.image import Login, Progress
 from runtime.imageconfig import ImageConfig
 
 PROGRESS_QUEUE = 256  # progress a slow client may lag behind; then the newest is dropped
@@ -62,6 +68,18 @@ async def read_input(call: Call) -> AsyncGenerator[bytes, None]:
         yield data
 
 
+async def send_all(call: Call, source: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> Done:
+    """Send bytes as they come."""
+    async with source as chunks:
+        async for chunk in chunks:
+            await call.send(DataItem(data=chunk))
+    return Done()
+
+
+def _login(asked: RegistryLogin | None) -> Login | None:
+    return Login(user=asked.user, password=asked.password) if asked else None
+
+
 class ImageMethods:
     """Handlers of images: unpack, call, pack."""
 
@@ -70,8 +88,26 @@ class ImageMethods:
 
     async def image_pull(self, p: ImagePull, call: Call) -> object:
         return await _with_progress(
-            call, lambda report: self._use.imaging.pull(p.ref, p.platform, report)
+            call,
+            lambda report: self._use.imaging.pull(p.ref, p.platform, report, _login(p.login)),
         )
+
+    async def image_push(self, p: ImagePush, call: Call) -> PushResult:
+        digest = await _with_progress(
+            call, lambda report: self._use.imaging.push(p.ref, report, _login(p.login))
+        )
+        return PushResult(digest=digest)
+
+    async def image_tags(self, p: ImageTags, _call: Call) -> object:
+        return await self._use.imaging.tags(p.ref, _login(p.login))
+
+    async def image_login(self, p: ImageLogin, _call: Call) -> Done:
+        login = Login(user=p.login.user, password=p.login.password)
+        await self._use.imaging.login(p.server, login)
+        return Done()
+
+    async def image_save(self, p: ImageSave, call: Call) -> Done:
+        return await send_all(call, self._use.imaging.save(p.names))
 
     async def image_import(self, p: ImageImport, call: Call) -> object:
         config = ImageConfig(

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from nodeagent.model.containerrequest import Labels, Name, Text, Words
 from nodeagent.model.health import HealthSettings
 from nodeagent.model.image import ImageView
-from nodeagent.rpc.schema.shapes import Done, Method, Params, change, read
+from nodeagent.rpc.schema.shapes import DataItem, Done, Method, Params, change, read
 
 
 class PathParams(Params, frozen=True):
@@ -40,12 +40,6 @@ class CopyIn(Params, frozen=True):
 class ContainerExport(Params, frozen=True):
     name: Text
     window: Annotated[int, Meta(ge=0)] = 0
-
-
-class DataItem(Struct, frozen=True, kw_only=True):
-    """A piece of a stream of bytes."""
-
-    data: bytes
 
 
 class ChangeRow(Struct, frozen=True, kw_only=True):

@@ -8,12 +8,57 @@ from nodeagent.model.containerrequest import Labels, Name, Text, Words
 from nodeagent.model.health import HealthSettings
 from nodeagent.model.image import HistoryView, ImageRemoved, ImageRow, ImageView, PullItem
 from nodeagent.model.volume import Pruned
-from nodeagent.rpc.schema.shapes import Done, ListParams, Method, Params, Ref, Refs, change, read
+from nodeagent.rpc.schema.shapes import (
+    DataItem,
+    Done,
+    ListParams,
+    Method,
+    Params,
+    Ref,
+    Refs,
+    change,
+    read,
+)
+
+
+class RegistryLogin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who asks the registry; user ``<token>``: the password is a refresh token."""
+
+    user: Name
+    password: Text
 
 
 class ImagePull(Params, frozen=True):
     ref: Text
     platform: Name = ""
+    login: RegistryLogin | None = None
+    window: Annotated[int, Meta(ge=0)] = 0
+
+
+class ImagePush(Params, frozen=True):
+    ref: Text
+    login: RegistryLogin | None = None
+    window: Annotated[int, Meta(ge=0)] = 0
+
+
+class PushResult(Struct, frozen=True, kw_only=True):
+    digest: str  # of the manifest in the registry
+
+
+class ImageTags(Params, frozen=True):
+    ref: Text
+    login: RegistryLogin | None = None
+
+
+class ImageLogin(Params, frozen=True):
+    """``server``: as it stands before an image's name; ``docker.io`` is Docker Hub."""
+
+    server: Name
+    login: RegistryLogin
+
+
+class ImageSave(Params, frozen=True):
+    names: Words
     window: Annotated[int, Meta(ge=0)] = 0
 
 
@@ -81,6 +126,16 @@ METHODS = (
         stream=PullItem,
         takes_input=True,
     ),
+    Method(
+        name="image.push",
+        doc="Bring an image to the registry of its name.",
+        params=ImagePush,
+        result=PushResult,
+        stream=PullItem,
+    ),
+    read("image.tags", "All tags a registry has of a repository.", ImageTags, list[str]),
+    read("image.login", "Ask a registry whether a login is good.", ImageLogin, Done),
+    read("image.save", "An archive of images.", ImageSave, Done, DataItem),
     read("image.ls", "List images.", ListParams, list[ImageRow]),
     read("image.inspect", "All about images.", Refs, list[ImageView]),
     read(

@@ -42,6 +42,12 @@ class Done(Struct, frozen=True, kw_only=True):
     """The change is made."""
 
 
+class DataItem(Struct, frozen=True, kw_only=True):
+    """A piece of a stream of bytes."""
+
+    data: bytes
+
+
 class ListParams(Params, frozen=True):
     all: bool = False
     filters: Filters = {}

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from tests.system.harness.images import write_layout
 from tests.system.harness.namespace import Namespace
 
 PORT = 5000
+USER, PASSWORD = "user", "pass"
 CONFIG = """\
 version: 0.1
 log: {{level: info}}
@@ -50,18 +52,35 @@ class Registry:
 
 
 @contextmanager
-def open_registry(space: Namespace, *, port: int = PORT) -> Iterator[Registry]:
-    """Start a registry in the namespace; it and its data are gone at the end."""
+def open_registry(
+    space: Namespace, *, port: int = PORT, closed: bool = False
+) -> Iterator[Registry]:
+    """Start a registry in the namespace; it and its data are gone at the end.
+
+    ``closed``: it asks for USER and PASSWORD.
+    """
     base = Path(tempfile.mkdtemp(prefix="nt-reg-"))
     config = base / "config.yml"
-    config.write_text(CONFIG.format(data=base / "data", port=port), encoding="utf-8")
+    text = CONFIG.format(data=base / "data", port=port)
+    if closed:
+        (base / "passwd").write_text(f"{USER}:{_bcrypt(PASSWORD)}\n", encoding="utf-8")
+        text += f"auth: {{htpasswd: {{realm: r, path: {base / 'passwd'}}}}}\n"
+    config.write_text(text, encoding="utf-8")
     argv = space.argv("docker-registry", "serve", str(config))
     child = process.start(argv, log=base / "log", env=dict(os.environ))
     address = f"127.0.0.1:{port}"
     try:
         retry = ("--retry", "100", "--retry-connrefused", "--retry-delay", "1", "--retry-max-time")
-        space.run("curl", "-fsS", *retry, "20", f"http://{address}/v2/")
+        login = ("-u", f"{USER}:{PASSWORD}")
+        space.run("curl", "-fsS", *login, *retry, "20", f"http://{address}/v2/")
         yield Registry(space=space, base=base, child=child, address=address)
     finally:
         child.end()
         shutil.rmtree(base)
+
+
+def _bcrypt(password: str) -> str:
+    """The only form the registry takes; perl, which every Debian has, asks libcrypt."""
+    script = "print crypt($ARGV[0], q($2b$05$abcdefghijklmnopqrstuu))"
+    argv = ["perl", "-e", script, password]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout

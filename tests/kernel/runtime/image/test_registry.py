@@ -6,8 +6,7 @@ import pytest
 import trio
 
 from runtime import errors
-from runtime.image.http import Client, HttpOptions, Origin
-from runtime.image.reference import parse_reference
+from runtime.image.http import Client, HttpOptions
 from runtime.image.registry import Registry, RegistryOptions
 from tests.fakes.registry import fake_registry
 from tests.fakes.registry_images import (
@@ -155,7 +154,7 @@ async def test_a_registry_that_never_answered_is_asked_once():
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     await listeners[0].aclose()
-    origin, ref = Origin(scheme="http", host="127.0.0.1", port=port), parse_reference("a")
-    registry = Registry(Client(HttpOptions()), origin, ref, RegistryOptions(wait_s=60))
+    client, base = Client(HttpOptions()), f"http://127.0.0.1:{port}/v2/a"
+    registry = Registry(client, base, ["repository:a:pull"], None, RegistryOptions(wait_s=60))
     with trio.fail_after(2), pytest.raises(errors.Unavailable):
         await registry.manifest("1")

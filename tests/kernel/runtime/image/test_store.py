@@ -3,13 +3,9 @@
 import ctypes
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +17,7 @@ from runtime.image.auth import Credentials
 from runtime.image.http import HttpOptions
 from runtime.image.registry import RegistryOptions
 from runtime.imageconfig import ImageConfig
+from tests.fakes.debian_registry import debian_registry, make_secrets
 from tests.fakes.registry import fake_registry
 from tests.fakes.registry_images import (
     build_image,
@@ -50,39 +47,6 @@ def write_layout(folder: Path, body: bytes, kind: str, blobs: dict[str, bytes]) 
     row = {"mediaType": kind, "digest": sha(body), "size": len(body), "annotations": notes}
     index = {"schemaVersion": 2, "manifests": [row]}
     (folder / "index.json").write_text(json.dumps(index))
-
-
-@contextmanager
-def debian_registry(folder: Path, http: dict[str, object] | None = None, **more) -> Iterator[int]:
-    """Debian's docker-registry on a free loopback port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    config = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-        "http": {"addr": f"127.0.0.1:{port}", **(http or {})},
-        **more,
-    }
-    (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
-    server = subprocess.Popen(
-        ["docker-registry", "serve", str(folder / "config.yml")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert any("listening on" in line for line in server.stderr)
-        # It writes a line per request: somebody must read them.
-        with (
-            (folder / "log").open("w") as log,
-            subprocess.Popen(["cat"], stdin=server.stderr, stdout=log),
-        ):
-            yield port
-            server.terminate()
-    finally:
-        server.kill()
-        server.wait()
-        server.stderr.close()
 
 
 async def test_real_registry(tmp_path):
@@ -133,20 +97,6 @@ async def test_real_registry(tmp_path):
     ] == [three.diff_ids]
     await again.rm("x:1", force=False, users=nobody)
     assert files(tmp_path / "again") == set()
-
-
-def make_secrets(tmp_path):
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", tmp_path / "key", "-out", tmp_path / "crt", "-days", "2",
-         "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    script = 'print "user:", crypt("pass", q($2b$05$abcdefghijklmnopqrstuu)), "\\n"'
-    line = subprocess.run(["perl", "-e", script], check=True, capture_output=True).stdout
-    (tmp_path / "passwd").write_bytes(line)
 
 
 async def test_tls_and_password(tmp_path):

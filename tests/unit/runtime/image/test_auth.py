@@ -13,7 +13,7 @@ def test_docker_hub():
         'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",'
         'scope="repository:library/busybox:pull"'
     )
-    assert challenge.token_url("") == (
+    assert challenge.token_url([]) == (
         "https://auth.docker.io/token?service=registry.docker.io"
         "&scope=repository%3Alibrary%2Fbusybox%3Apull"
     )
@@ -21,7 +21,17 @@ def test_docker_hub():
 
 def test_scope_of_ours_if_it_names_none():
     challenge = parse_challenge("bearer realm=https://a/t?x=1")
-    assert challenge.token_url("repository:a:pull") == "https://a/t?x=1&scope=repository%3Aa%3Apull"
+    assert challenge.token_url(["repository:a:pull"]) == (
+        "https://a/t?x=1&scope=repository%3Aa%3Apull"
+    )
+
+
+def test_scopes_of_ours_are_added_to_the_one_it_names():
+    challenge = Challenge(scheme="bearer", realm="https://a/t", scope="a:b:pull")
+    url = challenge.token_url(["a:b:pull", "a:b:pull,push", "c:d:pull"])
+    assert url.partition("?")[2] == (
+        "scope=a%3Ab%3Apull&scope=a%3Ab%3Apull%2Cpush&scope=c%3Ad%3Apull"
+    )
 
 
 def test_bearer_wins_over_basic():

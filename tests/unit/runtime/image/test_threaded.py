@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from runtime import errors
-from runtime.files.threaded import PIECE_BYTES, written
+from runtime.image.threaded import PIECE_BYTES, written
 
 
 async def collect(work) -> bytes:
