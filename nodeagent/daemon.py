@@ -47,6 +47,7 @@ from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.startup import Startup
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION, System
+from nodeagent.control.updating import Updater
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import AgentError, kind_of
 from nodeagent.logs import set_up_logs
@@ -279,6 +280,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         sandboxes=sandboxes,
         streams=streams,
         system=System(parts, imaging, volumes),
+        updater=Updater(parts, containers),
         volumes=volumes,
     )
     observed = Observed(parts, sandboxes, streams, volumes, addresses)

@@ -53,6 +53,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
                 "kill",
                 "pause",
                 "unpause",
+                "update",
                 "rm",
                 "rename",
                 "wait",

@@ -106,6 +106,22 @@ def _rename(call: Call) -> int:
     return 0
 
 
+def _update(call: Call) -> int:
+    from nodeagent.cli.createparams import limit_params, parse_restart
+
+    values = call.values
+    params: Row = {}
+    if limits := limit_params(values):
+        params["limits"] = limits
+    if "restart" in values.given:
+        params["restart_policy"] = parse_restart(values.text("restart"))
+    if not params:
+        raise UsageError("give at least one flag of what to change")
+    return call.for_each_word(
+        lambda name: call.rpc("container.update", name=name, **params) and None
+    )
+
+
 def _wait(call: Call) -> int:
     condition = call.values.text("condition")
     return go_on(
@@ -181,6 +197,26 @@ VERBS: Final = (
         run=_each("container.unpause"),
         words=_CONTAINERS,
         examples=("nodeagent unpause web",),
+    ),
+    Verb(
+        name="update",
+        help="Change limits or the restart policy of containers, without a restart",
+        run=_update,
+        flags=(
+            text("memory", "Memory limit, e.g. 64m", "m"),
+            text("memory-reservation", "Soft memory limit"),
+            text("memory-swap", "Memory plus swap; -1 is no limit of swap"),
+            text("cpus", "Number of processors, e.g. 1.5"),
+            number("cpu-shares", "Weight of processor time", "c"),
+            text("cpuset-cpus", "Processors it may run on (0-3, 0,1)"),
+            number("pids-limit", "Limit of processes; -1 is none"),
+            text("restart", "Restart policy: no, always, unless-stopped, on-failure[:N]"),
+        ),
+        words=_CONTAINERS,
+        examples=(
+            "nodeagent update -m 256m --cpus 1.5 web",
+            "nodeagent update --restart unless-stopped web db",
+        ),
     ),
     Verb(
         name="rm",

@@ -34,7 +34,6 @@ _NUMBERS: Final = {
 }  # fmt: skip
 _SIZES: Final = {
     "memory": "memory_bytes", "memory-reservation": "memory_reservation_bytes",
-    "shm-size": "shm_size_bytes",
 }  # fmt: skip
 _HEALTH_TIMES: Final = {
     "health-interval": "interval_s", "health-timeout": "timeout_s",
@@ -87,6 +86,27 @@ def _plain(values: Values) -> Params:
 
 
 def _limits(values: Values) -> Params:
+    params = _memory_and_time(values)
+    if values.text("shm-size"):
+        params["shm_size_bytes"] = parse_size("shm-size", values.text("shm-size"))
+    if values.list("ulimit"):
+        params["ulimits"] = dict(map(_parse_ulimit, values.list("ulimit")))
+    return params
+
+
+def limit_params(values: Values) -> Params:
+    """Build the limits of ``container.update``."""
+    params = _memory_and_time(values)
+    if values.text("cpuset-cpus"):
+        params["cpuset_cpus"] = values.text("cpuset-cpus")
+    return params | {
+        field: values.number(flag)
+        for flag, field in (("cpu-shares", "cpu_shares"), ("pids-limit", "pids_limit"))
+        if flag in values.given
+    }
+
+
+def _memory_and_time(values: Values) -> Params:
     params: Params = {
         field: parse_size(flag, values.text(flag))
         for flag, field in _SIZES.items()
@@ -97,8 +117,6 @@ def _limits(values: Values) -> Params:
         params["memory_swap_bytes"] = -1 if swap == "-1" else parse_size("memory-swap", swap)
     if values.text("cpus"):
         params["nano_cpus"] = parse_cpus(values.text("cpus"))
-    if values.list("ulimit"):
-        params["ulimits"] = dict(map(_parse_ulimit, values.list("ulimit")))
     return params
 
 
@@ -234,7 +252,9 @@ def _rest(values: Values, around: Surroundings) -> Params:
     if "entrypoint" in values.given:
         params["entrypoint"] = [values.text("entrypoint")]
     if "restart" in values.given:
-        params["restart_policy"] = _parse_restart(values.text("restart"), values)
+        params["restart_policy"] = parse_restart(values.text("restart"))
+        if values.is_on("rm") and params["restart_policy"] != {"name": "no"}:
+            raise UsageError("--restart and --rm exclude each other; leave one out")
     return params
 
 
@@ -262,14 +282,13 @@ def _file_lines(paths: Sequence[str], around: Surroundings) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _parse_restart(words: str, values: Values) -> Params:
+def parse_restart(words: str) -> Params:
+    """Read ``on-failure:3`` and its like (UsageError)."""
     name, colon, count = words.partition(":")
     if name not in _RESTARTS:
         raise UsageError(f"--restart: {name!r} is not one of {', '.join(_RESTARTS)}")
     if colon and (name != "on-failure" or not count.isdecimal()):
         raise UsageError(f"--restart: {words!r}: only on-failure takes a number of tries")
-    if name != "no" and values.is_on("rm"):
-        raise UsageError("--restart and --rm exclude each other; leave one out")
     return {"name": name} | (
         {"max_retries": parse_whole(f"--restart: {words!r}", count)} if colon else {}
     )

@@ -62,6 +62,7 @@ class Containers:
         self._volumes = volumes
         self.is_paused: Callable[[str], bool] = lambda _id: False
         self.is_restarting: Callable[[str], bool] = lambda _id: False
+        self.try_at: Callable[[str], float] = lambda _id: 0.0
         self.pid_of: Callable[[str], int] = lambda _id: 0
         self.health_of: Callable[[str], Health | None] = lambda _id: None
         self.step: Callable[[str], AbstractAsyncContextManager[ContainerRecord]]  # lifecycle's
@@ -283,6 +284,7 @@ class Containers:
                 **self._flags(record.id),
                 now=now,
                 health=self.health_of(record.id),
+                try_at=self.try_at(record.id),
             )
             for record in records
         ]

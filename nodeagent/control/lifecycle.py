@@ -14,12 +14,13 @@ from nodeagent.control.containers import Containers
 from nodeagent.control.health import is_ready
 from nodeagent.control.lives import Life, Lives, finish_in
 from nodeagent.control.parts import Parts
-from nodeagent.control.restart import goes_at_end, next_delay_s, wants_restart
+from nodeagent.control.restart import goes_at_end
+from nodeagent.control.restarting import Restarter
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.signalling import KILL, Signaller, check_runs
 from nodeagent.control.signals import parse_signal
 from nodeagent.control.starting import Starter
-from nodeagent.control.times import build_time, parse_time
+from nodeagent.control.times import build_time
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Busy, Conflict, Missing, fields_of, kind_of
 from nodeagent.model.container import ContainerRecord
@@ -52,6 +53,7 @@ class Lifecycle:
         self._nursery = nursery
         self._starter = Starter(parts, sandboxes, volumes, at_gate)
         self._lives = Lives()
+        self._restarter = Restarter(parts, self._start)
         self._signaller = Signaller(parts, self._lives)
         acts = (("restart", self.restart), ("stop", self.stop))
         actions = {name: partial(act, timeout_s=None, signal="") for name, act in acts}
@@ -59,6 +61,7 @@ class Lifecycle:
         self.probe_counts = self._checkups.counts
         self.is_restarting = self._lives.is_restarting
         containers.is_restarting = self._lives.is_restarting
+        containers.try_at = self._lives.try_at
         containers.is_paused = self._lives.is_paused
         containers.health_of = self._lives.health
         containers.pid_of = self._lives.pid
@@ -92,8 +95,16 @@ class Lifecycle:
             life.give_up_restart()
             life.delay_s = 0.0
             count = record.restart_count + 1 if by_policy else 0
-            record = msgspec.structs.replace(record, restart_count=count, ending="")
-            await self._start(record, life)
+            by_hand = record.stopped_by_hand and not by_policy
+            record = msgspec.structs.replace(
+                record, restart_count=count, ending="", stopped_by_hand=by_hand
+            )
+            try:
+                await self._start(record, life)
+            except Exception:
+                if by_policy:
+                    self._nursery.start_soon(self._restarter.run, id_, life)
+                raise
 
     async def _start(self, before: ContainerRecord, life: Life) -> None:
         life.begin()
@@ -151,9 +162,7 @@ class Lifecycle:
             except Exception:
                 log.exception("record an exit", extra={"id": id_[:12]})
             await trio.sleep(RETRY_S)
-        record = self._parts.inventory.containers.get(id_)
-        if record is not None and record.phase == "exited" and wants_restart(record):
-            await self._restart_later(record, life)
+        await self._restarter.run(id_, life)
 
     async def _record_exit(self, id_: str, life: Life) -> None:
         try:
@@ -166,25 +175,6 @@ class Lifecycle:
             record = self._parts.inventory.containers.get(id_)
             if record is not None and record.phase == "running":
                 await self.finish(record, exit_)
-
-    async def _restart_later(self, record: ContainerRecord, life: Life) -> None:
-        """Start again after the back-off, unless somebody stopped, started or removed it."""
-        ran_s = parse_time(record.finished_at) - parse_time(record.started_at)
-        life.delay_s = next_delay_s(life.delay_s, ran_s=ran_s)
-        life.restarting = scope = trio.CancelScope()
-        with scope:
-            await trio.sleep(life.delay_s)
-        async with life.lock:
-            if life.restarting is not scope:  # given up, maybe while we waited for our turn
-                return
-            life.restarting = None
-            again = msgspec.structs.replace(
-                self._find(record.id), restart_count=record.restart_count + 1
-            )
-            try:
-                await self._start(again, life)
-            except Exception:
-                log.exception("restart by policy", extra={"id": record.id[:12]})
 
     async def finish(self, record: ContainerRecord, exit_: Exit) -> ContainerRecord:
         """Record an exit and take away what only a running container needs.

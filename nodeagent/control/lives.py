@@ -39,6 +39,7 @@ class Life:
         self.paused = False
         self.delay_s = 0.0  # of the last restart by policy
         self.restarting: trio.CancelScope | None = None  # while it waits for its next start
+        self.try_at = 0.0  # of that start, in seconds since the epoch
         self.health: Health | None = None  # of this run or the last; None without a check
         self.checkup = trio.CancelScope()  # the probes of this run
         self.healthy_at = 0.0  # when it was last found healthy; trio's clock, as the next
@@ -94,6 +95,10 @@ class Lives:
     def is_paused(self, id_: str) -> bool:
         """Whether its processes are frozen."""
         return id_ in self._known and self._known[id_].paused
+
+    def try_at(self, id_: str) -> float:
+        """When the next start by policy is tried; 0 if none is to come."""
+        return self._known[id_].try_at if self.is_restarting(id_) else 0.0
 
     def is_restarting(self, id_: str) -> bool:
         """Whether it is down for its back-off only."""

@@ -14,6 +14,7 @@ from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import ContainerRecord, MountRecord
+from nodeagent.model.containerrequest import ContainerCreate
 from runtime.contract.container import ContainerSpec, Limits, MountPoint, Process, ProcessSpec
 
 
@@ -193,16 +194,7 @@ def build_spec(
         hostname=build_hostname(record),
         netns=netns,
         mounts=mounts,
-        limits=Limits(
-            memory_bytes=asked.memory_bytes,
-            memory_swap_bytes=asked.memory_swap_bytes,
-            memory_reservation_bytes=asked.memory_reservation_bytes,
-            nano_cpus=asked.nano_cpus,
-            cpu_shares=asked.cpu_shares,
-            cpuset_cpus=asked.cpuset_cpus,
-            pids=max(asked.pids_limit, 0),
-            oom_score_adj=asked.oom_score_adj,
-        ),
+        limits=build_limits(asked),
         cap_add=tuple(asked.cap_add),
         cap_drop=tuple(asked.cap_drop),
         privileged=asked.privileged,
@@ -214,4 +206,18 @@ def build_spec(
         sysctls=asked.sysctls,
         ulimits=asked.ulimits,
         devices=tuple(asked.devices),
+    )
+
+
+def build_limits(asked: ContainerCreate) -> Limits:
+    """What a request limits, for the runtime."""
+    return Limits(
+        memory_bytes=asked.memory_bytes,
+        memory_swap_bytes=asked.memory_swap_bytes,
+        memory_reservation_bytes=asked.memory_reservation_bytes,
+        nano_cpus=asked.nano_cpus,
+        cpu_shares=asked.cpu_shares,
+        cpuset_cpus=asked.cpuset_cpus,
+        pids=asked.pids_limit,
+        oom_score_adj=asked.oom_score_adj,
     )

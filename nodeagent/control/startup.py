@@ -15,6 +15,7 @@ from nodeagent.control.repair import Repairer
 from nodeagent.control.restart import goes_at_end, wants_start
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.times import build_time
+from nodeagent.control.updating import finish_update
 from nodeagent.control.volumes import Volumes
 from nodeagent.model.container import ContainerRecord
 from runtime.contract.container import Exit, Found
@@ -105,6 +106,8 @@ class Startup:
         if found.state == "paused":
             self._lifecycle.note_paused(record.id)
             await self._thaw(record)
+        if not record.limits_told:
+            await finish_update(self._parts, record)
         await self._sandboxes.adopt(record)
         log.info("container adopted", extra={"id": record.id[:12], "pid": pid})
 

@@ -54,20 +54,26 @@ def status_text(
     restarting: bool,
     now: float,
     health: Health | None = None,
+    try_at: float = 0.0,
 ) -> str:
-    """``Up 3 minutes (healthy)``, ``Exited (0) 2 hours ago``, ``Created``."""
+    """``Up 3 minutes (healthy)``, ``Exited (0) 2 hours ago``, ``Created``.
+
+    What waits for its next start says when that is: ``Restarting (1) in 12 seconds, try 6``.
+    """
     if record.phase == "running":
         up = f"Up {build_ago(now - parse_time(record.started_at))}"
         if paused:
             return f"{up} (Paused)"
         return f"{up} {status_words(health.status)}" if health else up
     if record.phase == "exited":
-        word = "Restarting" if restarting else "Exited"
-        return f"{word} ({record.exit_code}) {build_ago(now - parse_time(record.finished_at))} ago"
+        if restarting:
+            wait = build_ago(max(0.0, try_at - now)).lower()
+            return f"Restarting ({record.exit_code}) in {wait}, try {record.restart_count + 1}"
+        return f"Exited ({record.exit_code}) {build_ago(now - parse_time(record.finished_at))} ago"
     return record.phase.capitalize() if record.phase == "removing" else "Created"
 
 
-def container_row(
+def container_row(  # noqa: PLR0913  what memory knows of it beside the record
     record: ContainerRecord,
     networks: Mapping[str, NetworkRecord],
     *,
@@ -75,6 +81,7 @@ def container_row(
     restarting: bool,
     now: float,
     health: Health | None = None,
+    try_at: float = 0.0,
 ) -> ContainerRow:
     """One line of ``container ls``."""
     running = record.phase == "running"
@@ -90,7 +97,9 @@ def container_row(
         command=" ".join(record.args),
         created_at=record.created,
         state=status(record, paused=paused, restarting=restarting),
-        status=status_text(record, paused=paused, restarting=restarting, now=now, health=health),
+        status=status_text(
+            record, paused=paused, restarting=restarting, now=now, health=health, try_at=try_at
+        ),
         ports=", ".join(ports),
         labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
         mounts=",".join(mount.name or mount.source or mount.target for mount in record.mounts),

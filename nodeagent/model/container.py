@@ -81,5 +81,6 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     ending: Literal["", "down", "up"] = ""  # where a stop or a restart that is under way leads
     restart_count: int = 0
     health: HealthRecord | None = None
+    limits_told: bool = True  # False: an update may not have come to the kernel
     frozen_by_us: bool = False  # for a commit that is under way
     was_healthy: bool = False  # in this run, by its last probe

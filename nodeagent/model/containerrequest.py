@@ -58,6 +58,18 @@ class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     max_retries: Annotated[int, Meta(ge=0)] = 0  # only on-failure; 0 = no limit
 
 
+class LimitsChange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Limits of a container to change; None leaves one as it is."""
+
+    memory_bytes: Annotated[int, Meta(ge=1)] | None = None
+    memory_swap_bytes: Annotated[int, Meta(ge=-1)] | None = None
+    memory_reservation_bytes: Annotated[int, Meta(ge=1)] | None = None
+    nano_cpus: Annotated[int, Meta(ge=1)] | None = None
+    cpu_shares: Annotated[int, Meta(ge=2)] | None = None
+    cpuset_cpus: Name | None = None
+    pids_limit: Annotated[int, Meta(ge=-1)] | None = None
+
+
 class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Parameters of ``container.create``. Empty values mean the image's or the default."""
 

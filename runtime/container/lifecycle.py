@@ -16,7 +16,17 @@ from typing import Final, TypeVar
 
 import trio
 
-from runtime.container import attach, bundle, ending, execs, oci, probe, supervisor, transient
+from runtime.container import (
+    attach,
+    bundle,
+    ending,
+    execs,
+    limiting,
+    oci,
+    probe,
+    supervisor,
+    transient,
+)
 from runtime.container.cgroups import CONMONS, Cgroup, Layout, children, set_conmon_apart
 from runtime.container.conmon import Command
 from runtime.container.filters import Filters
@@ -24,6 +34,7 @@ from runtime.container.gate import Gate
 from runtime.container.host import read_host, read_layout
 from runtime.container.logfile import Query, read_log, rotate
 from runtime.container.oci import Oci
+from runtime.container.spawn import spawn
 from runtime.container.spec import Host
 from runtime.container.supervisor import Record
 from runtime.contract.container import (
@@ -31,13 +42,14 @@ from runtime.contract.container import (
     ExecSession,
     Exit,
     Found,
+    Limits,
     LogLine,
     Process,
     ProcessSpec,
     Session,
     Usage,
 )
-from runtime.errors import Conflict, Invalid, Missing, Refused, Unavailable
+from runtime.errors import Conflict, Invalid, Missing, Unavailable
 
 UNDO_S: Final = 10.0  # guess: killing and removing takes some ms
 CONMON_END_S: Final = 2.0  # conmon ends within ms of its container; then it is killed
@@ -132,45 +144,14 @@ class ContainerRuntime:
         self._filters.add(config)
         await self._on_disk(lambda: bundle.write(self._places, spec.id, config))
         try:
-            process = await self._spawn(spec, runtime)
+            record = await spawn(self._conmon, runtime, self._places, spec)
+            set_conmon_apart(self._layout, self._cgroup_parent, record.conmon_pid)
+            supervisor.write_record(self._places.live(spec.id), record)  # from here on it is whole
         except BaseException:
             with trio.move_on_after(UNDO_S, shield=True):
                 await self.delete(spec.id)
             raise
         self._filters.learn(config, self._places.state / spec.id)
-        return process
-
-    async def _spawn(self, spec: ContainerSpec, runtime: Oci) -> Process:
-        live, process = self._places.live(spec.id), spec.process
-        command = Command(
-            conmon=self._conmon,
-            runtime=runtime.argv,
-            container_id=spec.id,
-            bundle=self._places.bundle(spec.id),
-            live=live,
-            log=self._places.log(spec.id),
-            temporary=self._places.temporary,
-            tty=process.tty,
-            stdin=process.stdin,
-            keep_stdin=process.tty or not process.stdin_once,
-        )
-        word = await execs.run_conmon(command)
-        if word.data <= 0:
-            raise execs.classify(word.message) or Refused(
-                "create container", id=spec.id, says=word.message
-            )
-        conmon = supervisor.read_pid(command.conmon_pid_file)
-        set_conmon_apart(self._layout, self._cgroup_parent, conmon)
-        record = Record(
-            pid=word.data,
-            ticks=supervisor.read_ticks(word.data),
-            conmon_pid=conmon,
-            conmon_ticks=supervisor.read_ticks(conmon),
-            tty=spec.process.tty,
-            stdin=spec.process.stdin,
-            runtime=runtime.kind,
-        )
-        supervisor.write_record(live, record)  # from here on it is whole
         return record.process()
 
     async def start(self, container_id: str) -> None:
@@ -182,12 +163,8 @@ class ContainerRuntime:
         await gate.open()
 
     def _gate(self, container_id: str, record: Record) -> Gate:
-        return Gate(
-            fifo=self._places.state / container_id / "exec.fifo",
-            runtime=record.runtime,
-            pid=record.pid,
-            ticks=record.ticks,
-        )
+        fifo = self._places.state / container_id / "exec.fifo"
+        return Gate(fifo=fifo, runtime=record.runtime, pid=record.pid, ticks=record.ticks)
 
     # --- living ---------------------------------------------------------------------------
 
@@ -210,6 +187,11 @@ class ContainerRuntime:
         """Thaw it."""
         self._record(container_id)
         await ending.freeze(self.cgroup(container_id), frozen=False)
+
+    async def update(self, container_id: str, limits: Limits) -> None:
+        """Change those limits of a live container that are given."""
+        runtime = self._oci or await self._choose()
+        await limiting.update(runtime, self._record(container_id), container_id, limits, self._host)
 
     async def top(self, container_id: str) -> list[int]:
         """Host pids of all processes in the container."""

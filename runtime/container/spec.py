@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runtime.container import seccomp
+from runtime.container.limiting import build_limits
 from runtime.container.users import Identity
-from runtime.contract.container import ContainerSpec, Limits, MountPoint, ProcessSpec
+from runtime.contract.container import ContainerSpec, MountPoint, ProcessSpec
 from runtime.errors import Invalid
 
 Json = dict[str, object]
@@ -242,31 +243,6 @@ def _process(spec: ContainerSpec, host: Host, parts: Parts) -> Json:
     return found
 
 
-def _memory(limits: Limits, host: Host) -> Json:
-    found: Json = {}
-    if limits.memory_bytes:
-        found["limit"] = limits.memory_bytes
-        # Docker: as much swap again as memory, unless told
-        swap = limits.memory_swap_bytes or 2 * limits.memory_bytes
-        if host.swap:
-            found["swap"] = swap
-    if limits.memory_reservation_bytes:
-        found["reservation"] = limits.memory_reservation_bytes
-    return found
-
-
-def _cpu(limits: Limits) -> Json:
-    found: Json = {}
-    if limits.nano_cpus:
-        found["period"] = CPU_PERIOD_US
-        found["quota"] = max(limits.nano_cpus * CPU_PERIOD_US // NS_PER_S, 1000)
-    if limits.cpu_shares:
-        found["shares"] = limits.cpu_shares
-    if limits.cpuset_cpus:
-        found["cpus"] = limits.cpuset_cpus
-    return found
-
-
 def _device_rules(spec: ContainerSpec, devices: Iterable[Device]) -> Iterator[Json]:
     if spec.privileged:
         yield {"allow": True, "access": "rwm"}
@@ -283,14 +259,10 @@ def _device_rules(spec: ContainerSpec, devices: Iterable[Device]) -> Iterator[Js
 
 
 def _resources(spec: ContainerSpec, host: Host, devices: Iterable[Device]) -> Json:
-    found: Json = {"devices": list(_device_rules(spec, devices))}
-    if memory := _memory(spec.limits, host):
-        found["memory"] = memory
-    if cpu := _cpu(spec.limits):
-        found["cpu"] = cpu
-    if spec.limits.pids > 0:
-        found["pids"] = {"limit": spec.limits.pids}
-    return found
+    return {
+        "devices": list(_device_rules(spec, devices)),
+        **build_limits(spec.limits, has_swap=host.swap),
+    }
 
 
 def _device(device: Device) -> Json:

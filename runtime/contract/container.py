@@ -32,7 +32,7 @@ class Limits:
     nano_cpus: int = 0  # 1e9 = one core
     cpu_shares: int = 0
     cpuset_cpus: str = ""
-    pids: int = 0
+    pids: int = 0  # -1 unlimited
     oom_score_adj: int = 0
 
 
@@ -191,6 +191,9 @@ class Containers(Protocol):
 
     async def unpause(self, container_id: str) -> None:
         """Thaw it."""
+
+    async def update(self, container_id: str, limits: Limits) -> None:
+        """Change those limits of a live container that are given (Conflict, Missing, Refused)."""
 
     async def wait_exit(self, container_id: str) -> Exit:
         """Return when it has ended and its exit is recorded. Any number of waiters."""

@@ -13,6 +13,7 @@ from nodeagent.rpc.schema.container import (
     ContainerRename,
     ContainerStats,
     ContainerStop,
+    ContainerUpdate,
     ContainerWait,
     LogItem,
     TopResult,
@@ -79,6 +80,10 @@ class ContainerMethods:
 
     async def container_rename(self, p: ContainerRename, _call: Call) -> Done:
         await self._use.containers.rename(p.name, p.new_name)
+        return Done()
+
+    async def container_update(self, p: ContainerUpdate, _call: Call) -> Done:
+        await self._use.updater.update(p.name, p.limits, p.restart_policy)
         return Done()
 
     async def container_prune(self, _p: Nothing, _call: Call) -> object:

@@ -16,6 +16,7 @@ from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import System
+from nodeagent.control.updating import Updater
 from nodeagent.control.volumes import Volumes
 
 
@@ -37,4 +38,5 @@ class UseCases:
     sandboxes: Sandboxes
     streams: Streams
     system: System
+    updater: Updater
     volumes: Volumes

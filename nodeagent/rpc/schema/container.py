@@ -4,7 +4,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from nodeagent.model.containerrequest import ContainerCreate, Name, Text, Words
+from nodeagent.model.containerrequest import (
+    ContainerCreate,
+    LimitsChange,
+    Name,
+    RestartPolicy,
+    Text,
+    Words,
+)
 from nodeagent.model.containerview import ContainerRow, ContainerView, StatsView
 from nodeagent.model.volume import Pruned
 from nodeagent.rpc.schema.shapes import (
@@ -41,6 +48,12 @@ class ContainerRemove(Params, frozen=True):
 class ContainerRename(Params, frozen=True):
     name: Text
     new_name: Name
+
+
+class ContainerUpdate(Params, frozen=True):
+    name: Text
+    limits: LimitsChange = LimitsChange()
+    restart_policy: RestartPolicy | None = None
 
 
 class ContainerWait(Params, frozen=True):
@@ -125,6 +138,7 @@ METHODS = (
     change("container.unpause", "Thaw a paused container.", Ref, Done),
     change("container.rm", "Remove a container and its writable layer.", ContainerRemove, Done),
     change("container.rename", "Give a container another name.", ContainerRename, Done),
+    change("container.update", "Change limits or the restart policy, live.", ContainerUpdate, Done),
     change("container.prune", "Remove all containers that do not run.", Nothing, Pruned),
     read("container.wait", "Wait until it ended; answer its exit code.", ContainerWait, WaitResult),
     read(

@@ -58,13 +58,16 @@ def view(record, *, live=True):
         ({"exit_code": 3, "finished_at": "2026-01-01T01:59:00Z"}, (False, False),
          "Exited (3) About a minute ago"),
         ({"exit_code": 3, "finished_at": "2026-01-01T01:59:50Z"}, (False, True),
-         "Restarting (3) 10 seconds ago"),
+         "Restarting (3) in 12 seconds, try 1"),
         ({"phase": "created"}, (False, False), "Created"),
     ],
 )  # fmt: skip
 def test_status_in_words(fields, flags, words):
     paused, restarting = flags
-    assert status_text(container(**fields), paused=paused, restarting=restarting, now=NOW) == words
+    said = status_text(
+        container(**fields), paused=paused, restarting=restarting, now=NOW, try_at=NOW + 12
+    )
+    assert said == words
 
 
 def test_a_row():
