@@ -1,62 +1,21 @@
-"""Limits as the OCI runtimes take them, at the start of a container and while it runs.
+"""Limits of a container changed while it runs.
 
-Source: OCI runtime spec, "Control groups"; ``crun update`` and ``runc update``.
+Source: ``crun update`` and ``runc update``.
 """
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from runtime.container import oci
+from runtime.container.resources import build_limits
 from runtime.contract.container import Limits
 from runtime.errors import Conflict, Refused
 
 if TYPE_CHECKING:
     from runtime.container.spec import Host
     from runtime.container.supervisor import Record
-
-Json = dict[str, object]
-CPU_PERIOD_US: Final = 100_000
-NS_PER_S: Final = 1_000_000_000
-NO_LIMIT: Final = -1
-
-
-def build_limits(limits: Limits, *, has_swap: bool) -> Json:
-    """``resources`` of what is limited; ``has_swap``: whether the kernel counts swap."""
-    found: Json = {}
-    if memory := _memory(limits, has_swap=has_swap):
-        found["memory"] = memory
-    if cpu := _cpu(limits):
-        found["cpu"] = cpu
-    if limits.pids:
-        found["pids"] = {"limit": limits.pids}
-    return found
-
-
-def _memory(limits: Limits, *, has_swap: bool) -> Json:
-    found: Json = {}
-    if limits.memory_bytes:
-        found["limit"] = limits.memory_bytes
-        # Docker: as much swap again as memory, unless told
-        swap = limits.memory_swap_bytes or 2 * limits.memory_bytes
-        if has_swap:
-            found["swap"] = swap
-    if limits.memory_reservation_bytes:
-        found["reservation"] = limits.memory_reservation_bytes
-    return found
-
-
-def _cpu(limits: Limits) -> Json:
-    found: Json = {}
-    if limits.nano_cpus:
-        found["period"] = CPU_PERIOD_US
-        found["quota"] = max(limits.nano_cpus * CPU_PERIOD_US // NS_PER_S, 1000)
-    if limits.cpu_shares:
-        found["shares"] = limits.cpu_shares
-    if limits.cpuset_cpus:
-        found["cpus"] = limits.cpuset_cpus
-    return found
 
 
 async def update(

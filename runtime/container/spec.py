@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runtime.container import seccomp
-from runtime.container.limiting import build_limits
+from runtime.container.resources import build_limits
 from runtime.container.users import Identity
 from runtime.contract.container import ContainerSpec, MountPoint, ProcessSpec
 from runtime.errors import Invalid

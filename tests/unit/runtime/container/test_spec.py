@@ -113,23 +113,12 @@ def test_privileged():
 
 
 def test_limits():
-    limits = Limits(
-        memory_bytes=100, nano_cpus=1_500_000_000, cpu_shares=2, cpuset_cpus="0-1", pids=9,
-        memory_reservation_bytes=50, oom_score_adj=-500,
-    )  # fmt: skip
-    found = config(limits=limits)
-    resources = found["linux"]["resources"]
-    assert resources["memory"] == {"limit": 100, "swap": 200, "reservation": 50}
-    assert resources["cpu"] == {"period": 100000, "quota": 150000, "shares": 2, "cpus": "0-1"}
-    assert resources["pids"] == {"limit": 9}
+    found = config(limits=Limits(memory_bytes=100, oom_score_adj=-500))
+    assert found["linux"]["resources"]["memory"] == {"limit": 100, "swap": 200}
     assert found["process"]["oomScoreAdj"] == 0  # the agent cannot lower it
-
-
-def test_swap_limits():
-    unlimited = Limits(memory_bytes=100, memory_swap_bytes=-1)
-    assert config(limits=unlimited)["linux"]["resources"]["memory"]["swap"] == -1
     host = Host(machine="x86_64", capabilities=frozenset(), swap=False)
-    assert "swap" not in config(host, limits=unlimited)["linux"]["resources"]["memory"]
+    found = config(host, limits=Limits(memory_bytes=100))
+    assert found["linux"]["resources"]["memory"] == {"limit": 100}
 
 
 def test_ulimits_are_cut():
