@@ -49,6 +49,7 @@ from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION, System
 from nodeagent.control.updating import Updater
 from nodeagent.control.volumes import Volumes
+from nodeagent.control.volumeuse import VolumeUse
 from nodeagent.errors import AgentError, kind_of
 from nodeagent.logs import set_up_logs
 from nodeagent.metrics.observed import Observed
@@ -58,6 +59,7 @@ from nodeagent.rpc.auth import bound_name
 from nodeagent.rpc.bindings.table import build_table
 from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.server import Entrance, Limits, Options, serve_rpc
+from nodeagent.state.leases import Leases
 from nodeagent.state.sqlite import open_store
 from nodeagent.takeover.lives import Left, Place, Start, live
 from runtime.container.lifecycle import ContainerRuntime
@@ -187,6 +189,8 @@ async def _parts(life: _Life) -> AsyncIterator[Parts]:
     async with open_store(config.root / "state.db", synchronous=config.state.synchronous) as store:
         inventory = Inventory(store)
         await inventory.load()
+        leases = Leases(store)
+        await leases.load()
         engine = Engine(config.run, agent_id=config.agent_id, keep=life.start.keep)
         runtime = ContainerRuntime(
             config.root,
@@ -207,6 +211,7 @@ async def _parts(life: _Life) -> AsyncIterator[Parts]:
                 engine=engine,
                 names=life.names,
                 volume_drivers=load_volume_drivers(config.root),
+                leases=leases,
                 copy_up=TreeCopyUp(),
                 now=time.time,  # noqa: TID251
                 new_id=lambda: secrets.token_hex(32),
@@ -256,7 +261,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     sandboxes = Sandboxes(parts)
     repairer = Repairer(parts, sandboxes)
     addresses = Addresses(parts.inventory, read_addresses)
-    volumes = Volumes(parts)
+    volumes = Volumes(parts, VolumeUse(parts))
     containers = Containers(parts, sandboxes, addresses, volumes)
     streams = Streams(parts, sandboxes, containers)
     lifecycle = Lifecycle(parts, sandboxes, containers, volumes, nursery, streams.at_gate)
@@ -297,6 +302,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     nursery.start_soon(follower.run)
     nursery.start_soon(sandboxes.follow_resolvers)
     nursery.start_soon(LogKeeper(parts).run)
+    nursery.start_soon(volumes.use.run)
     entrance = _open_entrance(life)
     await nursery.start(_serve_rpc, config, entrance, use, observed)
     await _succeed(life, parts, observed)

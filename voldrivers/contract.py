@@ -1,18 +1,23 @@
 """What a volume driver is, and what the agent sees of volumes and mounts.
 
-A driver says where a volume's bytes are; ``Mounts`` puts them there. Third parties add drivers by
-the entry point group ``nodeagent.volume_drivers``.
+A driver says where a volume's bytes are and puts them there. Third parties add drivers by the entry
+point group ``nodeagent.volume_drivers``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Final, Literal, Protocol
+
+SNAPSHOT_MARK: Final = "@"  # between a volume and what was made of it; no name a user gives has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSpec:
-    """One volume as wanted. ``name`` has been validated: ``[a-zA-Z0-9][a-zA-Z0-9_.-]*``, <= 255."""
+    """One volume as wanted. ``name`` has been validated: ``[a-zA-Z0-9][a-zA-Z0-9_.-]*``, <= 255.
+
+    A snapshot or a removed volume is a volume to its driver, named ``VOLUME@LABEL``.
+    """
 
     name: str
     driver: str = "local"
@@ -36,14 +41,34 @@ class VolumeHealth:
     reason: str = ""
 
 
+Ability = Literal["rename", "clone", "resize"]
+CloneMethod = Literal["reflink", "subvolume", "copy"]
+
+
 class VolumeDriver(Protocol):
     """Where the bytes of one kind of volume live. All calls are idempotent."""
 
-    name: ClassVar[str]
-    scope: ClassVar[Literal["local", "global"]]
+    @property
+    def name(self) -> str:
+        """As users choose it."""
+        ...
+
+    @property
+    def scope(self) -> Literal["local", "global"]:
+        """``global``: a name means the same volume on every host."""
+        ...
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What else it can do than keep bytes."""
+        ...
 
     def check(self, volume: VolumeSpec) -> None:
         """Refuse options this driver does not know or cannot serve (Invalid names the option)."""
+
+    def domain(self, volume: VolumeSpec) -> str:
+        """Which volumes hang together when one of them does: those of one domain."""
+        ...
 
     async def create(self, volume: VolumeSpec) -> None:
         """Make the volume if it is not there; an existing one keeps its data."""
@@ -52,11 +77,11 @@ class VolumeDriver(Protocol):
         """Delete the volume and its data; nothing to do if it is gone."""
 
     async def mount(self, volume: VolumeSpec, user: str) -> Path:
-        """Make the bytes visible on this host for ``user`` (a container id); return where."""
+        """Make the bytes visible on this host for ``user`` (a lease's holder); return where."""
         ...
 
-    async def unmount(self, volume: VolumeSpec, user: str) -> None:
-        """Give ``user``'s mount back; the last one unmounts."""
+    async def unmount(self, volume: VolumeSpec, user: str, *, last: bool) -> None:
+        """Give ``user``'s mount back; ``last``: nobody else has one, so nothing stays mounted."""
 
     def mountpoint(self, volume: VolumeSpec) -> Path:
         """Where the bytes are, or would be, on this host. No I/O."""
@@ -66,12 +91,41 @@ class VolumeDriver(Protocol):
 
     async def health(self, volume: VolumeSpec) -> VolumeHealth: ...
 
-    async def ls(self) -> list[str]:
-        """Names this driver has bytes for, wanted or not."""
+    async def rename(self, volume: VolumeSpec, name: str) -> None:
+        """Give unmounted bytes another name, over none that is there (``rename``)."""
+
+    async def swap(self, volume: VolumeSpec, name: str) -> None:
+        """Exchange the unmounted bytes of two names in one step (``rename``)."""
+
+    async def clone(self, volume: VolumeSpec, target: VolumeSpec) -> CloneMethod:
+        """Make ``target`` of the bytes ``volume`` has at a moment; say how (``clone``)."""
         ...
+
+    async def resize(self, volume: VolumeSpec) -> None:
+        """Bring the volume to the size its options say; it may be mounted (``resize``)."""
 
     async def clean(self) -> None:
         """Remove what a killed agent left half-made or half-deleted. Once, at start, before use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverState:
+    """How a volume's driver answers, as seen by the last calls."""
+
+    breaker: Literal["closed", "open", "half-open"]
+    reason: str = ""  # of the last failure; "" while closed
+
+
+class GuardedDriver(VolumeDriver, Protocol):
+    """A driver whose calls all end: in time, or as Unavailable."""
+
+    def state(self, volume: VolumeSpec) -> DriverState:
+        """Whether calls about the volume are answered. No I/O."""
+        ...
+
+    def timings(self) -> Iterator[tuple[str, str, int, float]]:
+        """(operation, result, calls, seconds in all) since the start."""
+        ...
 
 
 class CopyUp(Protocol):

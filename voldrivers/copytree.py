@@ -7,12 +7,13 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from voldrivers.inroot import FOLDER
 
 DEPTH_MAX: Final = 200  # levels; each holds two descriptors
-CHUNK_BYTES: Final = 1 << 30
+CHUNK_BYTES: Final = 256 << 20
 # kinds of file system that cannot copy inside the kernel between each other say one of these
 NO_COPY_RANGE: Final = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 # overlayfs keeps its own book in these; a capability or an ACL is the image's
@@ -58,7 +59,8 @@ class _Copy:
             names = [entry.name for entry in entries]
         for name in names:
             self._check()
-            self._entry(source, target, name, f"{path}{name}", depth)
+            with suppress(FileNotFoundError):  # it went away meanwhile: the source may be in use
+                self._entry(source, target, name, f"{path}{name}", depth)
 
     def _entry(self, source: int, target: int, name: str, path: str, depth: int) -> None:
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
@@ -70,16 +72,16 @@ class _Copy:
             os.link(known, name, src_dir_fd=self._top, dst_dir_fd=target, follow_symlinks=False)
             return
         if stat.S_ISREG(status.st_mode):
-            _copy_file(source, target, name)
+            _copy_file(source, target, name, self._check)
         else:
             _copy_special(source, target, name, status)
         if status.st_nlink > 1:
             self._linked[status.st_dev, status.st_ino] = path
 
     def _subfolder(self, source: int, target: int, name: str, path: str, depth: int) -> None:
-        os.mkdir(name, 0o700, dir_fd=target)
         inner_source = os.open(name, FOLDER, dir_fd=source)
         try:
+            os.mkdir(name, 0o700, dir_fd=target)
             inner_target = os.open(name, FOLDER, dir_fd=target)
             try:
                 self.folder(inner_source, inner_target, f"{path}/", depth + 1)
@@ -109,14 +111,14 @@ def _by_proc(fd: int, name: str) -> str:
     return f"/proc/thread-self/fd/{fd}/{name}"
 
 
-def _copy_file(source: int, target: int, name: str) -> None:
+def _copy_file(source: int, target: int, name: str, check: Callable[[], None]) -> None:
     # NONBLOCK: should it be a fifo by now, do not hang
     reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=source)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         writing = os.open(name, flags, 0o600, dir_fd=target)
         try:
-            _copy_bytes(reading, writing)
+            copy_bytes(reading, writing, check=check)
             copy_metadata(reading, writing)
         finally:
             os.close(writing)
@@ -124,10 +126,11 @@ def _copy_file(source: int, target: int, name: str) -> None:
         os.close(reading)
 
 
-def _copy_bytes(reading: int, writing: int) -> None:
+def copy_bytes(reading: int, writing: int, *, check: Callable[[], None]) -> None:
+    """Copy a file's bytes and holes into an empty one; ``check`` may raise to stop."""
     size = os.fstat(reading).st_size
     for start, end in _extents(reading, size):
-        _copy_extent(reading, writing, start, end)
+        _copy_extent(reading, writing, start, end, check)
     os.ftruncate(writing, size)
 
 
@@ -145,8 +148,11 @@ def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _copy_extent(reading: int, writing: int, start: int, end: int) -> None:
+def _copy_extent(
+    reading: int, writing: int, start: int, end: int, check: Callable[[], None]
+) -> None:
     while start < end:
+        check()
         copied = _copy_range(reading, writing, start, min(end - start, CHUNK_BYTES))
         if copied == 0:
             return  # the file became shorter

@@ -1,13 +1,15 @@
 """First use of an empty volume over image content: the content is copied into the volume.
 
 Two steps, each of which a kill may cut short without harm. First the image's tree is copied to a
-staging directory beside the volume's data and, when it is whole and on disk, renamed to a name
-that says so. Then its entries move into the volume, one rename each, never over one that is
-there. Staging without the final name is thrown away and copied again; with it, the moves go on.
+staging directory beside the volume's data, or in it if that is a file system of its own. When it is
+whole and on disk it gets a name that says so. Then its entries move into the volume, one rename
+each, never over one that is there. Staging without the final name is thrown away and copied again;
+with it, the moves go on.
 """
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +21,17 @@ import trio
 
 from voldrivers.copytree import TooDeep, copy_contents, copy_metadata
 from voldrivers.errors import Exhausted, Refused, Unavailable
+from voldrivers.folders import DATA, STAGING
 from voldrivers.inroot import FOLDER, open_folder_in, rename_new, sync_filesystem
-from voldrivers.local import STAGING
 from voldrivers.tree import delete_tree
 
 READY: Final = ".copyup-ready"
 STAGING_MODE: Final = 0o700
+TRASH: Final = re.compile(r"\.trash-[0-9a-f]{16}")  # a deletion that was cut off
 
 
 class TreeCopyUp:
-    """``voldrivers.contract.CopyUp`` for volumes whose data has a directory of ours around it."""
+    """``voldrivers.contract.CopyUp``."""
 
     def __init__(self) -> None:
         self._limiter = trio.CapacityLimiter(2)  # copies compete for one disk
@@ -49,8 +52,8 @@ class TreeCopyUp:
 def _copy_up(rootfs: Path, target: str, volume: Path) -> bool:
     with (
         _translated(target, volume),
-        _folder(volume.parent) as outer,
-        _folder(volume.name, outer) as data,
+        _folder(volume) as data,
+        _staging_place(volume, data) as outer,
     ):
         if _has(outer, READY):  # the agent was killed while entries moved
             _move_in(outer, data)
@@ -64,6 +67,14 @@ def _copy_up(rootfs: Path, target: str, volume: Path) -> bool:
             return _fill(source, outer, data)
         finally:
             os.close(source)
+
+
+@contextmanager
+def _staging_place(volume: Path, data: int) -> Iterator[int]:
+    """Where entries can be renamed from: our directory around the data, or the data itself."""
+    with _folder(volume.parent) as outer:
+        is_ours = volume.name == DATA and os.fstat(outer).st_dev == os.fstat(data).st_dev
+        yield outer if is_ours else data
 
 
 def _open_source(rootfs: Path, target: str) -> int:
@@ -106,7 +117,13 @@ def _move_in(outer: int, data: int) -> None:
 
 
 def _entries(fd: int) -> list[str]:
-    return os.listdir(fd)
+    """All but what is ours."""
+    with os.scandir(fd) as entries:
+        return [each.name for each in entries if not _is_ours(each.name)]
+
+
+def _is_ours(name: str) -> bool:
+    return name in {STAGING, READY} or bool(TRASH.fullmatch(name))
 
 
 def _has(fd: int, name: str) -> bool:

@@ -12,6 +12,7 @@ SYS_OPENAT2: Final = 437  # the same number on every architecture
 RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_IN_ROOT: Final = 0x10
 RENAME_NOREPLACE: Final = 1
+RENAME_EXCHANGE: Final = 2
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -45,15 +46,23 @@ def open_folder_in(root: Path, path: str) -> int:
 
 def rename_new(name: str, source_fd: int, target_fd: int) -> None:
     """Move an entry between two directories; FileExistsError if the target has one of that name."""
-    raw = ctypes.c_char_p(os.fsencode(name))
+    _rename(name, source_fd, name, target_fd, RENAME_NOREPLACE)
+
+
+def exchange(fd: int, name: str, other: str) -> None:
+    """Let two entries of a directory change their names, in one step."""
+    _rename(name, fd, other, fd, RENAME_EXCHANGE)
+
+
+def _rename(name: str, source_fd: int, new: str, target_fd: int, flags: int) -> None:
     _call(
         name,
         "renameat2",
         ctypes.c_int(source_fd),
-        raw,
+        ctypes.c_char_p(os.fsencode(name)),
         ctypes.c_int(target_fd),
-        raw,
-        ctypes.c_uint(RENAME_NOREPLACE),
+        ctypes.c_char_p(os.fsencode(new)),
+        ctypes.c_uint(flags),
     )
 
 

@@ -8,7 +8,8 @@ from nodeagent.cli.objects import inspect_verb
 from nodeagent.cli.output import LIST_FLAGS, print_list, put
 from nodeagent.cli.prune import FORCE, prune
 
-COLUMNS: Final = (("DRIVER", "Driver"), ("VOLUME NAME", "Name"))
+COLUMNS: Final = (("DRIVER", "Driver"), ("VOLUME NAME", "Name"), ("STATUS", "Status"))
+SHARING: Final = ("none", "readonly", "onewriter", "all")
 
 
 def _create(call: Call) -> int:
@@ -18,6 +19,7 @@ def _create(call: Call) -> int:
         driver=call.values.text("driver"),
         labels=parse_pairs(call.values.list("label"), "label"),
         options=parse_pairs(call.values.list("opt"), "opt"),
+        sharing=call.values.text("sharing"),
     )
     put(f"{made['Name']}\n")
     return 0
@@ -48,9 +50,14 @@ VERBS: Final = (
             text("driver", "Driver", "d", "local"),
             many("label", "Set metadata KEY=VALUE"),
             many("opt", "Option of the driver: KEY=VALUE", "o"),
+            text("sharing", f"Who may use it at once: {', '.join(SHARING)}", "", "all"),
         ),
         words=Words(usage="[VOLUME]", most=1),
-        examples=("nodeagent volume create data",),
+        examples=(
+            "nodeagent volume create data",
+            "nodeagent volume create --driver image --opt size=10g --sharing onewriter db",
+            "nodeagent volume create --opt type=nfs --opt o=addr=files,rw --opt device=:/data x",
+        ),
     ),
     Verb(
         name="ls",

@@ -30,7 +30,8 @@ from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.subnets import is_on_wire
 from nodeagent.control.times import build_time, parse_time
 from nodeagent.control.views import Surroundings, container_row, container_view, state_view, status
-from nodeagent.control.volumes import UNDO_S, Volumes, spec
+from nodeagent.control.volumes import Volumes
+from nodeagent.control.volumeuse import UNDO_S, spec
 from nodeagent.errors import Conflict, Invalid, Missing, kind_of
 from nodeagent.model.container import ContainerRecord, EndpointRecord
 from nodeagent.model.containerrequest import ContainerCreate, EndpointRequest
@@ -101,9 +102,7 @@ class Containers:
 
     async def _make_volumes(self, record: ContainerRecord, volumes: list[VolumeRecord]) -> None:
         try:
-            for volume in volumes:
-                await self._volumes.make(volume)
-                self._parts.events.publish("volume", "create", volume.name, volume.name)
+            await self._volumes.make(volumes)
         except BaseException:  # Cancelled too: who asked does not know its name
             with trio.move_on_after(UNDO_S, shield=True):
                 await self._parts.inventory.delete(record)
@@ -352,11 +351,10 @@ class Containers:
             return None
 
     def _sources(self, record: ContainerRecord) -> dict[str, str]:
-        volumes = self._parts.inventory.volumes
-        return {
-            mount.target: str(
-                self._volumes.driver(volumes[mount.name]).mountpoint(spec(volumes[mount.name]))
-            )
-            for mount in record.mounts
-            if mount.name in volumes
-        }
+        volumes, drivers = self._parts.inventory.volumes, self._parts.volume_drivers
+        found = {}
+        for mount in record.mounts:
+            volume = volumes.get(mount.name)
+            if volume and volume.driver in drivers:
+                found[mount.target] = str(drivers[volume.driver].mountpoint(spec(volume)))
+        return found

@@ -208,7 +208,7 @@ class ContainerFiles:
                 yield Path(await self._source(record, mount)), mount.target
             finally:
                 with trio.move_on_after(UNDO_S, shield=True):
-                    await self._volumes.unmount_all(record)
+                    await self._volumes.use.detach(record.id)
 
     async def _source(self, record: ContainerRecord, mount: MountRecord) -> str:
         if mount.type == "tmpfs":
@@ -219,7 +219,7 @@ class ContainerFiles:
             )
         if mount.type == "bind":
             return mount.source
-        return await self._volumes.mount(self._parts.inventory.volume(mount.name), record)
+        return (await self._volumes.use.attach(record))[mount.name]
 
 
 def run_config(record: ContainerRecord, image: ImageConfig) -> ImageConfig:

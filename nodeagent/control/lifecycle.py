@@ -51,7 +51,7 @@ class Lifecycle:
         self._containers = containers
         self._volumes = volumes
         self._nursery = nursery
-        self._starter = Starter(parts, sandboxes, volumes, at_gate)
+        self._starter = Starter(parts, sandboxes, volumes.use, at_gate)
         self._lives = Lives()
         self._restarter = Restarter(parts, self._start)
         self._signaller = Signaller(parts, self._lives)

@@ -8,10 +8,11 @@ from netdrivers.contract.engine import NetworkEngine
 from netdrivers.contract.names import NameServer
 from nodeagent.control.events import Events
 from nodeagent.control.inventory import Inventory
+from nodeagent.state.leases import Leases
 from runtime.contract.container import Containers
 from runtime.contract.image import Images
 from runtime.contract.rootfs import RootFilesystems
-from voldrivers.contract import CopyUp, VolumeDriver
+from voldrivers.contract import CopyUp, GuardedDriver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,8 @@ class Parts:
     runtime: Containers
     engine: NetworkEngine
     names: NameServer
-    volume_drivers: Mapping[str, VolumeDriver]
+    volume_drivers: Mapping[str, GuardedDriver]
+    leases: Leases
     copy_up: CopyUp
     now: Callable[[], float]  # seconds since the epoch
     new_id: Callable[[], str]  # 64 hex digits

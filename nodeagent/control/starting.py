@@ -11,7 +11,7 @@ from nodeagent.control.etcdir import FILES, etc_directory, rewrite
 from nodeagent.control.etcfiles import build_hostname
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
-from nodeagent.control.volumes import Volumes
+from nodeagent.control.volumeuse import VolumeUse
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import ContainerRecord, MountRecord
 from nodeagent.model.containerrequest import ContainerCreate
@@ -25,7 +25,7 @@ class Starter:
         self,
         parts: Parts,
         sandboxes: Sandboxes,
-        volumes: Volumes,
+        volumes: VolumeUse,
         at_gate: Callable[[str], Awaitable[None]],
     ) -> None:
         self._parts = parts
@@ -85,9 +85,10 @@ class Starter:
             record.id, self._parts.images.layer_paths(image), image_id=image.id
         )
         rewrite(self._parts.settings, record)
+        paths = await self._volumes.attach(record)
         mounts = []
         for mount in record.mounts:
-            source = await self._source(mount, record, rootfs)
+            source = await self._source(mount, paths, rootfs)
             mounts.append(
                 MountPoint(
                     type="tmpfs" if mount.type == "tmpfs" else "bind",
@@ -100,7 +101,7 @@ class Starter:
             )
         return rootfs, tuple(mounts)
 
-    async def _source(self, mount: MountRecord, record: ContainerRecord, rootfs: Path) -> str:
+    async def _source(self, mount: MountRecord, paths: dict[str, str], rootfs: Path) -> str:
         if mount.type == "tmpfs":
             return ""
         if mount.type == "bind":
@@ -111,7 +112,7 @@ class Starter:
                     value=mount.source,
                 )
             return mount.source
-        source = await self._volumes.mount(self._parts.inventory.volume(mount.name), record)
+        source = paths[mount.name]
         if not mount.no_copy:
             await self._parts.copy_up.copy_up(rootfs, mount.target, Path(source))
         return source
@@ -143,7 +144,7 @@ class Starter:
             lambda: self._parts.runtime.delete(record.id),
             lambda: self._sandboxes.close(record),
             lambda: self._parts.roots.unmount(record.id),
-            lambda: self._volumes.unmount_all(record),
+            lambda: self._volumes.detach(record.id),
         ]
         failed: list[Exception] = []
         for step in steps:

@@ -55,6 +55,7 @@ class Startup:
                 exit_ = await self._settle(record, found.get(record.id))
                 if exit_ is not None:
                     ended.append((self._parts.inventory.containers[record.id], exit_))
+        await self._volumes.use.adopt()
         await self._remove_strays(found)
         with _one_at_a_time("repair networks", ""):
             await self._repair()
@@ -157,8 +158,8 @@ class Startup:
             with _one_at_a_time("settle volume", volume.name):
                 if volume.phase == "removing":
                     await self._volumes.finish_rm(volume)
-                else:
-                    await self._volumes.make(volume)
+                elif volume.phase == "creating":
+                    await self._volumes.make([volume])
 
     async def start_by_policy(self) -> None:
         """Start what its restart policy wants up; failures are logged, the others go on.

@@ -6,58 +6,40 @@ import trio
 from nodeagent.control.creation import check_name, matches_labels
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time
-from nodeagent.errors import Busy, Conflict, Invalid, kind_of
+from nodeagent.control.volumeuse import UNDO_S, VolumeUse, spec
+from nodeagent.control.volumeviews import FILTERS, build_row, build_view, is_unused, parse_truth
+from nodeagent.errors import Busy, Conflict, Invalid
 from nodeagent.model.container import ContainerRecord
-from nodeagent.model.volume import (
-    Pruned,
-    VolumeCreate,
-    VolumeRecord,
-    VolumeRow,
-    VolumeUsageView,
-    VolumeView,
-)
-from voldrivers.contract import VolumeDriver, VolumeSpec
+from nodeagent.model.volume import Pruned, VolumeCreate, VolumeRecord, VolumeRow, VolumeView
+from voldrivers.contract import GuardedDriver, VolumeHealth, VolumeUsage
 
-UNDO_S = 10.0  # to take back what could not be made; a guess
-FILTERS = ("dangling", "driver", "label", "name")
+UNKNOWN = VolumeUsage(used_bytes=-1, inodes=-1)
 
 
 class Volumes:
     """Use cases of volumes."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, use: VolumeUse) -> None:
         self._parts = parts
+        self.use = use
         self._leaving: set[str] = set()  # whose bytes are being deleted just now
 
-    def driver(self, record: VolumeRecord) -> VolumeDriver:
-        """The driver that keeps the record's bytes."""
-        return self._driver(record.driver)
-
-    def _driver(self, name: str) -> VolumeDriver:
-        drivers = self._parts.volume_drivers
-        if name not in drivers:
-            raise Invalid("no such volume driver", field="driver", value=name, have=sorted(drivers))
-        return drivers[name]
+    def driver(self, record: VolumeRecord) -> GuardedDriver:
+        """The driver that keeps the record's bytes (Invalid: it is not there)."""
+        return self.use.driver(record.driver)
 
     def record(self, request: VolumeCreate, *, anonymous: bool = False) -> VolumeRecord:
         """The record a request stands for; the one that exists if it agrees.
 
         Raises:
-            Invalid: name, driver or options. Conflict: the name is taken by another driver.
+            Invalid: name, driver or options. Conflict: the name is taken by another driver, or
+            the one that is there has other options.
         """
         name = request.name or self._parts.new_id()
         check_name(name)
         known = self._parts.inventory.volumes.get(name)
-        if known and self._parts.inventory.is_leaving(known):
-            raise Conflict("the volume is being removed; try again", field="name", name=name)
         if known:
-            if known.driver != request.driver:
-                raise Conflict(
-                    "a volume of this name exists with another driver",
-                    field="driver",
-                    name=name,
-                    driver=known.driver,
-                )
+            self._check_same(known, request)
             return known
         record = VolumeRecord(
             name=name,
@@ -65,11 +47,30 @@ class Volumes:
             options=request.options,
             labels=request.labels,
             created=build_time(self._parts.now()),
-            phase="ready",
+            phase="creating",
             anonymous=anonymous or not request.name,
+            sharing=request.sharing,
         )
-        self._driver(record.driver).check(spec(record))
+        self.driver(record).check(spec(record))
         return record
+
+    def _check_same(self, known: VolumeRecord, request: VolumeCreate) -> None:
+        if self._parts.inventory.is_leaving(known):
+            raise Conflict("the volume is being removed; try again", field="name", name=known.name)
+        if known.driver != request.driver:
+            raise Conflict(
+                "a volume of this name exists with another driver",
+                field="driver",
+                name=known.name,
+                driver=known.driver,
+            )
+        if request.options and request.options != known.options:
+            raise Conflict(
+                "a volume of this name exists with other options; remove it first, or name none",
+                field="options",
+                name=known.name,
+                has=known.options,
+            )
 
     async def create(self, request: VolumeCreate) -> VolumeView:
         """Make a volume; asking again for one that is there is no error."""
@@ -77,35 +78,31 @@ class Volumes:
         if record.name not in self._parts.inventory.volumes:
             await self._parts.inventory.put(record)
             try:
-                await self.make(record)
+                await self.make([record])
             except BaseException:
                 with trio.move_on_after(UNDO_S, shield=True):
                     await self.forget_unused(record)
                 raise
-            self._parts.events.publish("volume", "create", record.name, record.name)
-        return await self._view(record)
+        return await self._view(self._parts.inventory.volume(record.name))
 
     async def forget_unused(self, record: VolumeRecord) -> None:
         """Take back a volume that could not be made, unless somebody counts on it by now."""
         if not self._parts.inventory.volume_users(record.name):
             await self.finish_rm(record)
 
-    async def make(self, record: VolumeRecord) -> None:
-        """Have the driver make what the record wants; also used at start, to finish."""
-        await self.driver(record).create(spec(record))
+    async def make(self, records: list[VolumeRecord]) -> None:
+        """Have the drivers make what recorded volumes want; also used at start, to finish."""
+        for record in records:
+            async with self.use.turn(record.name):
+                await self.driver(record).create(spec(record))
+        made = [msgspec.structs.replace(record, phase="ready") for record in records]
+        if made:
+            await self._parts.inventory.put(*made)
+        for record in made:
+            self._tell(record, "create", driver=record.driver)
 
-    async def mount(self, record: VolumeRecord, container: ContainerRecord) -> str:
-        """Make the bytes visible for a container; the host path."""
-        driver = self.driver(record)
-        await driver.create(spec(record))
-        return str(await driver.mount(spec(record), container.id))
-
-    async def unmount_all(self, container: ContainerRecord) -> None:
-        """Give back every volume mount of a container."""
-        for mount in container.mounts:
-            record = self._parts.inventory.volumes.get(mount.name)
-            if record:
-                await self.driver(record).unmount(spec(record), container.id)
+    def _tell(self, record: VolumeRecord, action: str, **attributes: str) -> None:
+        self._parts.events.publish("volume", action, record.name, record.name, **attributes)
 
     def own_anonymous(self, container: ContainerRecord) -> list[VolumeRecord]:
         """Anonymous volumes that nobody but the container uses."""
@@ -116,6 +113,8 @@ class Volumes:
             for name in names
             if name in inventory.volumes and inventory.volume_users(name) == [container.name]
         ]
+
+    # --- remove ---------------------------------------------------------------------------------
 
     async def rm(self, name: str, *, force: bool) -> None:
         """Remove a volume nobody uses; with ``force`` an unknown one is no error."""
@@ -130,6 +129,8 @@ class Volumes:
                 name=name,
                 by=users,
             )
+        if self._parts.leases.book(name).leases:
+            raise Busy("the volume is still to be unmounted; try again", field="name", name=name)
         await self.finish_rm(record)
 
     async def finish_rm(self, record: VolumeRecord) -> None:
@@ -145,69 +146,64 @@ class Volumes:
             if record.phase != "removing":
                 record = msgspec.structs.replace(record, phase="removing")
                 await self._parts.inventory.put(record)
-            await self.driver(record).remove(spec(record))
+            async with self.use.turn(record.name):
+                await self.driver(record).remove(spec(record))
             with trio.CancelScope(shield=True):  # the bytes are gone: so is the record
+                await self._parts.leases.forget(record.name)
                 await self._parts.inventory.delete(record)
         finally:
             self._leaving.discard(record.name)
-        self._parts.events.publish("volume", "destroy", record.name, record.name)
+        self._tell(record, "destroy", driver=record.driver)
 
     async def prune(self, *, everything: bool) -> Pruned:
         """Remove volumes without users: anonymous ones, or all."""
         deleted, freed = [], 0
         for record in list(self._parts.inventory.volumes.values()):
-            if not (record.anonymous or everything) or not self._is_unused(record):
+            if not (record.anonymous or everything) or not is_unused(self._parts, record):
                 continue
             used_bytes = await self.used_bytes(record)
-            if self._is_unused(record):  # still: a container may have come meanwhile
+            if is_unused(self._parts, record):  # still: a container may have come meanwhile
                 await self.finish_rm(record)
                 freed += used_bytes
                 deleted.append(record.name)
         return Pruned(deleted=deleted, space_reclaimed=freed)
 
-    def _is_unused(self, record: VolumeRecord) -> bool:
-        is_there = self._parts.inventory.volumes.get(record.name) is record
-        return is_there and not self._parts.inventory.volume_users(record.name)
+    # --- look -----------------------------------------------------------------------------------
 
     async def used_bytes(self, record: VolumeRecord) -> int:
         """Its size; 0 if that is not known."""
+        usage, _ = await self.look(record)
+        return max(0, usage.used_bytes)
+
+    async def look(self, record: VolumeRecord) -> tuple[VolumeUsage, VolumeHealth]:
+        """How full and how well it is. Never an error: what cannot be asked says why."""
         try:
-            return max(0, (await self.driver(record).usage(spec(record))).used_bytes)
-        except Exception as exc:
-            if not kind_of(exc):
-                raise
-            return 0
+            driver = self.driver(record)
+        except Invalid as exc:
+            return UNKNOWN, VolumeHealth(state="unhealthy", reason=str(exc))
+        return await driver.usage(spec(record)), await driver.health(spec(record))
+
+    def breaker(self, record: VolumeRecord) -> str:
+        """Whether the volume's driver is asked; see the driver contract."""
+        driver = self._parts.volume_drivers.get(record.driver)
+        return driver.state(spec(record)).breaker if driver else "open"
 
     def ls(self, filters: dict[str, list[str]]) -> list[VolumeRow]:
-        """Volumes by name."""
+        """Volumes by name. Nobody is asked: one that hangs is in it, with the reason."""
         for key in filters:
             if key not in FILTERS:
                 raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
         rows = sorted(self._parts.inventory.volumes.values(), key=lambda each: each.name)
-        return [self._row(record) for record in rows if self._passes(record, filters)]
+        return [build_row(self._parts, record) for record in rows if self._passes(record, filters)]
 
     def _passes(self, record: VolumeRecord, filters: dict[str, list[str]]) -> bool:
         users = bool(self._parts.inventory.volume_users(record.name))
-        dangling = filters.get("dangling", [])
-        for value in dangling:
-            if value.lower() not in {"true", "false", "1", "0"}:
-                raise Invalid("true or false", field="filters.dangling", value=value)
+        dangling = [parse_truth(value) for value in filters.get("dangling", [])]
         return (
-            all(users != (value.lower() in {"true", "1"}) for value in dangling)
+            all(users != value for value in dangling)
             and matches_labels(record.labels, filters.get("label", []))
             and all(word in record.name for word in filters.get("name", []))
             and (record.driver in filters.get("driver", [record.driver]))
-        )
-
-    def _row(self, record: VolumeRecord) -> VolumeRow:
-        driver = self.driver(record)
-        return VolumeRow(
-            name=record.name,
-            driver=record.driver,
-            mountpoint=str(driver.mountpoint(spec(record))),
-            scope=driver.scope,
-            labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
-            links=len(self._parts.inventory.volume_users(record.name)),
         )
 
     async def inspect(self, names: list[str]) -> list[VolumeView]:
@@ -215,27 +211,5 @@ class Volumes:
         return [await self._view(self._parts.inventory.volume(name)) for name in names]
 
     async def _view(self, record: VolumeRecord) -> VolumeView:
-        driver = self.driver(record)
-        usage, health = await driver.usage(spec(record)), await driver.health(spec(record))
-        users = self._parts.inventory.volume_users(record.name)
-        return VolumeView(
-            name=record.name,
-            driver=record.driver,
-            mountpoint=str(driver.mountpoint(spec(record))),
-            created_at=record.created,
-            labels=record.labels,
-            scope=driver.scope,
-            options=record.options,
-            used_by=users,
-            anonymous=record.anonymous,
-            health=health.state,
-            health_reason=health.reason,
-            usage_data=VolumeUsageView(
-                size=usage.used_bytes, inodes=usage.inodes, ref_count=len(users)
-            ),
-        )
-
-
-def spec(record: VolumeRecord) -> VolumeSpec:
-    """The driver's half of a record."""
-    return VolumeSpec(name=record.name, driver=record.driver, options=record.options)
+        usage, health = await self.look(record)
+        return build_view(self._parts, record, usage, health)

@@ -40,8 +40,8 @@ from nodeagent.metrics.samples import (
     ContainerSample,
     NetworkSample,
     Snapshot,
-    VolumeSample,
 )
+from nodeagent.metrics.volumes import collect_volumes
 
 STATES: Final = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 HEALTH_STATES: Final = ("starting", "healthy", "unhealthy")
@@ -57,7 +57,7 @@ def collect(snapshot: Snapshot) -> Iterator[Family]:
     yield from _health(snapshot)
     yield from _networks(snapshot.networks)
     yield from collect_ports(snapshot.ports)
-    yield from _volumes(snapshot.volumes)
+    yield from collect_volumes(snapshot.volumes, snapshot.volume_calls)
     yield from _names(snapshot)
 
 
@@ -226,38 +226,6 @@ def _links(networks: Sequence[NetworkSample]) -> Iterator[Family]:
         yield counter(
             f"nodeagent_network_{suffix}", f"By the host on the network. {help_}", samples
         )
-
-
-def _volumes(volumes: Sequence[VolumeSample]) -> Iterator[Family]:
-    by_driver: dict[str, int] = {}
-    for each in volumes:
-        by_driver[each.driver] = by_driver.get(each.driver, 0) + 1
-    yield gauge(
-        "nodeagent_volumes",
-        "Volumes by driver.",
-        [(labels(driver=driver), count) for driver, count in by_driver.items()] or [("", 0)],
-    )
-    keyed = [(labels(name=each.name, driver=each.driver), each) for each in volumes]
-    yield gauge(
-        "nodeagent_volume_used_bytes",
-        "Disk space of the volume; absent while not known.",
-        [(key, each.used_bytes) for key, each in keyed if each.used_bytes >= 0],
-    )
-    yield gauge(
-        "nodeagent_volume_inodes",
-        "Files and directories of the volume; absent while not known.",
-        [(key, each.inodes) for key, each in keyed if each.inodes >= 0],
-    )
-    yield gauge(
-        "nodeagent_volume_limit_bytes",
-        "Size limit of the volume; absent without one.",
-        [(key, each.limit_bytes) for key, each in keyed if each.limit_bytes >= 0],
-    )
-    yield gauge(
-        "nodeagent_volume_healthy",
-        "Whether the volume can be used: 1 or 0.",
-        [(key, int(each.healthy)) for key, each in keyed],
-    )
 
 
 def _names(snapshot: Snapshot) -> Iterator[Family]:

@@ -14,7 +14,7 @@ from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION
-from nodeagent.control.volumes import Volumes, spec
+from nodeagent.control.volumes import Volumes
 from nodeagent.errors import kind_of
 from nodeagent.metrics.collectors import collect
 from nodeagent.metrics.exposition import render
@@ -26,8 +26,8 @@ from nodeagent.metrics.samples import (
     ReconcileSample,
     Snapshot,
     SubnetSample,
-    VolumeSample,
 )
+from nodeagent.metrics.volumes import VolumeCalls, VolumeSample
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.network import NetworkRecord
 from nodeagent.model.volume import VolumeRecord
@@ -94,6 +94,7 @@ class Observed:
             containers=await self._containers(records),
             networks=self._networks(),
             volumes=await self._volume_samples(),
+            volume_calls=self._volume_calls(),
             images=len(self._parts.images.ls()),
             image_store_bytes=self._parts.images.used_bytes(),
             dns_queries=self._parts.names.statistics(),
@@ -197,13 +198,7 @@ class Observed:
             self._sizes[record.name] = (self._clock(), sample)
 
     async def _volume(self, record: VolumeRecord) -> VolumeSample:
-        try:
-            driver = self._volumes.driver(record)
-            usage, health = await driver.usage(spec(record)), await driver.health(spec(record))
-        except Exception as exc:
-            if not kind_of(exc):
-                raise
-            return _unknown(record, healthy=False)
+        usage, health = await self._volumes.look(record)
         return VolumeSample(
             name=record.name,
             driver=record.driver,
@@ -211,7 +206,18 @@ class Observed:
             inodes=usage.inodes,
             limit_bytes=usage.limit_bytes,
             healthy=health.state == "healthy",
+            mounts=len(self._parts.leases.book(record.name).leases),
+            breaker=self._volumes.breaker(record),
         )
+
+    def _volume_calls(self) -> list[VolumeCalls]:
+        return [
+            VolumeCalls(
+                driver=driver.name, operation=operation, result=result, calls=calls, seconds=seconds
+            )
+            for driver in self._parts.volume_drivers.values()
+            for operation, result, calls, seconds in driver.timings()
+        ]
 
 
 def _unknown(record: VolumeRecord, *, healthy: bool = True) -> VolumeSample:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from nodeagent.metrics.exposition import Distribution
 from nodeagent.metrics.ports import PortSample
+from nodeagent.metrics.volumes import VolumeCalls, VolumeSample
 
 
 class UpstreamReading(Protocol):
@@ -87,18 +88,6 @@ class NetworkSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeSample:
-    """One volume; -1 = not known."""
-
-    name: str
-    driver: str
-    used_bytes: int
-    inodes: int = -1
-    limit_bytes: int = -1
-    healthy: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileSample:
     """Passes of the repair loop, those that failed, and kernel objects repaired by kind."""
 
@@ -117,6 +106,7 @@ class Snapshot:
     containers: Sequence[ContainerSample] = ()
     networks: Sequence[NetworkSample] = ()
     volumes: Sequence[VolumeSample] = ()
+    volume_calls: Sequence[VolumeCalls] = ()
     images: int = 0
     image_store_bytes: int = 0
     dns_queries: Mapping[tuple[str, str], int] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from nodeagent.model.containerrequest import Labels, Name
+from nodeagent.model.lease import Sharing
 
 
 class VolumeCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -14,6 +15,7 @@ class VolumeCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     driver: Name = "local"
     options: Labels = {}
     labels: Labels = {}
+    sharing: Sharing = "all"  # who may use it at once
 
 
 class VolumeRecord(Struct, frozen=True, kw_only=True):
@@ -26,6 +28,7 @@ class VolumeRecord(Struct, frozen=True, kw_only=True):
     created: str
     phase: Literal["creating", "ready", "removing"]
     anonymous: bool = False
+    sharing: Sharing = "all"
 
 
 class _View(Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -35,7 +38,17 @@ class _View(Struct, frozen=True, kw_only=True, rename="pascal"):
 class VolumeUsageView(_View, frozen=True, kw_only=True):
     size: int
     inodes: int
+    limit: int
     ref_count: int
+
+
+class LeaseView(_View, frozen=True, kw_only=True):
+    holder: str
+    node: str
+    epoch: int
+    access: str
+    taken_at: str
+    leaving: bool  # its mount could not be given back yet
 
 
 class VolumeView(_View, frozen=True, kw_only=True):
@@ -52,6 +65,11 @@ class VolumeView(_View, frozen=True, kw_only=True):
     anonymous: bool
     health: str
     health_reason: str
+    sharing: str
+    driver_state: str  # closed, open, half-open: whether its driver answers
+    last_user: str  # name of the last container
+    last_used_at: str
+    leases: list[LeaseView]
     usage_data: VolumeUsageView
 
 
@@ -64,6 +82,9 @@ class VolumeRow(_View, frozen=True, kw_only=True):
     scope: str
     labels: str
     links: int  # containers that use it
+    status: str  # "ok", or why it cannot be used; as last seen, nobody is asked
+    sharing: str
+    last_used: str
 
 
 class Pruned(_View, frozen=True, kw_only=True):

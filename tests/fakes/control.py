@@ -15,11 +15,16 @@ from nodeagent.control.parts import Parts, Settings
 from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.volumes import Volumes
+from nodeagent.control.volumeuse import VolumeUse
 from nodeagent.errors import Conflict, Missing
+from nodeagent.state.leases import Leases
+from nodeagent.state.store import Conflict as StoreConflict
+from nodeagent.state.store import Row
 from runtime.contract.container import Exit, Process
 from runtime.contract.image import Image
 from runtime.imageconfig import ImageConfig
-from voldrivers.contract import VolumeHealth, VolumeUsage
+from tests.fakes.volumes import FakeCopyUp, FakeVolumeDriver
+from voldrivers.guard import Guarded
 
 IMAGE = Image(
     id="sha256:" + "1" * 64, manifest_digest="", index_digest="", repo_tags=("busybox:latest",),
@@ -54,14 +59,27 @@ class FakeStore:
     def __init__(self, faults):
         self.rows = {}
         self._faults = faults
+        self._revision = 1
+        self._revisions = {}  # by key
 
     async def commit(self, *ops):
         await self._faults.pass_("commit")
         for op in ops:
+            has = self._revisions.get(op.key, 0)
+            if op.expect not in {None, has}:
+                raise StoreConflict(key=op.key, expect=op.expect, revision=has)
+        self._revision += bool(ops)
+        for op in ops:
             if hasattr(op, "value"):
                 self.rows[op.key] = op.value
+                self._revisions[op.key] = self._revision
             else:
                 self.rows.pop(op.key, None)
+                self._revisions.pop(op.key, None)
+        return self._revision
+
+    async def get(self, key):
+        return Row(key, self.rows[key], self._revisions[key]) if key in self.rows else None
 
 
 async def _pass_probe(_sink):
@@ -292,49 +310,6 @@ class FakeImages:
         return 0
 
 
-class FakeVolumeDriver:
-    name, scope = "local", "local"
-
-    def __init__(self, faults):
-        self._faults = faults
-        self.there = set()
-
-    def check(self, volume):
-        pass
-
-    async def create(self, volume):
-        await self._faults.pass_("volume create")
-        self.there.add(volume.name)
-
-    async def remove(self, volume):
-        await self._faults.pass_("volume remove")
-        self.there.discard(volume.name)
-
-    async def mount(self, volume, user):
-        return Path("/volumes") / volume.name
-
-    async def unmount(self, volume, user):
-        await self._faults.pass_("volume unmount")
-
-    def mountpoint(self, volume):
-        return Path("/volumes") / volume.name
-
-    async def usage(self, volume):
-        await self._faults.pass_("volume usage")
-        return VolumeUsage(used_bytes=1, inodes=1)
-
-    async def health(self, volume):
-        return VolumeHealth(state="healthy")
-
-    async def clean(self):
-        await self._faults.pass_("volume clean")
-
-
-class FakeCopyUp:
-    async def copy_up(self, rootfs, target, volume):
-        return False
-
-
 class Control:
     """The use cases over fakes; ``nursery`` is the daemon's."""
 
@@ -358,13 +333,14 @@ class Control:
             }),
             inventory=self.inventory, events=Events(lambda: self.clock()), images=self.images,
             roots=self.roots, runtime=self.runtime, engine=self.engine, names=self.names,
-            volume_drivers={"local": self.volume_driver}, copy_up=FakeCopyUp(),
+            volume_drivers={"local": Guarded(self.volume_driver)},
+            leases=Leases(self.store), copy_up=FakeCopyUp(),
             now=lambda: self.clock(), new_id=self._new_id,
         )  # fmt: skip
         self.sandboxes = Sandboxes(self.parts)
         self.repairer = Repairer(self.parts, self.sandboxes)
         self.addresses = Addresses(self.inventory)
-        self.volumes = Volumes(self.parts)
+        self.volumes = Volumes(self.parts, VolumeUse(self.parts))
         self.containers = Containers(self.parts, self.sandboxes, self.addresses, self.volumes)
         self.lifecycle = Lifecycle(
             self.parts, self.sandboxes, self.containers, self.volumes, nursery, _nobody

@@ -10,8 +10,8 @@ from nodeagent.metrics.samples import (
     ReconcileSample,
     Snapshot,
     SubnetSample,
-    VolumeSample,
 )
+from nodeagent.metrics.volumes import VolumeCalls, VolumeSample
 
 INTERFACE = {
     f"{way}_{what}": number
@@ -81,6 +81,9 @@ def full_snapshot(containers: int = 2) -> Snapshot:
             VolumeSample(name="data", driver="local", used_bytes=1 << 20, inodes=5),
             VolumeSample(name="full", driver="image", used_bytes=9, limit_bytes=10, healthy=False),
             VolumeSample(name="huge", driver="local", used_bytes=-1),
+        ],
+        volume_calls=[
+            VolumeCalls(driver="local", operation="mount", result="ok", calls=2, seconds=0.5)
         ],
         images=4,
         image_store_bytes=1 << 30,

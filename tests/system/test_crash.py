@@ -67,6 +67,8 @@ class Scene:
         """Take away what the operation made, as a user would, and see that nothing is left."""
         if self.has("container", "victim"):
             self.agent.cli("rm", "-f", "-v", "victim")
+        if self.has("volume", "victim"):
+            self.agent.cli("volume", "rm", "victim")
         for image in (self.image, COMMITTED):
             if self.has("image", image):
                 self.agent.cli("image", "rm", image)
@@ -84,6 +86,7 @@ class Operation:
 
 
 RUN = ("run", "-d", "--name", "victim", "--network", "demo", "-v", "/data", "-p", "8081:80")
+MAKE_VOLUME = ("volume", "create", "--driver", "image", "--opt", "size=8m", "victim")
 IDLE = ("busybox", "tail", "-f", "/dev/null")
 
 
@@ -109,6 +112,11 @@ def connection_works_or_is_absent(scene: Scene) -> None:
 def image_is_whole_or_absent(scene: Scene) -> None:
     if scene.has("image", scene.image):
         assert scene.agent.say("run", "--rm", scene.image, "/bin/busybox", "cat", "/two") == "2"
+
+
+def volume_is_whole_or_absent(scene: Scene) -> None:
+    if scene.has("volume", "victim"):
+        scene.agent.cli("run", "--rm", "-v", "victim:/d", "busybox", "touch", "/d/file")
 
 
 def commit_is_whole_or_absent(scene: Scene) -> None:
@@ -143,6 +151,22 @@ OPERATIONS = {
         prepare=lambda scene: scene.agent.cli("create", *RUN[2:], *IDLE),
         command=lambda scene: ("cp", "/bin/busybox", "victim:/copy"),
         check=is_whole_or_absent,
+    ),
+    "volume create": Operation(
+        prepare=nothing, command=lambda scene: MAKE_VOLUME, check=volume_is_whole_or_absent
+    ),
+    "run on a mount": Operation(
+        prepare=lambda scene: scene.agent.cli(*MAKE_VOLUME),
+        command=lambda scene: (*RUN[:4], "-v", "victim:/d", *IDLE),
+        check=lambda scene: (is_whole_or_absent(scene), volume_is_whole_or_absent(scene)),
+    ),
+    "rm of a mount": Operation(
+        prepare=lambda scene: (
+            scene.agent.cli(*MAKE_VOLUME),
+            scene.agent.cli(*RUN[:4], "-v", "victim:/d", *IDLE),
+        ),
+        command=lambda scene: ("rm", "-f", "victim"),
+        check=lambda scene: (is_whole_or_absent(scene), volume_is_whole_or_absent(scene)),
     ),
     "pull": Operation(
         prepare=nothing,

@@ -34,7 +34,6 @@ async def main(root):
     subprocess.run(["umount", inside], check=True)
     await driver.remove(spec)
     assert (outside / "precious").exists()
-    assert await driver.ls() == []
 
 trio.run(main, Path(sys.argv[1]))
 """

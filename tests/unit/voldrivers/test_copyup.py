@@ -7,7 +7,8 @@ import trio.testing
 from voldrivers.contract import VolumeSpec
 from voldrivers.copyup import READY, TreeCopyUp
 from voldrivers.errors import Refused
-from voldrivers.local import STAGING, Local
+from voldrivers.folders import STAGING
+from voldrivers.local import Local
 
 DATA = VolumeSpec(name="data")
 

@@ -2,9 +2,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from voldrivers.errors import Conflict, Unavailable
-from voldrivers.local import Local
-from voldrivers.registry import GROUP, build_drivers, load_drivers
+from voldrivers.registry import DRIVERS, GROUP, build_drivers, load_drivers
 
 
 def plugin(name, value):
@@ -12,20 +10,29 @@ def plugin(name, value):
 
 
 def test_ours_are_there(tmp_path):
-    assert isinstance(load_drivers(tmp_path)["local"], Local)
+    drivers = load_drivers(tmp_path)
+    assert set(DRIVERS) == {"local", "image", "tmpfs", "nfs", "fuse"}
+    assert all(drivers[name].name == name for name in DRIVERS)
 
 
 def test_a_plugin_is_added(tmp_path):
     drivers = build_drivers(tmp_path, [plugin("other", "voldrivers.local:Local")])
-    assert sorted(drivers) == ["local", "other"]
+    assert set(drivers) == {*DRIVERS, "other"}
 
 
-def test_a_plugin_cannot_take_our_name(tmp_path):
-    with pytest.raises(Conflict, match="local"):
-        build_drivers(tmp_path, [plugin("local", "voldrivers.local:Local")])
-
-
-@pytest.mark.parametrize("value", ["no_such_module:X", "voldrivers.local:NoSuchThing"])
-def test_a_broken_plugin_is_named(tmp_path, value):
-    with pytest.raises(Unavailable, match="broken"):
-        build_drivers(tmp_path, [plugin("broken", value)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("local", "voldrivers.tmpfs:Tmpfs"),
+        ("broken", "no_such_module:X"),
+        ("broken", "voldrivers.local:NoSuchThing"),
+        ("broken", "os:abort_is_not_called"),
+        ("broken", "voldrivers.errors:Busy"),
+    ],
+)
+def test_a_broken_plugin_is_told_and_costs_nothing_else(tmp_path, name, value, caplog):
+    drivers = build_drivers(tmp_path, [plugin(name, value)])
+    assert set(drivers) - {"broken"} == set(DRIVERS)
+    if "broken" not in drivers:
+        assert drivers["local"].abilities  # ours, not the plugin's
+        assert name in {record.driver for record in caplog.records}

@@ -1,5 +1,12 @@
 """Volumes as objects of their own."""
 
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
 import pytest
 
 from tests.system.harness.agent import Agent
@@ -59,3 +66,127 @@ def test_bad_input(agent: Agent, args: tuple[str, ...], says: str) -> None:
     assert done.returncode == 1
     assert says in done.stderr
     assert agent.rows("volume") == []
+
+
+# --- drivers --------------------------------------------------------------------------------------
+
+
+def create(agent: Agent, name: str, driver: str, *more: str, **options: str) -> None:
+    opts = [word for key, value in options.items() for word in ("--opt", f"{key}={value}")]
+    agent.cli("volume", "create", "--driver", driver, *opts, *more, name)
+
+
+def mounts_of(agent: Agent) -> list[str]:
+    lines = Path(f"/proc/{agent.pid}/mountinfo").read_text("utf-8").splitlines()
+    return [line.split()[4] for line in lines if f"{agent.root}/volumes/" in line.split()[4]]
+
+
+def test_a_full_image_volume_is_full_inside_only(agent: Agent) -> None:
+    create(agent, "db", "image", size="16m")
+    says = agent.cli(
+        *RUN, "-v", "db:/d", "busybox", "dd", "if=/dev/zero", "of=/d/x", "bs=1M", "count=32",
+        check=False,
+    )  # fmt: skip
+    assert "No space left" in says.stderr
+    assert mounts_of(agent) == []
+    assert agent.say(*RUN, "-v", "db:/d", "busybox", "ls", "/d") == "x"
+    view = agent.inspect("volume", "db")
+    assert (view["Driver"], view["Options"]) == ("image", {"size": "16m"})
+
+
+def test_a_tmpfs_volume_is_shared_by_those_that_run(agent: Agent) -> None:
+    create(agent, "scratch", "tmpfs", size="1m")
+    agent.cli("run", "-d", "--name", "one", "-v", "scratch:/d", "busybox", "sleep", "1000")
+    agent.cli("exec", "one", "sh", "-c", "echo here > /d/file")
+    assert agent.say(*RUN, "-v", "scratch:/d", "busybox", "cat", "/d/file") == "here"
+    view = agent.inspect("volume", "scratch")
+    assert view["UsageData"]["Limit"] == 1 << 20
+    assert [each["Access"] for each in view["Leases"]] == ["rw"]
+    agent.cli("rm", "-f", "one")
+    assert agent.say(*RUN, "-v", "scratch:/d", "busybox", "ls", "/d") == ""
+    assert mounts_of(agent) == []
+
+
+def test_one_writer_at_a_time(agent: Agent) -> None:
+    create(agent, "db", "local", "--sharing", "onewriter")
+    agent.cli("run", "-d", "--name", "writer", "-v", "db:/d", "busybox", "sleep", "1000")
+    done = agent.cli(*RUN, "-v", "db:/d", "busybox", "true", check=False)
+    assert done.returncode == 125
+    assert "onewriter" in done.stderr
+    agent.cli(*RUN, "-v", "db:/d:ro", "busybox", "true")
+    agent.kill()
+    agent.start()
+    assert agent.cli(*RUN, "-v", "db:/d", "busybox", "true", check=False).returncode == 125
+    epoch = agent.inspect("volume", "db")["Leases"][0]["Epoch"]
+    agent.cli("rm", "-f", "writer")
+    agent.cli("run", "-d", "--name", "next", "-v", "db:/d", "busybox", "sleep", "1000")
+    view = agent.inspect("volume", "db")
+    assert view["LastUser"] == "next"
+    assert view["Leases"][0]["Epoch"] > epoch
+
+
+def test_what_ended_while_the_agent_was_dead_is_unmounted(agent: Agent) -> None:
+    create(agent, "db", "image", size="16m")
+    agent.cli("run", "-d", "--name", "one", "-v", "db:/d", "busybox", "sleep", "1000")
+    pid = agent.pid_of("one")
+    agent.kill()
+    os.kill(pid, signal.SIGKILL)
+    agent.start()
+    until(lambda: not agent.inspect("volume", "db")["Leases"])
+    assert mounts_of(agent) == []
+    agent.cli("start", "one")
+    assert len(mounts_of(agent)) == 1
+
+
+def test_a_share_whose_program_hangs_costs_nobody_else(agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("shared", encoding="utf-8")
+    create(agent, "share", "fuse", helper="rclone", source=str(tmp_path))
+    agent.cli("run", "-d", "--name", "user", "-v", "share:/d", "busybox", "sleep", "1000")
+    assert agent.say("exec", "user", "cat", "/d/file") == "shared"
+    agent.cli("volume", "create", "other")
+    with stopped(helpers(agent)):
+        assert agent.inspect("volume", "share")["Health"] == "unhealthy"
+        (row,) = [each for each in agent.rows("volume") if each["Name"] == "share"]
+        assert row["Status"].startswith("stale")
+        agent.cli(*RUN, "-v", "other:/d", "busybox", "true")
+        done = agent.cli(*RUN, "-v", "share:/d", "busybox", "true", check=False)
+        assert "share" in done.stderr
+        agent.cli("rm", "-f", "user")
+        agent.stop()
+        agent.start()
+    until(lambda: not agent.inspect("volume", "share")["Leases"])
+    assert mounts_of(agent) == []
+    agent.cli("volume", "rm", "share")
+    assert (tmp_path / "file").exists()
+
+
+def helpers(agent: Agent) -> list[int]:
+    """Pids of the programs that mount below the agent's root."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                argv = (entry / "cmdline").read_bytes().split(b"\0")
+                if argv[0].endswith(b"rclone") and bytes(agent.root) in b" ".join(argv):
+                    found.append(int(entry.name))
+    assert found
+    return found
+
+
+@contextmanager
+def stopped(pids: list[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def until(holds: Callable[[], bool], within_s: float = 30) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -313,7 +313,7 @@ def test_a_terminal_is_needed_for_it(agent_of):
 
 
 def test_a_reader_that_goes_away_is_no_error(agent_of):
-    rows = [{"Name": f"v{n}", "Driver": "local"} for n in range(50_000)]
+    rows = [{"Name": f"v{n}", "Driver": "local", "Status": "ok"} for n in range(50_000)]
     agent = agent_of({"volume.ls": rows})
     with _start(agent, "volume", "ls", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         child.stdout.read(10)

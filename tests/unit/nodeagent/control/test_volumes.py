@@ -1,16 +1,19 @@
-"""Volumes: no data is lost to a race, and nothing stays of what could not be made."""
+"""Volumes: no data is lost to a race, and nothing stays of what could not be made.
+
+Covers nodeagent/control/volumeviews.py
+"""
 
 import pytest
 import trio
 import trio.testing
 
-from nodeagent.errors import Missing
+from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import MountRecord
 from nodeagent.model.containerrequest import ContainerCreate, MountRequest
 from nodeagent.model.volume import VolumeCreate
 from tests.fakes.control import Control
 from tests.fakes.records import container, volume
-from voldrivers.errors import Exhausted
+from voldrivers.errors import Exhausted, Missing
 
 
 @pytest.fixture
@@ -88,3 +91,34 @@ def cancelling(scope):
 async def test_the_size_of_a_broken_volume_is_not_known(control):
     control.faults.errors["volume usage"] = Missing("its data is not there")
     assert await control.volumes.used_bytes(volume()) == 0
+
+
+async def test_a_volume_without_its_driver_is_listed_and_says_why(control):
+    await control.inventory.put(volume(), volume("lost", driver="gone"))
+    rows = {row.name: row for row in control.volumes.ls({})}
+    assert rows["data"].status == "ok"
+    assert rows["lost"].status == "stale: there is no driver gone"
+    (view,) = await control.volumes.inspect(["lost"])
+    assert view.health == "unhealthy"
+    assert "gone" in view.health_reason
+    with pytest.raises(Invalid, match="gone"):
+        await control.volumes.rm("lost", force=False)
+
+
+async def test_other_options_of_a_volume_that_is_there_are_refused_not_ignored(control):
+    await control.volumes.create(VolumeCreate(name="data", options={"size": "1g"}))
+    await control.volumes.create(VolumeCreate(name="data", options={"size": "1g"}))
+    await control.volumes.create(VolumeCreate(name="data"))
+    with pytest.raises(Conflict, match="options"):
+        await control.volumes.create(VolumeCreate(name="data", options={"size": "2g"}))
+
+
+async def test_a_volume_is_ready_once_its_driver_made_it(control):
+    door = control.faults.shut("volume create")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(control.volumes.create, VolumeCreate(name="data"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert control.inventory.volumes["data"].phase == "creating"
+        assert control.volumes.ls({})[0].status == "creating"
+        door.set()
+    assert control.inventory.volumes["data"].phase == "ready"

@@ -1,0 +1,92 @@
+"""Volumes as clients see them. No I/O."""
+
+from nodeagent.control.parts import Parts
+from nodeagent.control.volumeuse import spec
+from nodeagent.errors import Invalid
+from nodeagent.model.volume import LeaseView, VolumeRecord, VolumeRow, VolumeUsageView, VolumeView
+from voldrivers.contract import VolumeHealth, VolumeUsage
+
+FILTERS = ("dangling", "driver", "label", "name")
+
+
+def parse_truth(value: str) -> bool:
+    """The value of ``dangling`` (Invalid)."""
+    if value.lower() not in {"true", "false", "1", "0"}:
+        raise Invalid("true or false", field="filters.dangling", value=value)
+    return value.lower() in {"true", "1"}
+
+
+def is_unused(parts: Parts, record: VolumeRecord) -> bool:
+    """Whether the record is still there and no container refers to it."""
+    is_there = parts.inventory.volumes.get(record.name) is record
+    is_free = not parts.leases.book(record.name).leases
+    return is_there and is_free and not parts.inventory.volume_users(record.name)
+
+
+def build_row(parts: Parts, record: VolumeRecord) -> VolumeRow:
+    """One line of a list."""
+    driver = parts.volume_drivers.get(record.driver)
+    return VolumeRow(
+        name=record.name,
+        driver=record.driver,
+        mountpoint=str(driver.mountpoint(spec(record))) if driver else "",
+        scope=driver.scope if driver else "local",
+        labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
+        links=len(parts.inventory.volume_users(record.name)),
+        status=_status(parts, record),
+        sharing=record.sharing,
+        last_used=parts.leases.book(record.name).last_used,
+    )
+
+
+def _status(parts: Parts, record: VolumeRecord) -> str:
+    driver = parts.volume_drivers.get(record.driver)
+    if driver is None:
+        return f"stale: there is no driver {record.driver}"
+    if record.phase != "ready":
+        return record.phase
+    state = driver.state(spec(record))
+    return "ok" if state.breaker == "closed" else f"stale: {state.reason}"
+
+
+def build_view(
+    parts: Parts, record: VolumeRecord, usage: VolumeUsage, health: VolumeHealth
+) -> VolumeView:
+    """All about one volume."""
+    driver = parts.volume_drivers.get(record.driver)
+    book = parts.leases.book(record.name)
+    users = parts.inventory.volume_users(record.name)
+    return VolumeView(
+        name=record.name,
+        driver=record.driver,
+        mountpoint=str(driver.mountpoint(spec(record))) if driver else "",
+        created_at=record.created,
+        labels=record.labels,
+        scope=driver.scope if driver else "local",
+        options=record.options,
+        used_by=users,
+        anonymous=record.anonymous,
+        health=health.state,
+        health_reason=health.reason,
+        sharing=record.sharing,
+        driver_state=driver.state(spec(record)).breaker if driver else "open",
+        last_user=book.last_user,
+        last_used_at=book.last_used,
+        leases=[
+            LeaseView(
+                holder=each.holder,
+                node=each.node,
+                epoch=each.epoch,
+                access=each.access,
+                taken_at=each.taken,
+                leaving=each.leaving,
+            )
+            for each in book.leases
+        ],
+        usage_data=VolumeUsageView(
+            size=usage.used_bytes,
+            inodes=usage.inodes,
+            limit=usage.limit_bytes,
+            ref_count=len(users),
+        ),
+    )

@@ -1,0 +1,56 @@
+"""A volume driver that keeps nothing, and fails or waits where a test says so."""
+
+from pathlib import Path
+
+from voldrivers.contract import VolumeHealth, VolumeUsage
+
+
+class FakeVolumeDriver:
+    name, scope, abilities = "local", "local", frozenset()
+
+    def __init__(self, faults):
+        self._faults = faults
+        self.there = set()
+        self.mounted = {}  # users by volume
+
+    def domain(self, volume):
+        return volume.name
+
+    def check(self, volume):
+        pass
+
+    async def create(self, volume):
+        await self._faults.pass_("volume create")
+        self.there.add(volume.name)
+
+    async def remove(self, volume):
+        await self._faults.pass_("volume remove")
+        self.there.discard(volume.name)
+
+    async def mount(self, volume, user):
+        await self._faults.pass_("volume mount")
+        self.mounted.setdefault(volume.name, set()).add(user)
+        return Path("/volumes") / volume.name
+
+    async def unmount(self, volume, user, *, last):
+        await self._faults.pass_("volume unmount")
+        self.mounted.get(volume.name, set()).discard(user)
+        assert last == (not self.mounted.get(volume.name))
+
+    def mountpoint(self, volume):
+        return Path("/volumes") / volume.name
+
+    async def usage(self, volume):
+        await self._faults.pass_("volume usage")
+        return VolumeUsage(used_bytes=1, inodes=1)
+
+    async def health(self, volume):
+        return VolumeHealth(state="healthy")
+
+    async def clean(self):
+        await self._faults.pass_("volume clean")
+
+
+class FakeCopyUp:
+    async def copy_up(self, rootfs, target, volume):
+        return False
