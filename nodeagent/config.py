@@ -28,6 +28,12 @@ from nodeagent.errors import AgentError
 T = TypeVar("T")
 
 PRIVATE: Final = "private"
+# Docker's, so that its plugins are found where they are
+PLUGIN_FOLDERS: Final = (
+    "/run/docker/plugins",
+    "/etc/docker/plugins",
+    "/usr/lib/docker/plugins",
+)
 _Count = Annotated[int, Meta(ge=1)]
 _Bytes = Annotated[int, Meta(ge=0)]
 _AGENT_ID = Annotated[str, Meta(pattern="^[a-z0-9]{0,12}$")]
@@ -113,6 +119,12 @@ class Image(_Section, frozen=True):
     ca_file: str = ""
 
 
+class Volume(_Section, frozen=True):
+    """``[volume]``."""
+
+    plugin_folders: tuple[str, ...] = PLUGIN_FOLDERS
+
+
 class State(_Section, frozen=True):
     """``[state]``."""
 
@@ -131,6 +143,7 @@ class Config(_Section, frozen=True):
     network: Network = Network()
     container: Container = Container()
     image: Image = Image()
+    volume: Volume = Volume()
     state: State = State()
 
     @property

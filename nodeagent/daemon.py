@@ -70,6 +70,7 @@ from runtime.image.store import ImageStore
 from runtime.image.untar import Limits as ImageLimits
 from runtime.rootfs import OverlayRoots
 from voldrivers.copyup import TreeCopyUp
+from voldrivers.registry import DriverSet
 from voldrivers.registry import load_drivers as load_volume_drivers
 
 log = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ async def _parts(life: _Life) -> AsyncIterator[Parts]:
                 runtime=runtime,
                 engine=engine,
                 names=life.names,
-                volume_drivers=load_volume_drivers(config.root),
+                volume_drivers=_volume_drivers(config),
                 leases=leases,
                 copy_up=TreeCopyUp(),
                 now=time.time,  # noqa: TID251
@@ -231,6 +232,10 @@ def _images(config: Config) -> ImageStore:
         ),
         registry=RegistryOptions(http=HttpOptions(ca_file=ca_file)),
     )
+
+
+def _volume_drivers(config: Config) -> DriverSet:
+    return load_volume_drivers(config.root, [Path(each) for each in config.volume.plugin_folders])
 
 
 def _raise_open_files() -> tuple[int, int]:

@@ -4,7 +4,7 @@ A driver says where a volume's bytes are and puts them there. Third parties add 
 point group ``nodeagent.volume_drivers``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -83,8 +83,8 @@ class VolumeDriver(Protocol):
     async def unmount(self, volume: VolumeSpec, user: str, *, last: bool) -> None:
         """Give ``user``'s mount back; ``last``: nobody else has one, so nothing stays mounted."""
 
-    def mountpoint(self, volume: VolumeSpec) -> Path:
-        """Where the bytes are, or would be, on this host. No I/O."""
+    def mountpoint(self, volume: VolumeSpec) -> Path | None:
+        """Where the bytes are, or would be, on this host; None: not known yet. No I/O."""
         ...
 
     async def usage(self, volume: VolumeSpec) -> VolumeUsage: ...
@@ -125,6 +125,26 @@ class GuardedDriver(VolumeDriver, Protocol):
 
     def timings(self) -> Iterator[tuple[str, str, int, float]]:
         """(operation, result, calls, seconds in all) since the start."""
+        ...
+
+
+class Drivers(Protocol):
+    """All drivers of this host; plugins among them come and go."""
+
+    def find(self, name: str) -> GuardedDriver | None:
+        """The driver of that name, if there is one now.
+
+        Raises:
+            Invalid: a file that names a plugin cannot be used.
+        """
+        ...
+
+    def of(self, name: str) -> GuardedDriver:
+        """The driver of a volume that exists; one that is not there now says so when asked."""
+        ...
+
+    def all(self) -> Iterable[GuardedDriver]:
+        """Those that were asked for, and those that are always there."""
         ...
 
 

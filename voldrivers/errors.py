@@ -63,6 +63,10 @@ class Unavailable(VolDriverError):
     kind: ClassVar[str] = "unavailable"
 
 
+class NotAsked(Unavailable):
+    """The driver did not answer before, so it was not even asked: nothing was begun."""
+
+
 class Internal(VolDriverError):
     """A defect of ours."""
 

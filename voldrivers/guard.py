@@ -20,11 +20,12 @@ from voldrivers.contract import (
     VolumeSpec,
     VolumeUsage,
 )
-from voldrivers.errors import Internal, Unavailable, VolDriverError
+from voldrivers.errors import Internal, NotAsked, Unavailable, VolDriverError
 
 _T = TypeVar("_T")
 
 LOOK_S: Final = 5.0  # to ask after health or usage: somebody waits for a list
+UNMOUNT_S: Final = 10.0  # who stops a container waits for it; a guess
 CHANGE_S: Final = 60.0  # Docker's for its plugins
 LONG_S: Final = 120.0  # Docker's for create and mount
 DELETE_S: Final = 900.0  # trees of millions of files
@@ -64,7 +65,7 @@ class Guarded:
         """As the driver's."""
         return self._driver.domain(volume)
 
-    def mountpoint(self, volume: VolumeSpec) -> Path:
+    def mountpoint(self, volume: VolumeSpec) -> Path | None:
         """As the driver's."""
         return self._driver.mountpoint(volume)
 
@@ -96,9 +97,9 @@ class Guarded:
         return await self._call("mount", volume, LONG_S, partial(self._driver.mount, volume, user))
 
     async def unmount(self, volume: VolumeSpec, user: str, *, last: bool) -> None:
-        """As the driver's, within 1 minute."""
+        """As the driver's, within 10 seconds; it may be asked again."""
         call = partial(self._driver.unmount, volume, user, last=last)
-        await self._call("unmount", volume, CHANGE_S, call)
+        await self._call("unmount", volume, UNMOUNT_S, call)
 
     async def usage(self, volume: VolumeSpec) -> VolumeUsage:
         """As the driver's; unknown where that cannot be told in 5 seconds."""
@@ -142,13 +143,13 @@ class Guarded:
         """Make one call.
 
         Raises:
-            Unavailable: no answer within ``limit_s``, or the breaker is open.
+            Unavailable: no answer within ``limit_s``. NotAsked: the breaker is open.
         """
         breaker = self._breakers.setdefault(self.domain(volume), Breaker())
         began_s = trio.current_time()
         if not breaker.enter(began_s):
             self._count(operation, "refused", 0.0)
-            raise Unavailable(
+            raise NotAsked(
                 "the volume does not answer; it is asked again after a while",
                 name=volume.name,
                 driver=self.name,

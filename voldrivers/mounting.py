@@ -14,7 +14,7 @@ from voldrivers import child
 from voldrivers.errors import Busy, Refused, Unavailable
 from voldrivers.mountinfo import Mount, parse_mountinfo
 
-CALM_S: Final = 5.0  # for an orderly unmount, before it is forced; a guess
+CALM_S: Final = 4.0  # for an orderly unmount, before it is forced; a guess
 
 
 async def find_mount(target: Path) -> Mount | None:

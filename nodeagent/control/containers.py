@@ -354,7 +354,7 @@ class Containers:
         volumes, drivers = self._parts.inventory.volumes, self._parts.volume_drivers
         found = {}
         for mount in record.mounts:
-            volume = volumes.get(mount.name)
-            if volume and volume.driver in drivers:
-                found[mount.target] = str(drivers[volume.driver].mountpoint(spec(volume)))
+            if volume := volumes.get(mount.name):
+                place = drivers.of(volume.driver).mountpoint(spec(volume))
+                found[mount.target] = str(place or "")
         return found

@@ -12,7 +12,7 @@ from nodeagent.state.leases import Leases
 from runtime.contract.container import Containers
 from runtime.contract.image import Images
 from runtime.contract.rootfs import RootFilesystems
-from voldrivers.contract import CopyUp, GuardedDriver
+from voldrivers.contract import CopyUp, Drivers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Parts:
     runtime: Containers
     engine: NetworkEngine
     names: NameServer
-    volume_drivers: Mapping[str, GuardedDriver]
+    volume_drivers: Drivers
     leases: Leases
     copy_up: CopyUp
     now: Callable[[], float]  # seconds since the epoch

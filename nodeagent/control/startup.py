@@ -18,9 +18,12 @@ from nodeagent.control.times import build_time
 from nodeagent.control.updating import finish_update
 from nodeagent.control.volumes import Volumes
 from nodeagent.model.container import ContainerRecord
+from nodeagent.model.volume import VolumeRecord
 from runtime.contract.container import Exit, Found
 
 log = logging.getLogger(__name__)
+
+VOLUMES_S = 5.0  # what a start waits for volume drivers at most; a guess
 
 
 class Startup:
@@ -45,7 +48,7 @@ class Startup:
     async def run(self) -> None:
         """Adopt what runs, finish or undo what was half-done, remove what is ours and unwanted."""
         await self._parts.images.open()
-        for driver in self._parts.volume_drivers.values():
+        for driver in self._parts.volume_drivers.all():
             with _one_at_a_time("clean volumes", driver.name):
                 await driver.clean()
         found = {each.id: each for each in await self._parts.runtime.scan()}
@@ -154,12 +157,20 @@ class Startup:
             elif record.phase == "exited" and goes_at_end(record):
                 with _one_at_a_time("remove at its end", record.id):
                     await self._lifecycle.rm(record.id, force=False, volumes=True)
-        for volume in list(self._parts.inventory.volumes.values()):
-            with _one_at_a_time("settle volume", volume.name):
-                if volume.phase == "removing":
-                    await self._volumes.finish_rm(volume)
-                elif volume.phase == "creating":
-                    await self._volumes.make([volume])
+        with trio.move_on_after(VOLUMES_S):  # drivers may hang; who waits for them does so later
+            await self._settle_volumes()
+
+    async def _settle_volumes(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for volume in self._parts.inventory.volumes.values():
+                nursery.start_soon(self._settle_volume, volume)
+
+    async def _settle_volume(self, volume: VolumeRecord) -> None:
+        with _one_at_a_time("settle volume", volume.name):
+            if volume.phase == "removing":
+                await self._volumes.finish_rm(volume)
+            elif volume.phase == "creating":
+                await self._volumes.make([volume])
 
     async def start_by_policy(self) -> None:
         """Start what its restart policy wants up; failures are logged, the others go on.
@@ -168,6 +179,7 @@ class Startup:
         agent before could not bring to its end is brought there.
         """
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._settle_volumes)
             for record in list(self._parts.inventory.containers.values()):
                 if record.ending and record.phase in {"running", "exited"}:
                     nursery.start_soon(self._end, record)

@@ -13,8 +13,6 @@ from nodeagent.model.container import ContainerRecord
 from nodeagent.model.volume import Pruned, VolumeCreate, VolumeRecord, VolumeRow, VolumeView
 from voldrivers.contract import GuardedDriver, VolumeHealth, VolumeUsage
 
-UNKNOWN = VolumeUsage(used_bytes=-1, inodes=-1)
-
 
 class Volumes:
     """Use cases of volumes."""
@@ -25,8 +23,8 @@ class Volumes:
         self._leaving: set[str] = set()  # whose bytes are being deleted just now
 
     def driver(self, record: VolumeRecord) -> GuardedDriver:
-        """The driver that keeps the record's bytes (Invalid: it is not there)."""
-        return self.use.driver(record.driver)
+        """The driver that keeps the record's bytes."""
+        return self._parts.volume_drivers.of(record.driver)
 
     def record(self, request: VolumeCreate, *, anonymous: bool = False) -> VolumeRecord:
         """The record a request stands for; the one that exists if it agrees.
@@ -51,8 +49,19 @@ class Volumes:
             anonymous=anonymous or not request.name,
             sharing=request.sharing,
         )
-        self.driver(record).check(spec(record))
+        self._find_driver(request.driver).check(spec(record))
         return record
+
+    def _find_driver(self, name: str) -> GuardedDriver:
+        drivers = self._parts.volume_drivers
+        found = drivers.find(name)
+        if found is None:
+            have = sorted(each.name for each in drivers.all())
+            raise Invalid(
+                "no such volume driver, and no plugin of this name",
+                field="driver", value=name, have=have,
+            )  # fmt: skip
+        return found
 
     def _check_same(self, known: VolumeRecord, request: VolumeCreate) -> None:
         if self._parts.inventory.is_leaving(known):
@@ -75,7 +84,10 @@ class Volumes:
     async def create(self, request: VolumeCreate) -> VolumeView:
         """Make a volume; asking again for one that is there is no error."""
         record = self.record(request)
-        if record.name not in self._parts.inventory.volumes:
+        if record.name in self._parts.inventory.volumes:
+            async with self.use.turn(record.name):  # who keeps it may have lost it
+                await self.driver(record).create(spec(record))
+        else:
             await self._parts.inventory.put(record)
             try:
                 await self.make([record])
@@ -129,6 +141,7 @@ class Volumes:
                 name=name,
                 by=users,
             )
+        await self.use.pay(name)
         if self._parts.leases.book(name).leases:
             raise Busy("the volume is still to be unmounted; try again", field="name", name=name)
         await self.finish_rm(record)
@@ -177,16 +190,8 @@ class Volumes:
 
     async def look(self, record: VolumeRecord) -> tuple[VolumeUsage, VolumeHealth]:
         """How full and how well it is. Never an error: what cannot be asked says why."""
-        try:
-            driver = self.driver(record)
-        except Invalid as exc:
-            return UNKNOWN, VolumeHealth(state="unhealthy", reason=str(exc))
+        driver = self.driver(record)
         return await driver.usage(spec(record)), await driver.health(spec(record))
-
-    def breaker(self, record: VolumeRecord) -> str:
-        """Whether the volume's driver is asked; see the driver contract."""
-        driver = self._parts.volume_drivers.get(record.driver)
-        return driver.state(spec(record)).breaker if driver else "open"
 
     def ls(self, filters: dict[str, list[str]]) -> list[VolumeRow]:
         """Volumes by name. Nobody is asked: one that hangs is in it, with the reason."""

@@ -10,15 +10,16 @@ import trio
 
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time
-from nodeagent.errors import Busy, Invalid, kind_of
+from nodeagent.errors import Busy, kind_of
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.lease import Claim, Holder, Lease
 from nodeagent.model.volume import VolumeRecord
-from voldrivers.contract import GuardedDriver, VolumeSpec
+from voldrivers.contract import VolumeSpec
+from voldrivers.errors import NotAsked
 
 log = logging.getLogger(__name__)
 
-UNMOUNT_S = 8.0  # who stops a container waits that long; a guess
+UNMOUNT_S = 15.0  # who stops a container waits that long; a driver has 10 of them
 UNDO_S = 10.0  # to take back what could not be done; a guess
 PERIOD_S = 5.0  # between two looks for mounts that are owed; a guess
 
@@ -30,13 +31,6 @@ class VolumeUse:
         self._parts = parts
         self._turns: dict[str, trio.Lock] = {}  # by volume: its driver does one thing at a time
         self._coming: set[str] = set()  # holders that are getting or giving back just now
-
-    def driver(self, name: str) -> GuardedDriver:
-        """A driver by name (Invalid: there is none)."""
-        drivers = self._parts.volume_drivers
-        if name not in drivers:
-            raise Invalid("no such volume driver", field="driver", value=name, have=sorted(drivers))
-        return drivers[name]
 
     def turn(self, volume: str) -> trio.Lock:
         """What to hold while a volume's bytes are mounted, unmounted, moved or deleted."""
@@ -65,8 +59,13 @@ class VolumeUse:
 
     async def _mount(self, volume: str, holder: str) -> str:
         record = self._parts.inventory.volume(volume)
+        driver = self._parts.volume_drivers.of(record.driver)
         async with self.turn(volume):
-            return str(await self.driver(record.driver).mount(spec(record), holder))
+            try:
+                return str(await driver.mount(spec(record), holder))
+            except NotAsked:  # then there is nothing to give back
+                await self._parts.leases.drop([volume], holder, now=self._now())
+                raise
 
     async def detach(self, holder: str) -> None:
         """Give back all that a holder has. What does not go now is owed: nobody waits for it."""
@@ -92,7 +91,11 @@ class VolumeUse:
                     if not kind_of(exc):
                         raise
                     why = str(exc)
-                else:  # in the same turn: of two that leave, one must be the last
+                    # it was asked before, so this answer means that it has done it
+                    is_done = lease.leaving and kind_of(exc) == "refused"
+                else:
+                    is_done = True
+                if is_done:  # in the same turn: of two that leave, one must be the last
                     now = self._now()
                     await self._parts.leases.drop([lease.volume], lease.holder, now=now)
                     return
@@ -110,7 +113,9 @@ class VolumeUse:
             return
         leases = self._parts.leases.book(lease.volume).leases
         last = all(each.holder == lease.holder for each in leases)
-        await self.driver(record.driver).unmount(spec(record), lease.holder, last=last)
+        await self._parts.volume_drivers.of(record.driver).unmount(
+            spec(record), lease.holder, last=last
+        )
 
     async def adopt(self) -> None:
         """At start: see that what runs has its leases; who lost one is told about."""
@@ -140,6 +145,11 @@ class VolumeUse:
                     if self.is_idle(holder):
                         nursery.start_soon(self._pay, holder)
             await trio.sleep(PERIOD_S)
+
+    async def pay(self, volume: str) -> None:
+        """Give back now what is owed of one volume, as far as its driver can."""
+        for lease in self._parts.leases.book(volume).leases:
+            await self._pay(lease.holder)
 
     def is_idle(self, holder: str) -> bool:
         """Whether a holder of leases needs none."""

@@ -25,12 +25,12 @@ def is_unused(parts: Parts, record: VolumeRecord) -> bool:
 
 def build_row(parts: Parts, record: VolumeRecord) -> VolumeRow:
     """One line of a list."""
-    driver = parts.volume_drivers.get(record.driver)
+    driver = parts.volume_drivers.of(record.driver)
     return VolumeRow(
         name=record.name,
         driver=record.driver,
-        mountpoint=str(driver.mountpoint(spec(record))) if driver else "",
-        scope=driver.scope if driver else "local",
+        mountpoint=str(driver.mountpoint(spec(record)) or ""),
+        scope=driver.scope,
         labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
         links=len(parts.inventory.volume_users(record.name)),
         status=_status(parts, record),
@@ -40,9 +40,7 @@ def build_row(parts: Parts, record: VolumeRecord) -> VolumeRow:
 
 
 def _status(parts: Parts, record: VolumeRecord) -> str:
-    driver = parts.volume_drivers.get(record.driver)
-    if driver is None:
-        return f"stale: there is no driver {record.driver}"
+    driver = parts.volume_drivers.of(record.driver)
     if record.phase != "ready":
         return record.phase
     state = driver.state(spec(record))
@@ -53,23 +51,23 @@ def build_view(
     parts: Parts, record: VolumeRecord, usage: VolumeUsage, health: VolumeHealth
 ) -> VolumeView:
     """All about one volume."""
-    driver = parts.volume_drivers.get(record.driver)
+    driver = parts.volume_drivers.of(record.driver)
     book = parts.leases.book(record.name)
     users = parts.inventory.volume_users(record.name)
     return VolumeView(
         name=record.name,
         driver=record.driver,
-        mountpoint=str(driver.mountpoint(spec(record))) if driver else "",
+        mountpoint=str(driver.mountpoint(spec(record)) or ""),
         created_at=record.created,
         labels=record.labels,
-        scope=driver.scope if driver else "local",
+        scope=driver.scope,
         options=record.options,
         used_by=users,
         anonymous=record.anonymous,
         health=health.state,
         health_reason=health.reason,
         sharing=record.sharing,
-        driver_state=driver.state(spec(record)).breaker if driver else "open",
+        driver_state=driver.state(spec(record)).breaker,
         last_user=book.last_user,
         last_used_at=book.last_used,
         leases=[

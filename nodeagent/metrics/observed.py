@@ -15,6 +15,7 @@ from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION
 from nodeagent.control.volumes import Volumes
+from nodeagent.control.volumeuse import spec
 from nodeagent.errors import kind_of
 from nodeagent.metrics.collectors import collect
 from nodeagent.metrics.exposition import render
@@ -207,7 +208,7 @@ class Observed:
             limit_bytes=usage.limit_bytes,
             healthy=health.state == "healthy",
             mounts=len(self._parts.leases.book(record.name).leases),
-            breaker=self._volumes.breaker(record),
+            breaker=self._volumes.driver(record).state(spec(record)).breaker,
         )
 
     def _volume_calls(self) -> list[VolumeCalls]:
@@ -215,7 +216,7 @@ class Observed:
             VolumeCalls(
                 driver=driver.name, operation=operation, result=result, calls=calls, seconds=seconds
             )
-            for driver in self._parts.volume_drivers.values()
+            for driver in self._parts.volume_drivers.all()
             for operation, result, calls, seconds in driver.timings()
         ]
 

@@ -23,8 +23,7 @@ from nodeagent.state.store import Row
 from runtime.contract.container import Exit, Process
 from runtime.contract.image import Image
 from runtime.imageconfig import ImageConfig
-from tests.fakes.volumes import FakeCopyUp, FakeVolumeDriver
-from voldrivers.guard import Guarded
+from tests.fakes.volumes import FakeCopyUp, FakeDrivers, FakeVolumeDriver
 
 IMAGE = Image(
     id="sha256:" + "1" * 64, manifest_digest="", index_digest="", repo_tags=("busybox:latest",),
@@ -333,7 +332,7 @@ class Control:
             }),
             inventory=self.inventory, events=Events(lambda: self.clock()), images=self.images,
             roots=self.roots, runtime=self.runtime, engine=self.engine, names=self.names,
-            volume_drivers={"local": Guarded(self.volume_driver)},
+            volume_drivers=FakeDrivers(self.volume_driver),
             leases=Leases(self.store), copy_up=FakeCopyUp(),
             now=lambda: self.clock(), new_id=self._new_id,
         )  # fmt: skip

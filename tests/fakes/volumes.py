@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from voldrivers.contract import VolumeHealth, VolumeUsage
+from voldrivers.guard import Guarded
+from voldrivers.plugin.driver import Plugin
 
 
 class FakeVolumeDriver:
@@ -49,6 +51,22 @@ class FakeVolumeDriver:
 
     async def clean(self):
         await self._faults.pass_("volume clean")
+
+
+class FakeDrivers:
+    """The one driver, really guarded; what is not there is a plugin that is not there."""
+
+    def __init__(self, driver):
+        self._known = {driver.name: Guarded(driver)}
+
+    def find(self, name):
+        return self._known.get(name)
+
+    def of(self, name):
+        return self._known.get(name) or Guarded(Plugin(name, ()))
+
+    def all(self):
+        return list(self._known.values())
 
 
 class FakeCopyUp:

@@ -1,3 +1,4 @@
+import socket
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -10,12 +11,25 @@ def plugin(name, value):
 
 
 def test_ours_are_there(tmp_path):
-    drivers = load_drivers(tmp_path)
+    drivers = build_drivers(tmp_path, [])
     assert set(DRIVERS) == {"local", "image", "tmpfs", "nfs", "fuse"}
     assert all(drivers[name].name == name for name in DRIVERS)
 
 
-def test_a_plugin_is_added(tmp_path):
+def test_dockers_plugins_come_and_go(tmp_path):
+    drivers = load_drivers(tmp_path, [tmp_path / "plugins"])
+    assert drivers.find("mine") is None
+    assert drivers.find("image") is drivers.of("image")
+    lost = drivers.of("mine")  # of a volume that exists
+    assert drivers.find("mine") is None
+    (tmp_path / "plugins").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "plugins/mine.sock"))
+        assert drivers.find("mine") is lost
+    assert lost in drivers.all()
+
+
+def test_an_entry_point_is_added(tmp_path):
     drivers = build_drivers(tmp_path, [plugin("other", "voldrivers.local:Local")])
     assert set(drivers) == {*DRIVERS, "other"}
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -190,3 +191,124 @@ def until(holds: Callable[[], bool], within_s: float = 30) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+# --- a real plugin ------------------------------------------------------------------------------
+
+
+class Rclone:
+    """``rclone serve docker`` on a socket, with a folder as its remote."""
+
+    def __init__(self, base: Path) -> None:
+        self.folder, self.remote = base / "plugins", base / "remote"
+        self._mounts, self._cache = base / "mounts", base / "cache"
+        for path in (self.folder, self.remote, self._mounts, self._cache):
+            path.mkdir()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        socket = self.folder / "rclone.sock"
+        self._child = subprocess.Popen(
+            ["rclone", "serve", "docker", "--socket-addr", socket, "--base-dir", self._mounts,
+             "--cache-dir", self._cache, "--dir-cache-time", "0s",
+             # version 1.60 hangs when it restores a mount before it listens
+             "--forget-state"],
+            env={"PATH": os.environ["PATH"], "RCLONE_CONFIG": "/dev/null"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        until(socket.is_socket)
+
+    def signal(self, number: int) -> None:
+        assert self._child
+        self._child.send_signal(number)
+
+    def end(self) -> None:
+        if self._child:
+            self._child.send_signal(signal.SIGCONT)
+            self._child.kill()
+            self._child.wait()
+            (self.folder / "rclone.sock").unlink(missing_ok=True)
+            self._child = None
+        for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines():
+            if line.split()[4].startswith(f"{self._mounts}/"):
+                subprocess.run(["umount", "-l", line.split()[4]], check=True)
+
+
+@pytest.fixture
+def rclone(tmp_path: Path) -> Iterator[Rclone]:
+    made = Rclone(tmp_path)
+    made.start()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def with_plugin(rclone: Rclone, make_agent: Callable[..., Agent]) -> Agent:
+    return make_agent(settings=f'[volume]\nplugin_folders = ["{rclone.folder}"]\n')
+
+
+def create_remote(agent: Agent, rclone: Rclone, name: str) -> None:
+    agent.cli("volume", "create", "-d", "rclone", "-o", f"remote={rclone.remote}", name)
+
+
+def test_rclone_is_a_volume(with_plugin: Agent, rclone: Rclone) -> None:
+    agent = with_plugin
+    create_remote(agent, rclone, "share")
+    agent.cli(*RUN, "-v", "share:/d", "busybox", "sh", "-c", "echo through fuse > /d/file")
+    assert (rclone.remote / "file").read_text("utf-8") == "through fuse\n"
+    agent.cli("run", "-d", "--name", "one", "-v", "share:/d", "busybox", "sleep", "1000")
+    assert agent.say(*RUN, "-v", "share:/d:ro", "busybox", "cat", "/d/file") == "through fuse"
+    view = agent.inspect("volume", "share")
+    assert (view["Driver"], view["Health"], view["DriverState"]) == ("rclone", "healthy", "closed")
+    assert view["Mountpoint"].endswith("/mounts/share")
+    assert Path(view["Mountpoint"], "file").exists()  # the second user's end unmounted nothing
+    in_use = agent.cli("volume", "rm", "share", check=False)
+    assert "in use by one" in in_use.stderr
+    agent.kill()
+    agent.start()
+    assert agent.say("exec", "one", "cat", "/d/file") == "through fuse"
+    assert agent.inspect("volume", "share")["Health"] == "healthy"
+    agent.cli("rm", "-f", "one")
+    assert not Path(view["Mountpoint"], "file").exists()
+    agent.cli("volume", "rm", "share")
+    assert (rclone.remote / "file").exists()
+
+
+def test_the_plugin_dies_under_a_mount_and_comes_back(with_plugin: Agent, rclone: Rclone) -> None:
+    agent = with_plugin
+    (rclone.remote / "file").write_text("kept", encoding="utf-8")
+    create_remote(agent, rclone, "share")
+    agent.cli("run", "-d", "--name", "one", "-v", "share:/d", "busybox", "sleep", "1000")
+    rclone.end()
+    assert agent.inspect("volume", "share")["Health"] == "unhealthy"
+    agent.cli("volume", "create", "other")
+    agent.cli(*RUN, "-v", "other:/d", "busybox", "true")
+    agent.cli("rm", "-f", "one")  # the unmount is owed
+    assert [each["Leaving"] for each in agent.inspect("volume", "share")["Leases"]] == [True]
+    agent.stop()
+    agent.start()  # waits for no plugin
+    rclone.start()
+    until(lambda: not agent.inspect("volume", "share")["Leases"])
+    assert "not found" in agent.inspect("volume", "share")["HealthReason"]  # it forgot it
+    create_remote(agent, rclone, "share")
+    assert agent.say(*RUN, "-v", "share:/d", "busybox", "cat", "/d/file") == "kept"
+
+
+def test_a_plugin_that_hangs_costs_nobody_else(with_plugin: Agent, rclone: Rclone) -> None:
+    agent = with_plugin
+    create_remote(agent, rclone, "share")
+    agent.cli("volume", "create", "other")
+    rclone.signal(signal.SIGSTOP)
+    assert agent.inspect("volume", "share")["Health"] == "unhealthy"
+    rows = {each["Name"]: each["Status"] for each in agent.rows("volume")}
+    assert rows["other"] == "ok"
+    assert rows["share"].startswith("stale: no answer")
+    agent.cli(*RUN, "-v", "other:/d", "busybox", "true")
+    refused = agent.cli(*RUN, "-v", "share:/d", "busybox", "true", check=False)
+    assert "does not answer" in refused.stderr
+    agent.stop()
+    agent.start()
+    rclone.signal(signal.SIGCONT)
+    until(lambda: agent.inspect("volume", "share")["Health"] == "healthy")
+    agent.cli(*RUN, "-v", "share:/d", "busybox", "touch", "/d/file")
+    agent.cli("volume", "rm", "share")

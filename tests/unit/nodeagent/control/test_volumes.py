@@ -13,7 +13,7 @@ from nodeagent.model.containerrequest import ContainerCreate, MountRequest
 from nodeagent.model.volume import VolumeCreate
 from tests.fakes.control import Control
 from tests.fakes.records import container, volume
-from voldrivers.errors import Exhausted, Missing
+from voldrivers.errors import Exhausted, Missing, Unavailable
 
 
 @pytest.fixture
@@ -97,12 +97,14 @@ async def test_a_volume_without_its_driver_is_listed_and_says_why(control):
     await control.inventory.put(volume(), volume("lost", driver="gone"))
     rows = {row.name: row for row in control.volumes.ls({})}
     assert rows["data"].status == "ok"
-    assert rows["lost"].status == "stale: there is no driver gone"
+    assert rows["lost"].mountpoint == ""
     (view,) = await control.volumes.inspect(["lost"])
     assert view.health == "unhealthy"
     assert "gone" in view.health_reason
-    with pytest.raises(Invalid, match="gone"):
+    with pytest.raises(Unavailable, match="gone"):
         await control.volumes.rm("lost", force=False)
+    with pytest.raises(Invalid, match="driver"):
+        await control.volumes.create(VolumeCreate(name="new", driver="gone"))
 
 
 async def test_other_options_of_a_volume_that_is_there_are_refused_not_ignored(control):

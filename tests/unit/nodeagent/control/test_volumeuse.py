@@ -83,7 +83,7 @@ async def test_a_driver_that_hangs_holds_up_no_stop(control, autojump_clock):
     record = await put(control, mount(), mount("more", "/y"))
     await control.volumes.use.attach(record)
     door = control.faults.shut("volume unmount")
-    with trio.fail_after(30):
+    with trio.fail_after(20):
         await control.volumes.use.detach(record.id)
     assert all(each.leaving for each in control.parts.leases.all())
     door.set()
