@@ -123,6 +123,7 @@ class Volume(_Section, frozen=True):
     """``[volume]``."""
 
     plugin_folders: tuple[str, ...] = PLUGIN_FOLDERS
+    retention_s: Annotated[float, Meta(ge=0, le=10 * 365 * 86400)] = 86400.0
 
 
 class State(_Section, frozen=True):

@@ -41,6 +41,7 @@ from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts, Settings
 from nodeagent.control.planning import Planner
+from nodeagent.control.quiescing import Quiescing
 from nodeagent.control.reconcile import Reconciler
 from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
@@ -48,7 +49,10 @@ from nodeagent.control.startup import Startup
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION, System
 from nodeagent.control.updating import Updater
+from nodeagent.control.volumecopies import VolumeCopies
+from nodeagent.control.volumekeeper import VolumeKeeper
 from nodeagent.control.volumes import Volumes
+from nodeagent.control.volumestreams import VolumeStreams
 from nodeagent.control.volumeuse import VolumeUse
 from nodeagent.errors import AgentError, kind_of
 from nodeagent.logs import set_up_logs
@@ -257,6 +261,7 @@ def _settings(config: Config, open_files: tuple[int, int]) -> Settings:
         dns_upstreams=tuple(config.network.dns_upstreams),
         log_max_bytes=config.container.log_max_bytes,
         mtu_bytes=config.network.mtu_bytes,
+        volume_retention_s=config.volume.retention_s,
     )
 
 
@@ -275,12 +280,14 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     imaging = Imaging(parts)
     attachments = Attachments(parts, sandboxes, containers, lifecycle)
     auditor = Auditor(parts, sandboxes, addresses, repairer)
+    copies, files = VolumeCopies(parts, volumes), RootFiles()
+    keeper = VolumeKeeper(parts, copies)
     use = UseCases(
         attachments=attachments,
         auditor=auditor,
         containers=containers,
         explaining=Explaining(parts, sandboxes),
-        files=ContainerFiles(parts, containers, volumes, lifecycle, RootFiles()),
+        files=ContainerFiles(parts, containers, volumes, lifecycle, files),
         lifecycle=lifecycle,
         imaging=imaging,
         inspector=NetworkInspector(parts, sandboxes, addresses, conflicts),
@@ -292,6 +299,10 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         system=System(parts, imaging, volumes),
         updater=Updater(parts, containers),
         volumes=volumes,
+        copies=copies,
+        quiescing=Quiescing(parts, copies),
+        volume_keeper=keeper,
+        volume_streams=VolumeStreams(parts, copies, files),
     )
     observed = Observed(parts, sandboxes, streams, volumes, addresses)
     observed.conflicts_of = conflicts.of
@@ -300,14 +311,15 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     if config.metrics.listen:
         await nursery.start(_serve_metrics, life, observed)
     nursery.start_soon(parts.engine.run)
-    startup = Startup(parts, sandboxes, lifecycle, networks, volumes, repairer)
+    startup = Startup(parts, sandboxes, lifecycle, networks, copies, repairer)
     await startup.run()
     follower = Follower(parts, sandboxes, lifecycle.step)
     nursery.start_soon(Reconciler(parts, repairer, conflicts, follower.wake).run)
     nursery.start_soon(follower.run)
     nursery.start_soon(sandboxes.follow_resolvers)
     nursery.start_soon(LogKeeper(parts).run)
-    nursery.start_soon(volumes.use.run)
+    for task in (volumes.use.run, keeper.run):
+        nursery.start_soon(task)
     entrance = _open_entrance(life)
     await nursery.start(_serve_rpc, config, entrance, use, observed)
     await _succeed(life, parts, observed)

@@ -87,7 +87,11 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         "explain": "explain",
     },
     "port": {"ls": "port"},
-    "volume": dict.fromkeys(["create", "ls", "rm", "inspect", "prune"], "volume"),
+    "volume": {
+        **dict.fromkeys(("create", "ls", "rm", "inspect", "prune"), "volume"),
+        **dict.fromkeys(("update", "rename", "snapshot", "clone", "restore"), "volumecopies"),
+        **dict.fromkeys(("export", "import"), "volumecopies"),
+    },
     "system": dict.fromkeys(["info", "df", "events", "version", "ping", "prune"], "system"),
     "rpc": {"describe": "rpc"},
 }

@@ -118,7 +118,7 @@ def _tag(call: Call) -> int:
 def _load(call: Call) -> int:
     progress = Progress(None if call.values.is_on("quiet") else sys.stderr)
     with (
-        _open_input(call.values.text("input") or "-") as fd,
+        open_input(call.values.text("input") or "-") as fd,
         call.open_stream("image.load", window=WINDOW_ITEMS) as stream,
     ):
         result = stream.interact(progress.take, stdin_fd=fd)
@@ -135,7 +135,7 @@ def _import(call: Call) -> int:
     params |= {"ref": call.words[1] if len(call.words) > 1 else ""}
     params |= {"message": call.values.text("message")}
     with (
-        _open_input(call.words[0]) as fd,
+        open_input(call.words[0]) as fd,
         call.client.stream("image.import", {**params, "window": WINDOW_ITEMS}) as stream,
     ):
         result = stream.interact(lambda _item: None, stdin_fd=fd)
@@ -144,7 +144,7 @@ def _import(call: Call) -> int:
 
 
 @contextmanager
-def _open_input(path: str) -> Iterator[int]:
+def open_input(path: str) -> Iterator[int]:
     """Give a descriptor of the file, or of standard input for ``-``."""
     if path == "-":
         if os.isatty(0):

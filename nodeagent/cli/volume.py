@@ -1,5 +1,6 @@
 """Volumes: create, list, remove and the like."""
 
+import sys
 from typing import Final
 
 from nodeagent.cli.call import Call, parse_filters, parse_pairs
@@ -7,9 +8,9 @@ from nodeagent.cli.grammar import Verb, Words, many, several, switch, text
 from nodeagent.cli.objects import inspect_verb
 from nodeagent.cli.output import LIST_FLAGS, print_list, put
 from nodeagent.cli.prune import FORCE, prune
+from nodeagent.cli.volumecopies import SHARING
 
 COLUMNS: Final = (("DRIVER", "Driver"), ("VOLUME NAME", "Name"), ("STATUS", "Status"))
-SHARING: Final = ("none", "readonly", "onewriter", "all")
 
 
 def _create(call: Call) -> int:
@@ -26,19 +27,37 @@ def _create(call: Call) -> int:
 
 
 def _ls(call: Call) -> int:
-    rows = call.rows("volume.ls", filters=parse_filters(call.values.list("filter")))
+    rows = call.rows(
+        "volume.ls",
+        all=call.values.is_on("all"),
+        filters=parse_filters(call.values.list("filter")),
+    )
     return print_list(call, rows, COLUMNS, name="Name")
 
 
 def _rm(call: Call) -> int:
-    force = call.values.is_on("force")
-    return call.for_each_word(lambda name: call.rpc("volume.rm", name=name, force=force) and None)
+    def remove(name: str) -> None:
+        done = call.row(
+            "volume.rm",
+            name=name,
+            force=call.values.is_on("force"),
+            now=call.values.is_on("now"),
+        )
+        if kept := done["Name"]:
+            sys.stderr.write(f"{name} is kept for a while as {kept}; volume restore undoes this\n")
+
+    return call.for_each_word(remove)
 
 
 def _prune(call: Call) -> int:
-    every = call.values.is_on("all")
+    every, expired = call.values.is_on("all"), call.values.is_on("expired")
+    if expired:
+        what = "removed volumes whose time has come"
+        return prune(call, "volume.prune", what, "Deleted Volumes:", expired=True)
     what = "volumes that no container uses" if every else "anonymous volumes nobody uses"
-    return prune(call, "volume.prune", what, "Deleted Volumes:", all=every)
+    return prune(
+        call, "volume.prune", what, "Deleted Volumes:", all=every, now=call.values.is_on("now")
+    )
 
 
 VERBS: Final = (
@@ -63,7 +82,7 @@ VERBS: Final = (
         name="ls",
         help="List volumes",
         run=_ls,
-        flags=LIST_FLAGS,
+        flags=(*LIST_FLAGS, switch("all", "Also snapshots and removed volumes", "a")),
         aliases=("list",),
         examples=("nodeagent volume ls -q --filter dangling=true",),
     ),
@@ -71,7 +90,11 @@ VERBS: Final = (
         name="rm",
         help="Remove volumes that nobody uses",
         run=_rm,
-        flags=(switch("force", "No error if there is none of that name", "f"),),
+        flags=(
+            switch("force", "No error if there is none of that name", "f"),
+            switch("now", "Keep nothing: the data is gone at once"),
+        ),
+        notes=("A volume with a name is kept for a while (volume.retention_s of the config).",),
         words=several("VOLUME", "volume"),
         aliases=("remove",),
         examples=("nodeagent volume rm data",),
@@ -81,7 +104,12 @@ VERBS: Final = (
         name="prune",
         help="Remove anonymous volumes nobody uses, or all of them",
         run=_prune,
-        flags=(switch("all", "Also those with a name", "a"), FORCE),
+        flags=(
+            switch("all", "Also those with a name", "a"),
+            switch("now", "Keep nothing of those with a name"),
+            switch("expired", "Only removed volumes whose time has come"),
+            FORCE,
+        ),
         examples=("nodeagent volume prune -f",),
     ),
 )

@@ -28,6 +28,7 @@ class Settings:
     dns_upstreams: tuple[str, ...]  # empty: the host's
     log_max_bytes: int  # 0: logs grow without limit
     mtu_bytes: int  # 0: of the host's default route
+    volume_retention_s: float = 0.0  # how long a removed volume is kept
     resolv_conf: Path = Path("/etc/resolv.conf")
     ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # soft, hard
 

@@ -16,7 +16,7 @@ from nodeagent.control.restart import goes_at_end, wants_start
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.times import build_time
 from nodeagent.control.updating import finish_update
-from nodeagent.control.volumes import Volumes
+from nodeagent.control.volumecopies import VolumeCopies
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.volume import VolumeRecord
 from runtime.contract.container import Exit, Found
@@ -35,14 +35,14 @@ class Startup:
         sandboxes: Sandboxes,
         lifecycle: Lifecycle,
         networks: Networks,
-        volumes: Volumes,
+        copies: VolumeCopies,
         repairer: Repairer,
     ) -> None:
         self._parts = parts
         self._sandboxes = sandboxes
         self._lifecycle = lifecycle
         self._networks = networks
-        self._volumes = volumes
+        self._copies = copies
         self._repairer = repairer
 
     async def run(self) -> None:
@@ -58,7 +58,7 @@ class Startup:
                 exit_ = await self._settle(record, found.get(record.id))
                 if exit_ is not None:
                     ended.append((self._parts.inventory.containers[record.id], exit_))
-        await self._volumes.use.adopt()
+        await self._copies.volumes.use.adopt()
         await self._remove_strays(found)
         with _one_at_a_time("repair networks", ""):
             await self._repair()
@@ -167,10 +167,7 @@ class Startup:
 
     async def _settle_volume(self, volume: VolumeRecord) -> None:
         with _one_at_a_time("settle volume", volume.name):
-            if volume.phase == "removing":
-                await self._volumes.finish_rm(volume)
-            elif volume.phase == "creating":
-                await self._volumes.make([volume])
+            await self._copies.settle(volume)
 
     async def start_by_policy(self) -> None:
         """Start what its restart policy wants up; failures are logged, the others go on.

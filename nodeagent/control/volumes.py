@@ -1,5 +1,7 @@
 """Volumes: objects of their own, whose bytes a driver keeps."""
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 import trio
 
@@ -8,10 +10,19 @@ from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time
 from nodeagent.control.volumeuse import UNDO_S, VolumeUse, spec
 from nodeagent.control.volumeviews import FILTERS, build_row, build_view, is_unused, parse_truth
-from nodeagent.errors import Busy, Conflict, Invalid
+from nodeagent.errors import Busy, Conflict, Invalid, kind_of
 from nodeagent.model.container import ContainerRecord
-from nodeagent.model.volume import Pruned, VolumeCreate, VolumeRecord, VolumeRow, VolumeView
+from nodeagent.model.volume import (
+    Pruned,
+    VolumeCreate,
+    VolumeRecord,
+    VolumeRow,
+    VolumeUpdate,
+    VolumeView,
+)
 from voldrivers.contract import GuardedDriver, VolumeHealth, VolumeUsage
+
+DEFAULT_DRIVER = "local"
 
 
 class Volumes:
@@ -25,6 +36,11 @@ class Volumes:
     def driver(self, record: VolumeRecord) -> GuardedDriver:
         """The driver that keeps the record's bytes."""
         return self._parts.volume_drivers.of(record.driver)
+
+    def driver_name(self, volume: str) -> str:
+        """The driver of a volume, or that of a new one."""
+        known = self._parts.inventory.volumes.get(volume)
+        return known.driver if known else DEFAULT_DRIVER
 
     def record(self, request: VolumeCreate, *, anonymous: bool = False) -> VolumeRecord:
         """The record a request stands for; the one that exists if it agrees.
@@ -85,8 +101,7 @@ class Volumes:
         """Make a volume; asking again for one that is there is no error."""
         record = self.record(request)
         if record.name in self._parts.inventory.volumes:
-            async with self.use.turn(record.name):  # who keeps it may have lost it
-                await self.driver(record).create(spec(record))
+            await self.create_bytes(record)  # who keeps it may have lost it
         else:
             await self._parts.inventory.put(record)
             try:
@@ -105,13 +120,17 @@ class Volumes:
     async def make(self, records: list[VolumeRecord]) -> None:
         """Have the drivers make what recorded volumes want; also used at start, to finish."""
         for record in records:
-            async with self.use.turn(record.name):
-                await self.driver(record).create(spec(record))
+            await self.create_bytes(record)
         made = [msgspec.structs.replace(record, phase="ready") for record in records]
         if made:
             await self._parts.inventory.put(*made)
         for record in made:
             self._tell(record, "create", driver=record.driver)
+
+    async def create_bytes(self, record: VolumeRecord) -> None:
+        """Have the driver make the volume, if it is not there."""
+        async with self.use.turn(record.name):
+            await self.driver(record).create(spec(record))
 
     def _tell(self, record: VolumeRecord, action: str, **attributes: str) -> None:
         self._parts.events.publish("volume", action, record.name, record.name, **attributes)
@@ -126,6 +145,50 @@ class Volumes:
             if name in inventory.volumes and inventory.volume_users(name) == [container.name]
         ]
 
+    # --- change -------------------------------------------------------------------------------
+
+    async def update(self, change: VolumeUpdate) -> VolumeView:
+        """Change what can be changed of a volume that is there; what is not given stays.
+
+        Raises:
+            Invalid: the driver cannot resize, or not to that size.
+            Refused: it is in use and cannot grow just now; it grows at its next mount.
+        """
+        before = self._parts.inventory.volume(change.name)
+        if before.phase != "ready" or before.kind != "volume":
+            raise Conflict("only a volume that is ready is changed", field="name", name=change.name)
+        labels = {**before.labels, **change.labels}
+        record = msgspec.structs.replace(
+            before,
+            labels={key: labels[key] for key in labels if key not in change.labels_gone},
+            sharing=change.sharing or before.sharing,
+            options={**before.options, "size": change.size} if change.size else before.options,
+            schedule=None if change.no_schedule else change.schedule or before.schedule,
+        )
+        driver = self.driver(record)
+        if change.size and "resize" not in driver.abilities:
+            raise Invalid(
+                f"volumes of the driver {record.driver!r} have no size to change",
+                field="size",
+                value=change.size,
+            )
+        if change.size:
+            driver.check(spec(record))
+        await self._parts.inventory.put(record)
+        if change.size:
+            await self._resize(before, record)
+        self._tell(record, "update")
+        return await self._view(record)
+
+    async def _resize(self, before: VolumeRecord, record: VolumeRecord) -> None:
+        try:
+            async with self.use.turn(record.name):
+                await self.driver(record).resize(spec(record))
+        except Exception as exc:
+            if kind_of(exc) == Invalid.kind:  # it stays what it was
+                await self._parts.inventory.put(before)
+            raise
+
     # --- remove ---------------------------------------------------------------------------------
 
     async def rm(self, name: str, *, force: bool) -> None:
@@ -133,18 +196,31 @@ class Volumes:
         if force and name not in self._parts.inventory.volumes:
             return
         record = self._parts.inventory.volume(name)
-        users = self._parts.inventory.volume_users(name)
+        await self.check_free(record)
+        await self.finish_rm(record)
+
+    async def check_free(self, record: VolumeRecord) -> None:
+        """Refuse while a container refers to it, or a mount is still to be given back (Busy)."""
+        users = self._parts.inventory.volume_users(record.name)
         if users:
             raise Busy(
                 f"volume is in use by {', '.join(users)}; remove them first",
                 field="name",
-                name=name,
+                name=record.name,
                 by=users,
             )
-        await self.use.pay(name)
-        if self._parts.leases.book(name).leases:
-            raise Busy("the volume is still to be unmounted; try again", field="name", name=name)
-        await self.finish_rm(record)
+        await self.use.pay(record.name)
+        if self._parts.leases.book(record.name).leases:
+            raise Busy(
+                "the volume is still to be unmounted; try again", field="name", name=record.name
+            )
+
+    async def settle(self, record: VolumeRecord) -> None:
+        """At start: finish what was begun."""
+        if record.phase == "removing":
+            await self.finish_rm(record)
+        elif record.phase == "creating":
+            await self.make([record])
 
     async def finish_rm(self, record: VolumeRecord) -> None:
         """Remove, from the intent on; also used at start.
@@ -168,16 +244,22 @@ class Volumes:
             self._leaving.discard(record.name)
         self._tell(record, "destroy", driver=record.driver)
 
-    async def prune(self, *, everything: bool) -> Pruned:
-        """Remove volumes without users: anonymous ones, or all."""
+    async def prune(
+        self, *, everything: bool, remove: Callable[[VolumeRecord], Awaitable[str]]
+    ) -> Pruned:
+        """Remove volumes without users: anonymous ones, or all.
+
+        Args:
+            remove: says under which name the volume is kept, "" = it is gone.
+        """
         deleted, freed = [], 0
         for record in list(self._parts.inventory.volumes.values()):
             if not (record.anonymous or everything) or not is_unused(self._parts, record):
                 continue
             used_bytes = await self.used_bytes(record)
             if is_unused(self._parts, record):  # still: a container may have come meanwhile
-                await self.finish_rm(record)
-                freed += used_bytes
+                if not await remove(record):
+                    freed += used_bytes
                 deleted.append(record.name)
         return Pruned(deleted=deleted, space_reclaimed=freed)
 
@@ -193,8 +275,13 @@ class Volumes:
         driver = self.driver(record)
         return await driver.usage(spec(record)), await driver.health(spec(record))
 
-    def ls(self, filters: dict[str, list[str]]) -> list[VolumeRow]:
-        """Volumes by name. Nobody is asked: one that hangs is in it, with the reason."""
+    def ls(self, filters: dict[str, list[str]], *, everything: bool = False) -> list[VolumeRow]:
+        """Volumes by name; with ``everything`` snapshots and removed ones too.
+
+        Nobody is asked: one that hangs is in it, with the reason.
+        """
+        if not everything:
+            filters = {"kind": ["volume"], **filters}
         for key in filters:
             if key not in FILTERS:
                 raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
@@ -209,6 +296,7 @@ class Volumes:
             and matches_labels(record.labels, filters.get("label", []))
             and all(word in record.name for word in filters.get("name", []))
             and (record.driver in filters.get("driver", [record.driver]))
+            and record.kind in filters.get("kind", [record.kind])
         )
 
     async def inspect(self, names: list[str]) -> list[VolumeView]:

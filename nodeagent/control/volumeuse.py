@@ -5,6 +5,8 @@ driver that hangs, what is owed is known, and ``run`` pays it when that is possi
 """
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -66,6 +68,20 @@ class VolumeUse:
             except NotAsked:  # then there is nothing to give back
                 await self._parts.leases.drop([volume], holder, now=self._now())
                 raise
+
+    @asynccontextmanager
+    async def held(self, record: VolumeRecord, holder: str) -> AsyncIterator[str]:
+        """The host path of a volume that is mounted for somebody who is no container."""
+        claim = Claim(volume=record.name, access="rw", sharing="all")
+        who = Holder(id=holder, name=holder, node=self._parts.settings.agent_id)
+        self._coming.add(holder)
+        try:
+            await self._parts.leases.take([claim], who, now=self._now())
+            yield await self._mount(record.name, holder)
+        finally:
+            with trio.move_on_after(UNDO_S, shield=True):
+                await self._give_back(holder)
+            self._coming.discard(holder)
 
     async def detach(self, holder: str) -> None:
         """Give back all that a holder has. What does not go now is owed: nobody waits for it."""

@@ -6,7 +6,7 @@ from nodeagent.errors import Invalid
 from nodeagent.model.volume import LeaseView, VolumeRecord, VolumeRow, VolumeUsageView, VolumeView
 from voldrivers.contract import VolumeHealth, VolumeUsage
 
-FILTERS = ("dangling", "driver", "label", "name")
+FILTERS = ("dangling", "driver", "kind", "label", "name")
 
 
 def parse_truth(value: str) -> bool:
@@ -18,7 +18,7 @@ def parse_truth(value: str) -> bool:
 
 def is_unused(parts: Parts, record: VolumeRecord) -> bool:
     """Whether the record is still there and no container refers to it."""
-    is_there = parts.inventory.volumes.get(record.name) is record
+    is_there = parts.inventory.volumes.get(record.name) is record and record.kind == "volume"
     is_free = not parts.leases.book(record.name).leases
     return is_there and is_free and not parts.inventory.volume_users(record.name)
 
@@ -35,6 +35,9 @@ def build_row(parts: Parts, record: VolumeRecord) -> VolumeRow:
         links=len(parts.inventory.volume_users(record.name)),
         status=_status(parts, record),
         sharing=record.sharing,
+        kind=record.kind,
+        origin=record.origin,
+        expires=record.expires,
         last_used=parts.leases.book(record.name).last_used,
     )
 
@@ -67,6 +70,10 @@ def build_view(
         health=health.state,
         health_reason=health.reason,
         sharing=record.sharing,
+        kind=record.kind,
+        origin=record.origin,
+        expires_at=record.expires,
+        schedule=record.schedule,
         driver_state=driver.state(spec(record)).breaker,
         last_user=book.last_user,
         last_used_at=book.last_used,

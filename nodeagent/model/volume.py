@@ -1,10 +1,10 @@
 """A volume: request, record and views."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from nodeagent.model.containerrequest import Labels, Name
+from nodeagent.model.containerrequest import Labels, Name, Text, Words
 from nodeagent.model.lease import Sharing
 
 
@@ -18,6 +18,25 @@ class VolumeCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     sharing: Sharing = "all"  # who may use it at once
 
 
+class Schedule(Struct, frozen=True, kw_only=True, rename="pascal"):
+    """Snapshots by the clock."""
+
+    every_s: Annotated[float, Meta(ge=60)]
+    keep: Annotated[int, Meta(ge=1, le=1000)]
+
+
+class VolumeUpdate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters of ``volume.update``; what is not given stays."""
+
+    name: Text
+    labels: Labels = {}
+    labels_gone: Words = []
+    sharing: Sharing | None = None
+    size: Name = ""
+    schedule: Schedule | None = None
+    no_schedule: bool = False
+
+
 class VolumeRecord(Struct, frozen=True, kw_only=True):
     """All that is durable about one volume."""
 
@@ -26,9 +45,15 @@ class VolumeRecord(Struct, frozen=True, kw_only=True):
     options: dict[str, str]
     labels: dict[str, str]
     created: str
-    phase: Literal["creating", "ready", "removing"]
+    # copying: taken away at the next start; moving: finished then, from ``moved_from``
+    phase: Literal["creating", "copying", "moving", "ready", "removing"]
     anonymous: bool = False
     sharing: Sharing = "all"
+    kind: Literal["volume", "snapshot", "removed"] = "volume"
+    origin: str = ""  # of what it was made
+    expires: str = ""  # of a removed one: when it is deleted
+    moved_from: str = ""
+    schedule: Schedule | None = None
 
 
 class _View(Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -66,6 +91,10 @@ class VolumeView(_View, frozen=True, kw_only=True):
     health: str
     health_reason: str
     sharing: str
+    kind: str  # volume, snapshot, removed
+    origin: str
+    expires_at: str
+    schedule: Schedule | None
     driver_state: str  # closed, open, half-open: whether its driver answers
     last_user: str  # name of the last container
     last_used_at: str
@@ -84,6 +113,9 @@ class VolumeRow(_View, frozen=True, kw_only=True):
     links: int  # containers that use it
     status: str  # "ok", or why it cannot be used; as last seen, nobody is asked
     sharing: str
+    kind: str
+    origin: str
+    expires: str
     last_used: str
 
 
@@ -92,3 +124,19 @@ class Pruned(_View, frozen=True, kw_only=True):
 
     deleted: list[str]
     space_reclaimed: int
+
+
+class VolumeCopied(_View, frozen=True, kw_only=True):
+    """What a snapshot, clone or restore made."""
+
+    name: str
+    of: str
+    method: str  # reflink, subvolume, copy, rename
+
+
+class VolumeArchive(_View, frozen=True, kw_only=True):
+    """What was read or written as an archive."""
+
+    name: str
+    sha256: str = ""
+    bytes: int = 0

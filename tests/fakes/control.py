@@ -14,6 +14,7 @@ from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.parts import Parts, Settings
 from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.volumecopies import VolumeCopies
 from nodeagent.control.volumes import Volumes
 from nodeagent.control.volumeuse import VolumeUse
 from nodeagent.errors import Conflict, Missing
@@ -340,6 +341,7 @@ class Control:
         self.repairer = Repairer(self.parts, self.sandboxes)
         self.addresses = Addresses(self.inventory)
         self.volumes = Volumes(self.parts, VolumeUse(self.parts))
+        self.copies = VolumeCopies(self.parts, self.volumes)
         self.containers = Containers(self.parts, self.sandboxes, self.addresses, self.volumes)
         self.lifecycle = Lifecycle(
             self.parts, self.sandboxes, self.containers, self.volumes, nursery, _nobody

@@ -8,7 +8,7 @@ from voldrivers.plugin.driver import Plugin
 
 
 class FakeVolumeDriver:
-    name, scope, abilities = "local", "local", frozenset()
+    name, scope, abilities = "local", "local", frozenset({"rename", "clone"})
 
     def __init__(self, faults):
         self._faults = faults
@@ -48,6 +48,19 @@ class FakeVolumeDriver:
 
     async def health(self, volume):
         return VolumeHealth(state="healthy")
+
+    async def clone(self, volume, target):
+        await self._faults.pass_("volume clone")
+        self.there.add(target.name)
+        return "copy"
+
+    async def rename(self, volume, name):
+        await self._faults.pass_("volume rename")
+        self.there.discard(volume.name)
+        self.there.add(name)
+
+    async def swap(self, volume, name):
+        await self._faults.pass_("volume swap")
 
     async def clean(self):
         await self._faults.pass_("volume clean")

@@ -67,8 +67,8 @@ class Scene:
         """Take away what the operation made, as a user would, and see that nothing is left."""
         if self.has("container", "victim"):
             self.agent.cli("rm", "-f", "-v", "victim")
-        if self.has("volume", "victim"):
-            self.agent.cli("volume", "rm", "victim")
+        for name in victims(self.agent):
+            self.agent.cli("volume", "rm", "--now", name)
         for image in (self.image, COMMITTED):
             if self.has("image", image):
                 self.agent.cli("image", "rm", image)
@@ -119,6 +119,36 @@ def volume_is_whole_or_absent(scene: Scene) -> None:
         scene.agent.cli("run", "--rm", "-v", "victim:/d", "busybox", "touch", "/d/file")
 
 
+def victims(agent: Agent) -> list[str]:
+    """The volume, its snapshots and what it was."""
+    names = [row["Name"] for row in agent.rows("volume", "--all")]
+    return [name for name in names if name.startswith("victim")]
+
+
+def write(scene: Scene, text: str) -> None:
+    script = f"echo {text} > /d/file"
+    scene.agent.cli("run", "--rm", "-v", "victim:/d", "busybox", "sh", "-c", script)
+
+
+def reads(scene: Scene, *texts: str) -> None:
+    """The volume and its snapshots have one of these, and no half of it."""
+    for name in victims(scene.agent):
+        if "@" in name:
+            scene.agent.cli("volume", "clone", name, "look")
+            name = "look"
+        said = scene.agent.say("run", "--rm", "-v", f"{name}:/d", "busybox", "cat", "/d/file")
+        assert said in texts
+        if name == "look":
+            scene.agent.cli("volume", "rm", "--now", "look")
+
+
+def is_there_or_kept(scene: Scene) -> None:
+    (name,) = victims(scene.agent)
+    if "@" in name:
+        scene.agent.cli("volume", "restore", name)
+    reads(scene, "first")
+
+
 def commit_is_whole_or_absent(scene: Scene) -> None:
     """What was frozen for it goes on."""
     assert scene.agent.inspect("container", "victim")["State"]["Status"] == "running"
@@ -167,6 +197,26 @@ OPERATIONS = {
         ),
         command=lambda scene: ("rm", "-f", "victim"),
         check=lambda scene: (is_whole_or_absent(scene), volume_is_whole_or_absent(scene)),
+    ),
+    "volume snapshot": Operation(
+        prepare=lambda scene: (scene.agent.cli(*MAKE_VOLUME), write(scene, "first")),
+        command=lambda scene: ("volume", "snapshot", "victim", "one"),
+        check=lambda scene: reads(scene, "first"),
+    ),
+    "volume restore": Operation(
+        prepare=lambda scene: (
+            scene.agent.cli(*MAKE_VOLUME),
+            write(scene, "first"),
+            scene.agent.cli("volume", "snapshot", "victim", "one"),
+            write(scene, "second"),
+        ),
+        command=lambda scene: ("volume", "restore", "victim@one"),
+        check=lambda scene: reads(scene, "first", "second"),
+    ),
+    "volume rm": Operation(
+        prepare=lambda scene: (scene.agent.cli(*MAKE_VOLUME), write(scene, "first")),
+        command=lambda scene: ("volume", "rm", "victim"),
+        check=is_there_or_kept,
     ),
     "pull": Operation(
         prepare=nothing,

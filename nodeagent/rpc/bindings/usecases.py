@@ -12,12 +12,16 @@ from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
 from nodeagent.control.planning import Planner
+from nodeagent.control.quiescing import Quiescing
 from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import System
 from nodeagent.control.updating import Updater
+from nodeagent.control.volumecopies import VolumeCopies
+from nodeagent.control.volumekeeper import VolumeKeeper
 from nodeagent.control.volumes import Volumes
+from nodeagent.control.volumestreams import VolumeStreams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +44,7 @@ class UseCases:
     system: System
     updater: Updater
     volumes: Volumes
+    copies: VolumeCopies
+    quiescing: Quiescing
+    volume_keeper: VolumeKeeper
+    volume_streams: VolumeStreams

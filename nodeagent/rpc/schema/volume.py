@@ -1,27 +1,109 @@
 """RPC methods of volumes: parameters, results, stream items. Pure."""
 
-from nodeagent.model.containerrequest import Text
-from nodeagent.model.volume import Pruned, VolumeCreate, VolumeRow, VolumeView
-from nodeagent.rpc.schema.shapes import Done, ListParams, Params, Refs, change, read
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from nodeagent.model.containerrequest import Labels, Name, Text
+from nodeagent.model.volume import (
+    Pruned,
+    VolumeArchive,
+    VolumeCopied,
+    VolumeCreate,
+    VolumeRow,
+    VolumeUpdate,
+    VolumeView,
+)
+from nodeagent.rpc.schema.shapes import (
+    DataItem,
+    Done,
+    ListParams,
+    Method,
+    Params,
+    Ref,
+    Refs,
+    change,
+    read,
+)
+
+Sha256 = Annotated[str, Meta(pattern="^([0-9a-fA-F]{64})?$")]
 
 
 class VolumeRemove(Params, frozen=True):
+    """``now``: nothing is kept."""
+
     name: Text
     force: bool = False
+    now: bool = False
 
 
 class VolumePrune(Params, frozen=True):
-    """Without ``all`` only anonymous volumes go."""
+    """Without ``all`` only anonymous volumes go; ``expired``: removed ones whose time has come."""
 
     all: bool = False
+    now: bool = False
+    expired: bool = False
+
+
+class VolumeSnapshot(Params, frozen=True):
+    """``label`` "": the time. ``quiesce`` runs by sh in each container that writes, before."""
+
+    name: Text
+    label: Name = ""
+    quiesce: Text = ""
+    resume: Text = ""
+
+
+class VolumeClone(Params, frozen=True):
+    """``name``: a volume or a snapshot."""
+
+    name: Text
+    target: Name
+
+
+class VolumeRename(Params, frozen=True):
+    name: Text
+    new: Name
+
+
+class VolumeExport(Params, frozen=True):
+    name: Text
+    compress: Literal["none", "zstd"] = "none"
+    window: Annotated[int, Meta(ge=0)] = 0
+
+
+class VolumeImport(Params, frozen=True):
+    """The archive arrives as stream input. ``sha256``: of its bytes; "" = unchecked.
+
+    ``driver`` "": that of the volume that is there, else local.
+    """
+
+    name: Name
+    driver: Name = ""
+    options: Labels = {}
+    labels: Labels = {}
+    sha256: Sha256 = ""
 
 
 METHODS = (
     change(
         "volume.create", "Make a volume, or answer the one that is there.", VolumeCreate, VolumeView
     ),
-    change("volume.rm", "Remove a volume that nobody uses.", VolumeRemove, Done),
+    change("volume.rm", "Remove a volume that nobody uses.", VolumeRemove, VolumeCopied),
     change("volume.prune", "Remove volumes nobody uses.", VolumePrune, Pruned),
+    change("volume.update", "Change labels, sharing, size, schedule.", VolumeUpdate, VolumeView),
+    change("volume.rename", "Give an unused volume another name.", VolumeRename, Done),
+    change("volume.snapshot", "Keep what a volume is now.", VolumeSnapshot, VolumeCopied),
+    change("volume.clone", "Make a volume of another's bytes.", VolumeClone, VolumeCopied),
+    change("volume.restore", "Go back to a snapshot, or undo a removal.", Ref, VolumeCopied),
+    read("volume.export", "The tar of all in a volume.", VolumeExport, VolumeArchive, DataItem),
+    Method(
+        name="volume.import",
+        doc="Make a volume of a tar, or replace the content of one.",
+        params=VolumeImport,
+        result=VolumeArchive,
+        takes_input=True,
+    ),
     read("volume.ls", "List volumes.", ListParams, list[VolumeRow]),
     read("volume.inspect", "All about volumes.", Refs, list[VolumeView]),
 )

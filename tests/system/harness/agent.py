@@ -231,7 +231,7 @@ class Agent:
         if names:
             self.cli("container", "rm", "-f", "-v", *names)
         self.cli("network", "prune", "-f")
-        self.cli("volume", "prune", "-a", "-f")
+        self.cli("volume", "prune", "-a", "-f", "--now")
 
     def log_tail(self) -> str:
         lines = self.log.read_text("utf-8", "replace").splitlines() if self.log.exists() else []

@@ -85,7 +85,7 @@ def agent(agent_of):
             "network.check": {"ops": [], "conflicts": []},
             "network.repair": {"ops": ["add link br-1"], "conflicts": ["link eth0 is not ours"]},
             "volume.create": {"Name": "data"},
-            "volume.rm": {},
+            "volume.rm": {"Name": "", "Of": "data", "Method": "delete"},
             "volume.ls": [{"Name": "data", "Driver": "local", "Mountpoint": "/m", "Scope": "local",
                            "Labels": "", "Links": 0, "Status": "ok"}],
             "container.prune": pruned, "network.prune": pruned, "image.prune": pruned,

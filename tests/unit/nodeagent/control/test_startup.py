@@ -30,7 +30,7 @@ def control(tmp_path, nursery):
     made = Control(tmp_path, nursery)
     made.networks = Networks(made.parts, made.sandboxes, {"bridge": FakeDriver()})
     made.startup = Startup(
-        made.parts, made.sandboxes, made.lifecycle, made.networks, made.volumes, made.repairer
+        made.parts, made.sandboxes, made.lifecycle, made.networks, made.copies, made.repairer
     )
     return made
 

@@ -53,7 +53,7 @@ async def test_prune_spares_a_volume_that_came_into_use_while_it_was_measured(co
 
 
 async def prune(control):
-    await control.volumes.prune(everything=True)
+    await control.copies.prune(everything=True, now=True)
 
 
 async def test_a_late_second_removal_does_not_take_a_new_volume_of_the_name(control):
