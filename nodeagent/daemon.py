@@ -76,6 +76,7 @@ from runtime.rootfs import OverlayRoots
 from voldrivers.copyup import TreeCopyUp
 from voldrivers.registry import DriverSet
 from voldrivers.registry import load_drivers as load_volume_drivers
+from voldrivers.subpath import Subpaths
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +219,7 @@ async def _parts(life: _Life) -> AsyncIterator[Parts]:
                 volume_drivers=_volume_drivers(config),
                 leases=leases,
                 copy_up=TreeCopyUp(),
+                part_mounts=Subpaths(config.run),
                 now=time.time,  # noqa: TID251
                 new_id=lambda: secrets.token_hex(32),
             )

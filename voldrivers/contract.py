@@ -148,6 +148,21 @@ class Drivers(Protocol):
         ...
 
 
+class PartMounts(Protocol):
+    """Parts of volumes as mounts of their own."""
+
+    async def open(self, container_id: str, n: int, volume: Path, subpath: str) -> Path:
+        """Mount what a volume has at ``subpath``; where it is (Missing, Refused)."""
+        ...
+
+    async def close(self, container_id: str) -> None:
+        """Unmount all parts a container has. Idempotent."""
+
+    async def ls(self) -> list[str]:
+        """Containers that have parts mounted, or had when an agent was killed."""
+        ...
+
+
 class CopyUp(Protocol):
     """First use of an empty volume over image content."""
 

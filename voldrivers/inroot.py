@@ -26,11 +26,18 @@ class _OpenHow(ctypes.Structure):
 
 def open_folder_in(root: Path, path: str) -> int:
     """Open a directory as a process chrooted to ``root`` would find it (OSError as os.open)."""
+    return _open_in(root, path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def open_path_in(root: Path, path: str) -> int:
+    """The same for whatever is there, to mount it; it cannot be read (O_PATH)."""
+    return _open_in(root, path, os.O_PATH)
+
+
+def _open_in(root: Path, path: str, flags: int) -> int:
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        how = _OpenHow(
-            os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-        )
+        how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
         return _call(
             path,
             "syscall",

@@ -156,6 +156,7 @@ _MOUNT_KEYS: Final[Mapping[str, Callable[[Mount, str], None]]] = {
     **dict.fromkeys(("readonly", "ro"), _read_only),
     "bind-propagation": _set_propagation,
     "volume-nocopy": _no_copy,
+    "volume-subpath": _set_text("volume_subpath"),
     "volume-driver": _set_text("volume_driver"),
     "volume-opt": _add_option,
     "tmpfs-size": _set_size,

@@ -160,6 +160,8 @@ def _mount_record(field: str, asked: MountRequest, new_name: Callable[[], str]) 
         raise Invalid("a tmpfs has no source", field=f"{field}.source", value=asked.source)
     if asked.type == "volume" and asked.source:
         check_name(asked.source, field=f"{field}.source")
+    if asked.volume_subpath:
+        _check_subpath(field, asked)
     return MountRecord(
         type=asked.type,
         source=asked.source if asked.type == "bind" else "",
@@ -168,10 +170,23 @@ def _mount_record(field: str, asked: MountRequest, new_name: Callable[[], str]) 
         driver=asked.volume_driver if asked.type == "volume" else "",
         read_only=asked.read_only,
         no_copy=asked.no_copy,
+        subpath=asked.volume_subpath,
         propagation=asked.propagation,
         options=_tmpfs_options(asked) if asked.type == "tmpfs" else [],
         anonymous=asked.type == "volume" and not asked.source,
     )
+
+
+def _check_subpath(field: str, asked: MountRequest) -> None:
+    path = asked.volume_subpath
+    if asked.type != "volume" or not asked.source:
+        raise Invalid("only a volume with a name has a subpath", field=f"{field}.volume_subpath")
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise Invalid(
+            "a subpath is relative to the volume, without ..",
+            field=f"{field}.volume_subpath",
+            value=path,
+        )
 
 
 def _tmpfs_options(asked: MountRequest) -> list[str]:

@@ -12,7 +12,7 @@ from nodeagent.state.leases import Leases
 from runtime.contract.container import Containers
 from runtime.contract.image import Images
 from runtime.contract.rootfs import RootFilesystems
-from voldrivers.contract import CopyUp, Drivers
+from voldrivers.contract import CopyUp, Drivers, PartMounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,5 +48,6 @@ class Parts:
     volume_drivers: Drivers
     leases: Leases
     copy_up: CopyUp
+    part_mounts: PartMounts
     now: Callable[[], float]  # seconds since the epoch
     new_id: Callable[[], str]  # 64 hex digits

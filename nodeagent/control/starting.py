@@ -87,8 +87,11 @@ class Starter:
         rewrite(self._parts.settings, record)
         paths = await self._volumes.attach(record)
         mounts = []
-        for mount in record.mounts:
+        for n, mount in enumerate(record.mounts):
             source = await self._source(mount, paths, rootfs)
+            if mount.subpath:
+                part = await self._parts.part_mounts.open(record.id, n, Path(source), mount.subpath)
+                source = str(part)
             mounts.append(
                 MountPoint(
                     type="tmpfs" if mount.type == "tmpfs" else "bind",
@@ -113,7 +116,7 @@ class Starter:
                 )
             return mount.source
         source = paths[mount.name]
-        if not mount.no_copy:
+        if not (mount.no_copy or mount.subpath):
             await self._parts.copy_up.copy_up(rootfs, mount.target, Path(source))
         return source
 
@@ -144,6 +147,7 @@ class Starter:
             lambda: self._parts.runtime.delete(record.id),
             lambda: self._sandboxes.close(record),
             lambda: self._parts.roots.unmount(record.id),
+            lambda: self._parts.part_mounts.close(record.id),
             lambda: self._volumes.detach(record.id),
         ]
         failed: list[Exception] = []

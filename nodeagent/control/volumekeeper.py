@@ -27,6 +27,7 @@ class VolumeKeeper:
         self._parts = parts
         self._volumes = copies.volumes
         self._copies = copies
+        self._health: dict[str, str] = {}  # of volumes in use, as last told
 
     async def run(self) -> None:
         """For ever."""
@@ -39,10 +40,29 @@ class VolumeKeeper:
         with _told("delete removed volumes", ""):
             await self.prune_expired()
             await self._make_room()
+        async with trio.open_nursery() as nursery:  # one that hangs keeps no other
+            for record in self._parts.inventory.volumes.values():
+                if self._parts.leases.book(record.name).leases:
+                    nursery.start_soon(self._watch, record)
         for record in list(self._parts.inventory.volumes.values()):
             if record.schedule and record.phase == "ready":
                 with _told("scheduled snapshot", record.name):
                     await self._keep_schedule(record, record.schedule.every_s, record.schedule.keep)
+
+    async def _watch(self, record: VolumeRecord) -> None:
+        """Tell when a volume in use becomes unhealthy, and when it is well again."""
+        _, health = await self._volumes.look(record)
+        before = self._health.get(record.name, "healthy")
+        self._health[record.name] = health.state
+        if health.state != before:
+            self._parts.events.publish(
+                "volume", f"health_status: {health.state}", record.name, record.name,
+                reason=health.reason,
+            )  # fmt: skip
+            log.warning(
+                "a volume's health changed",
+                extra={"volume": record.name, "health": health.state, "reason": health.reason},
+            )
 
     # --- removed ones ---------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class MountRecord(Struct, frozen=True, kw_only=True):
     driver: str = ""
     read_only: bool = False
     no_copy: bool = False
+    subpath: str = ""
     propagation: str = "rprivate"
     options: list[str] = []
     anonymous: bool = False

@@ -37,6 +37,7 @@ class MountRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     propagation: Literal["rprivate", "private", "rshared", "shared", "rslave", "slave"] = "rprivate"
     tmpfs_size_bytes: Annotated[int, Meta(ge=0)] = 0
     tmpfs_mode: Annotated[int, Meta(ge=0, le=0o7777)] = 0o1777
+    volume_subpath: Text = ""  # only this folder or file of the volume
     volume_driver: Name = "local"
     volume_options: Labels = {}
 

@@ -24,7 +24,7 @@ from nodeagent.state.store import Row
 from runtime.contract.container import Exit, Process
 from runtime.contract.image import Image
 from runtime.imageconfig import ImageConfig
-from tests.fakes.volumes import FakeCopyUp, FakeDrivers, FakeVolumeDriver
+from tests.fakes.volumes import FakeCopyUp, FakeDrivers, FakePartMounts, FakeVolumeDriver
 
 IMAGE = Image(
     id="sha256:" + "1" * 64, manifest_digest="", index_digest="", repo_tags=("busybox:latest",),
@@ -335,6 +335,7 @@ class Control:
             roots=self.roots, runtime=self.runtime, engine=self.engine, names=self.names,
             volume_drivers=FakeDrivers(self.volume_driver),
             leases=Leases(self.store), copy_up=FakeCopyUp(),
+            part_mounts=FakePartMounts(),
             now=lambda: self.clock(), new_id=self._new_id,
         )  # fmt: skip
         self.sandboxes = Sandboxes(self.parts)

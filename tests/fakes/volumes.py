@@ -47,6 +47,7 @@ class FakeVolumeDriver:
         return VolumeUsage(used_bytes=1, inodes=1)
 
     async def health(self, volume):
+        await self._faults.pass_("volume health")
         return VolumeHealth(state="healthy")
 
     async def clone(self, volume, target):
@@ -80,6 +81,17 @@ class FakeDrivers:
 
     def all(self):
         return list(self._known.values())
+
+
+class FakePartMounts:
+    async def open(self, container_id, n, volume, subpath):
+        return volume / subpath
+
+    async def close(self, container_id):
+        pass
+
+    async def ls(self):
+        return []
 
 
 class FakeCopyUp:

@@ -3,7 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from voldrivers.inroot import FOLDER, open_folder_in, rename_new, sync_filesystem
+from voldrivers.inroot import (
+    FOLDER,
+    exchange,
+    open_folder_in,
+    open_path_in,
+    rename_new,
+    sync_filesystem,
+)
 
 
 def where(fd):
@@ -40,3 +47,24 @@ def test_rename_new_replaces_nothing(tmp_path):
     sync_filesystem(a)
     os.close(a)
     os.close(b)
+
+
+def test_a_file_is_found_the_same_way(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/file").touch()
+    (tmp_path / "link").symlink_to("/../../etc/file")
+    assert where(open_path_in(tmp_path, "link")) == f"{tmp_path}/etc/file"
+    with pytest.raises(FileNotFoundError):
+        open_path_in(tmp_path, "etc/none")
+
+
+def test_exchange(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    fd = os.open(tmp_path, FOLDER)
+    exchange(fd, "a", "b")
+    assert (tmp_path / "a/b").exists()
+    with pytest.raises(FileNotFoundError):
+        exchange(fd, "a", "none")
+    os.close(fd)

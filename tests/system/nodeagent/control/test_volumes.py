@@ -1,4 +1,7 @@
-"""Volumes as objects of their own."""
+"""Volumes as objects of their own.
+
+Covers voldrivers/subpath.py
+"""
 
 import os
 import signal
@@ -312,3 +315,45 @@ def test_a_plugin_that_hangs_costs_nobody_else(with_plugin: Agent, rclone: Rclon
     until(lambda: agent.inspect("volume", "share")["Health"] == "healthy")
     agent.cli(*RUN, "-v", "share:/d", "busybox", "touch", "/d/file")
     agent.cli("volume", "rm", "share")
+
+
+# --- parts of a volume ----------------------------------------------------------------------------
+
+
+def test_a_part_of_a_volume(agent: Agent) -> None:
+    agent.cli(
+        *RUN, "-v", "data:/d", "busybox", "sh", "-c",
+        "mkdir -p /d/a/b && echo deep > /d/a/b/file && ln -s a/b /d/link && ln -s /etc /d/out",
+    )  # fmt: skip
+
+    def part(subpath: str, *command: str) -> subprocess.CompletedProcess[str]:
+        mount = f"type=volume,src=data,dst=/p,volume-subpath={subpath}"
+        return agent.cli(*RUN, "--mount", mount, "busybox", *command, check=False)
+
+    assert part("a/b", "cat", "/p/file").stderr == ""
+    assert part("a/b", "cat", "/p/file").stdout == "deep\n"
+    assert part("a/b/file", "cat", "/p").stdout == "deep\n"
+    assert part("link", "cat", "/p/file").stdout == "deep\n"
+    for subpath, says in (
+        ("../x", "without .."),
+        ("/etc", "relative"),
+        ("none", "no such subpath"),
+        ("out", "no such subpath"),  # in the volume there is no /etc
+    ):
+        done = part(subpath, "ls", "/p")
+        assert done.returncode == 125
+        assert says in done.stderr
+    agent.cli(
+        "run", "-d", "--name", "box", "--mount", "src=data,dst=/p,volume-subpath=a",
+        "busybox", "sleep", "1000",
+    )  # fmt: skip
+    pid = agent.pid_of("box")
+    agent.kill()
+    os.kill(pid, signal.SIGKILL)
+    agent.start()
+    parts = agent.run_dir / "subpaths"
+    assert not list(parts.iterdir())
+    agent.cli("start", "box")
+    assert agent.say("exec", "box", "ls", "/p") == "b"
+    agent.cli("rm", "-f", "box")
+    assert not list(parts.iterdir())

@@ -4,10 +4,11 @@ import pytest
 
 from nodeagent.control import volumekeeper
 from nodeagent.control.volumekeeper import VolumeKeeper
+from nodeagent.model.container import MountRecord
 from nodeagent.model.volume import Schedule
 from tests.fakes.control import Control
-from tests.fakes.records import volume
-from voldrivers.errors import Exhausted
+from tests.fakes.records import container, volume
+from voldrivers.errors import Exhausted, Unavailable
 
 
 @pytest.fixture
@@ -73,3 +74,21 @@ async def test_on_a_full_disk_they_end_sooner(control, keeper, monkeypatch):
     monkeypatch.setattr(volumekeeper, "_free_share", lambda _root: shares.pop(0))
     await keeper.look()
     assert names(control) == [second]  # the first to expire made room enough
+
+
+async def test_the_health_of_volumes_in_use_is_told_when_it_changes(control, keeper):
+    await control.inventory.put(volume(), volume("unused"))
+    mounts = [MountRecord(type="volume", source="", target="/x", name="data")]
+    record = container(mounts=mounts, phase="running")
+    await control.inventory.put(record)
+    await control.volumes.use.attach(record)
+    control.faults.errors["volume health"] = Unavailable("no answer")
+    await keeper.look()
+    await keeper.look()
+    del control.faults.errors["volume health"]
+    await keeper.look()
+    told = [(e.name, e.action) for e in control.parts.events.history(0) if "health" in e.action]
+    assert told == [
+        ("data", "health_status: unhealthy"),
+        ("data", "health_status: healthy"),
+    ]
