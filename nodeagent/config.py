@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from nodeagent.errors import AgentError
+from nodeagent.model.logs import LogDriver
 
 T = TypeVar("T")
 
@@ -110,6 +111,11 @@ class Container(_Section, frozen=True):
     runtime: Literal["auto", "crun", "runc"] = "auto"
     cgroup_parent: str = ""  # load_config fills it in
     log_max_bytes: _Bytes = 20 << 20
+    log_max_files: Annotated[int, Meta(ge=1, le=1000)] = 5
+    log_compress: bool = True
+    log_budget_bytes: _Bytes = 10 << 30
+    log_driver: LogDriver = "local"
+    log_options: dict[str, str] = {}
 
 
 class Image(_Section, frozen=True):

@@ -26,6 +26,7 @@ from nodeagent.config import Config, load_config
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.audit import Auditor
+from nodeagent.control.configured import build_settings
 from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.containers import Containers
 from nodeagent.control.events import Events
@@ -39,7 +40,7 @@ from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.logs import LogKeeper
 from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
-from nodeagent.control.parts import Parts, Settings
+from nodeagent.control.parts import Parts
 from nodeagent.control.planning import Planner
 from nodeagent.control.quiescing import Quiescing
 from nodeagent.control.reconcile import Reconciler
@@ -208,7 +209,7 @@ async def _parts(life: _Life) -> AsyncIterator[Parts]:
         try:
             await runtime.open()
             yield Parts(
-                settings=_settings(config, open_files),
+                settings=build_settings(config, open_files),
                 inventory=inventory,
                 events=Events(time.time),  # noqa: TID251  the one clock, handed to everybody
                 images=_images(config),
@@ -249,22 +250,6 @@ def _raise_open_files() -> tuple[int, int]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft, hard
-
-
-def _settings(config: Config, open_files: tuple[int, int]) -> Settings:
-    return Settings(
-        ulimits={"nofile": open_files},
-        root=config.root,
-        run=config.run,
-        agent_id=config.agent_id,
-        metrics_address=config.metrics.listen,
-        pools=tuple((pool.base, pool.size) for pool in config.network.pools),
-        publish_addresses=tuple(config.network.default_publish_address),
-        dns_upstreams=tuple(config.network.dns_upstreams),
-        log_max_bytes=config.container.log_max_bytes,
-        mtu_bytes=config.network.mtu_bytes,
-        volume_retention_s=config.volume.retention_s,
-    )
 
 
 async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
@@ -319,8 +304,8 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     nursery.start_soon(Reconciler(parts, repairer, conflicts, follower.wake).run)
     nursery.start_soon(follower.run)
     nursery.start_soon(sandboxes.follow_resolvers)
-    nursery.start_soon(LogKeeper(parts).run)
-    for task in (volumes.use.run, keeper.run):
+    observed.logs = LogKeeper(parts)
+    for task in (volumes.use.run, keeper.run, observed.logs.run):
         nursery.start_soon(task)
     entrance = _open_entrance(life)
     await nursery.start(_serve_rpc, config, entrance, use, observed)

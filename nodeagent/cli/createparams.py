@@ -19,6 +19,7 @@ _RESTARTS: Final = ("no", "always", "unless-stopped", "on-failure")
 _TEXTS: Final = {
     "name": "name", "workdir": "working_dir", "user": "user", "hostname": "hostname",
     "cpuset-cpus": "cpuset_cpus", "stop-signal": "stop_signal", "platform": "platform",
+    "log-driver": "log_driver",
 }  # fmt: skip
 _SWITCHES: Final = {
     "tty": "tty", "interactive": "open_stdin", "publish-all": "publish_all", "init": "init",
@@ -249,6 +250,8 @@ def _rest(values: Values, around: Surroundings) -> Params:
     params |= {"env": env} if env else {}
     params |= {"labels": labels} if labels else {}
     params |= {"sysctls": sysctls} if sysctls else {}
+    log_options = parse_pairs(values.list("log-opt"), "log-opt")
+    params |= {"log_options": log_options} if log_options else {}
     if "entrypoint" in values.given:
         params["entrypoint"] = [values.text("entrypoint")]
     if "restart" in values.given:

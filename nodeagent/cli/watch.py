@@ -2,6 +2,7 @@
 
 import sys
 from typing import TYPE_CHECKING, BinaryIO, Final
+from urllib.parse import quote
 
 from nodeagent.cli.call import WINDOW_ITEMS, Call, Row, as_row, pick
 from nodeagent.cli.grammar import UsageError, Verb, one, parse_whole, several, switch, text
@@ -30,6 +31,7 @@ def _logs(call: Call) -> int:
         since=values.text("since"),
         until=values.text("until"),
         tail=parse_tail(values.text("tail")),
+        details=values.is_on("details"),
         window=WINDOW_ITEMS,
     ) as stream:
         writer = LogWriter(
@@ -61,13 +63,22 @@ class LogWriter:
 
     def write(self, item: Row) -> None:
         """Write one item."""
+        if lost := item.get("lost", 0):
+            sys.stderr.write(f"nodeagent: fell behind: {lost} log files were dropped unread\n")
+            return
         name, data = pick(item, "stream", str), pick(item, "data", bytes)
-        time_ns = pick(item, "time_ns", int)
-        self._outs[name].write(self._stamp(name, data, time_ns) if self._has_times else data)
+        head = self._head(item)
+        self._outs[name].write(self._stamp(name, data, head) if head else data)
         self._outs[name].flush()
 
-    def _stamp(self, name: str, data: bytes, time_ns: int) -> bytes:
-        stamp = format_ns(time_ns).encode() + b" "
+    def _head(self, item: Row) -> bytes:
+        """What stands before each line: the time, then the details."""
+        attributes = pick(item, "attributes", dict) if "attributes" in item else {}
+        head = format_ns(pick(item, "time_ns", int)) + " " if self._has_times else ""
+        pairs = (f"{quote(str(k))}={quote(str(v))}" for k, v in sorted(attributes.items()))
+        return (head + ",".join(pairs) + (" " if attributes else "")).encode()
+
+    def _stamp(self, name: str, data: bytes, stamp: bytes) -> bytes:
         lines = data.splitlines(keepends=True)
         begun = name in self._open_lines
         if lines and not lines[-1].endswith(b"\n"):
@@ -162,6 +173,7 @@ VERBS: Final = (
             text("since", "Only after this time (RFC 3339, or 10m for ten minutes ago)"),
             text("until", "Only before this time"),
             text("tail", "Number of last lines, or all", "n", "all"),
+            switch("details", "Show the labels and variables that --log-opt wants with each line"),
             switch("timestamps", "Show the time of each line", "t"),
         ),
         words=one("CONTAINER", "container"),

@@ -25,6 +25,7 @@ from nodeagent.control.creation import (
 )
 from nodeagent.control.desired import PREDEFINED, build_gateways, wanted_ports
 from nodeagent.control.health import Health, resolve_check
+from nodeagent.control.logoptions import resolve_log
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.subnets import is_on_wire
@@ -133,6 +134,7 @@ class Containers:
             mounts=resolve_mounts(request, config, self._parts.new_id),
             expose=resolve_expose(request, config),
             health=resolve_check(request.health, config, request.health.on_unhealthy),
+            log=resolve_log(request, self._parts.settings.logs),
             phase="created",
             network_mode="",
         )
@@ -337,7 +339,7 @@ class Containers:
             sources=self._sources(record),
             etc=settings.root / "containers" / record.id / "etc",
             run=settings.run,
-            log_path=self._parts.runtime.log_path(record.id),
+            log_path=self._parts.runtime.logbook.path(record.id),
             live=self._sandboxes.is_live(record.id),
         )
         return container_view(record, state, around)

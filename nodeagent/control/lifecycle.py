@@ -342,7 +342,7 @@ class Lifecycle:
         """Removal from the intent on; also used at start."""
         await self._starter.clean(record)
         etcdir.remove(self._parts.settings, record.id)
-        await self._parts.runtime.remove_logs(record.id)
+        await self._parts.runtime.logbook.remove(record.id)
         await self._parts.roots.remove(record.id)
         await self._parts.inventory.delete(record)
         self._sandboxes.publish_names()

@@ -8,6 +8,7 @@ from netdrivers.contract.engine import NetworkEngine
 from netdrivers.contract.names import NameServer
 from nodeagent.control.events import Events
 from nodeagent.control.inventory import Inventory
+from nodeagent.model.logs import LogSettings
 from nodeagent.state.leases import Leases
 from runtime.contract.container import Containers
 from runtime.contract.image import Images
@@ -26,9 +27,9 @@ class Settings:
     pools: tuple[tuple[str, int], ...]  # (base network, prefix length of a slice)
     publish_addresses: tuple[str, ...]  # ("private",) or addresses
     dns_upstreams: tuple[str, ...]  # empty: the host's
-    log_max_bytes: int  # 0: logs grow without limit
     mtu_bytes: int  # 0: of the host's default route
     volume_retention_s: float = 0.0  # how long a removed volume is kept
+    logs: LogSettings = field(default_factory=LogSettings)
     resolv_conf: Path = Path("/etc/resolv.conf")
     ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # soft, hard
 

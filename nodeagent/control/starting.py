@@ -211,6 +211,7 @@ def build_spec(
         sysctls=asked.sysctls,
         ulimits=asked.ulimits,
         devices=tuple(asked.devices),
+        keeps_log=record.log.driver != "none",
     )
 
 

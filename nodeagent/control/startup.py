@@ -140,7 +140,7 @@ class Startup:
         for id_ in found.keys() - known.keys():
             with _one_at_a_time("remove stray", id_):
                 await self._parts.runtime.delete(id_)
-                await self._parts.runtime.remove_logs(id_)
+                await self._parts.runtime.logbook.remove(id_)
         for id_ in await self._parts.part_mounts.ls():
             with _one_at_a_time("unmount parts of volumes", id_):
                 if id_ not in known or known[id_].phase != "running":

@@ -8,13 +8,15 @@ import trio
 
 from nodeagent.control.containers import Containers
 from nodeagent.control.hostinfo import cpu_count, read_memory_bytes
+from nodeagent.control.logoptions import build_attributes, parse_cursor
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.times import build_time, parse_since
 from nodeagent.errors import Conflict, Invalid, kind_of
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.containerview import StatsView
-from runtime.contract.container import ExecSession, LogLine, ProcessSpec, Session, Usage
+from runtime.contract.container import ExecSession, ProcessSpec, Session, Usage
+from runtime.contract.logs import LogLine, Query
 
 PERIOD_S = 1.0  # between two readings of a statistics stream
 JOIN_S = 5.0  # an attached client that does not come to the gate is not waited for; a guess
@@ -55,18 +57,29 @@ class Streams:
     # --- logs ---------------------------------------------------------------------------------
 
     def logs(
-        self, name: str, *, follow: bool, since: str, until: str, tail: int
+        self, name: str, *, follow: bool, since: str, until: str, tail: int, after: str = ""
     ) -> AsyncGenerator[LogLine, None]:
-        """Log records of a container, oldest first."""
+        """Log records of a container, oldest first (Conflict: it keeps none)."""
         record = self._parts.inventory.container(name)
+        if record.log.driver == "none":
+            raise Conflict(
+                "the container keeps no log: it was made with the log driver none",
+                field="name",
+                name=record.name,
+            )
         now = self._parts.now()
-        return self._parts.runtime.logs(
-            record.id,
+        query = Query(
             follow=follow and record.phase in {"starting", "running"},
             since_ns=int(parse_since(since, now=now, field="since") * 1e9),
             until_ns=int(parse_since(until, now=now, field="until") * 1e9),
             tail=tail,
+            after=parse_cursor(after) if after else None,
         )
+        return self._parts.runtime.logbook.read(record.id, query)
+
+    def log_attributes(self, name: str) -> dict[str, str]:
+        """What ``--details`` shows with each line."""
+        return build_attributes(self._parts.inventory.container(name))
 
     # --- attach and exec ------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from nodeagent.model.containerview import (
     ContainerView,
     EndpointView,
     HostConfigView,
+    LogConfigView,
     MountView,
     NetworkSettingsView,
     PortView,
@@ -267,6 +268,7 @@ def _asked_ports(ports: Sequence[PortBinding]) -> dict[str, list[PortView]]:
 def _host_config(record: ContainerRecord) -> HostConfigView:
     asked = record.request
     return HostConfigView(
+        log_config=LogConfigView(type=record.log.driver, config=record.log.options),
         network_mode=asked.network_mode,
         port_bindings=_asked_ports(asked.ports),
         restart_policy=RestartPolicyView(

@@ -35,6 +35,7 @@ from nodeagent.metrics.exposition import (
     histograms,
     labels,
 )
+from nodeagent.metrics.logs import collect_logs
 from nodeagent.metrics.ports import collect_ports
 from nodeagent.metrics.samples import (
     ContainerSample,
@@ -57,6 +58,7 @@ def collect(snapshot: Snapshot) -> Iterator[Family]:
     yield from _health(snapshot)
     yield from _networks(snapshot.networks)
     yield from collect_ports(snapshot.ports)
+    yield from collect_logs(snapshot.logs)
     yield from collect_volumes(snapshot.volumes, snapshot.volume_calls)
     yield from _names(snapshot)
 

@@ -19,6 +19,7 @@ from nodeagent.control.volumeuse import spec
 from nodeagent.errors import kind_of
 from nodeagent.metrics.collectors import collect
 from nodeagent.metrics.exposition import render
+from nodeagent.metrics.logs import LogSample
 from nodeagent.metrics.own import OwnMetrics
 from nodeagent.metrics.ports import PortSample
 from nodeagent.metrics.samples import (
@@ -35,6 +36,7 @@ from nodeagent.model.volume import VolumeRecord
 
 if TYPE_CHECKING:
     from nodeagent.control.health import Health
+    from nodeagent.control.logs import LogKeeper
 
 VOLUMES_TTL_S = 30.0  # sizes of volumes are measured at most that often: it is a walk on disk
 VOLUMES_S = 2.5  # of a scrape for measuring; who is not reached comes first at the next; a guess
@@ -65,6 +67,7 @@ class Observed:
         self.health_of: Callable[[str], Health | None] = lambda _id: None
         self.probe_counts: Mapping[str, int] = {}
         self.conflicts_of: Callable[[str], Sequence[str]] = lambda _id: ()
+        self.logs: LogKeeper | None = None
         self.count_leaks: Callable[[], Mapping[str, int]] = dict
 
     def observe_call(self, method: str, outcome: str, seconds: float) -> None:
@@ -109,8 +112,20 @@ class Observed:
             reconcile=ReconcileSample(
                 runs=repairs.runs, failures=repairs.failures, repairs=repairs.ops
             ),
+            logs=self._logs(),
             probes=self.probe_counts,
             leaks=self.count_leaks(),
+        )
+
+    def _logs(self) -> LogSample:
+        keeper = self.logs
+        if keeper is None:
+            return LogSample()
+        return LogSample(
+            size_bytes=keeper.bytes,
+            budget_bytes=self._parts.settings.logs.budget_bytes,
+            rotations=keeper.rotations,
+            dropped=keeper.dropped,
         )
 
     async def _containers(self, records: list[ContainerRecord]) -> list[ContainerSample]:

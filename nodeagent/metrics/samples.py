@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from nodeagent.metrics.exposition import Distribution
+from nodeagent.metrics.logs import LogSample
 from nodeagent.metrics.ports import PortSample
 from nodeagent.metrics.volumes import VolumeCalls, VolumeSample
 
@@ -116,5 +117,6 @@ class Snapshot:
     dns_cache_entries: int = 0
     reconcile: ReconcileSample = ReconcileSample()
     ports: PortSample = field(default_factory=PortSample)
+    logs: LogSample = field(default_factory=LogSample)
     probes: Mapping[str, int] = field(default_factory=dict)  # of health checks, by outcome
     leaks: Mapping[str, int] = field(default_factory=dict)  # by kind

@@ -4,8 +4,13 @@ from typing import Literal
 
 from msgspec import Struct
 
-from nodeagent.model.containerrequest import ContainerCreate, EndpointRequest, PortBinding
+from nodeagent.model.containerrequest import (
+    ContainerCreate,
+    EndpointRequest,
+    PortBinding,
+)
 from nodeagent.model.health import HealthRecord
+from nodeagent.model.logs import LogRecord
 
 # After a kill "removing" is finished and "starting" is undone unless the program runs; the others
 # are facts.
@@ -84,4 +89,5 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     health: HealthRecord | None = None
     limits_told: bool = True  # False: an update may not have come to the kernel
     frozen_by_us: bool = False  # for a commit that is under way
+    log: LogRecord = LogRecord()
     was_healthy: bool = False  # in this run, by its last probe

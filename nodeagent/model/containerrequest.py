@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from nodeagent.model.health import HealthRequest
+from nodeagent.model.logs import LogDriver
 
 Name = Annotated[str, Meta(max_length=255)]
 Text = Annotated[str, Meta(max_length=4096)]
@@ -124,3 +125,5 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     stop_signal: Name = ""
     stop_timeout_s: Annotated[int, Meta(ge=-1)] = 10
     platform: Name = ""
+    log_driver: LogDriver | None = None  # None: the configured one, with its options
+    log_options: Labels = {}  # "max-size", "max-file", "compress" and the driver's, as Docker's

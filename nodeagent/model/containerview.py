@@ -89,7 +89,13 @@ class RestartPolicyView(_View, frozen=True, kw_only=True):
     maximum_retry_count: int
 
 
+class LogConfigView(_View, frozen=True, kw_only=True):
+    type: str
+    config: dict[str, str]
+
+
 class HostConfigView(_View, frozen=True, kw_only=True):
+    log_config: LogConfigView
     network_mode: str
     port_bindings: dict[str, list[PortView]]
     restart_policy: RestartPolicyView

@@ -8,8 +8,7 @@ this is 3 to 100 ms faster than asking the runtime, and works on what is half-ma
 import contextlib
 import secrets
 import signal
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -32,7 +31,7 @@ from runtime.container.conmon import Command
 from runtime.container.filters import Filters
 from runtime.container.gate import Gate
 from runtime.container.host import read_host, read_layout
-from runtime.container.logfile import Query, read_log, rotate
+from runtime.container.logbook import ContainerLogbook
 from runtime.container.oci import Oci
 from runtime.container.spawn import spawn
 from runtime.container.spec import Host
@@ -43,7 +42,6 @@ from runtime.contract.container import (
     Exit,
     Found,
     Limits,
-    LogLine,
     Process,
     ProcessSpec,
     Session,
@@ -68,7 +66,6 @@ class ContainerRuntime:
         *,
         cgroup_parent: str,
         runtime: str = "auto",
-        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         if runtime not in {"auto", "crun", "runc"}:
             raise Invalid("choose runtime", runtime=runtime, expected="auto, crun or runc")
@@ -77,8 +74,8 @@ class ContainerRuntime:
         self._places = bundle.Places(root=root.absolute(), run=run.absolute())
         self._cgroup_parent = cgroup_parent.strip("/")
         self._wanted = runtime
-        self._now_ns = now_ns
         self._disk = trio.CapacityLimiter(DISK_THREADS)
+        self.logbook = ContainerLogbook(self._places, self.wait_exit)
         self._oci: Oci | None = None
         self._why_not = Unavailable("use the OCI runtime", reason="not opened yet")
         self._conmon = ""
@@ -127,9 +124,6 @@ class ContainerRuntime:
         """Where a container's cgroup is, there or not."""
         path = f"/{self._cgroup_parent}/{bundle.check_id(container_id)}"
         return Cgroup(layout=self._layout, path=path)
-
-    def log_path(self, container_id: str) -> Path:
-        return self._places.log(bundle.check_id(container_id))
 
     # --- making ---------------------------------------------------------------------------
 
@@ -255,28 +249,6 @@ class ContainerRuntime:
         )
         return runtime, directory
 
-    def logs(
-        self, container_id: str, *, follow: bool, since_ns: int, until_ns: int, tail: int
-    ) -> AsyncGenerator[LogLine, None]:
-        """Read the log; ``tail`` -1 is all; with ``follow`` until the container ends."""
-
-        async def ended() -> None:
-            with contextlib.suppress(Missing):  # deleted: its log may stay
-                await self.wait_exit(container_id)
-
-        query = Query(follow=follow, since_ns=since_ns, until_ns=until_ns, tail=tail)
-        path = self.log_path(container_id)
-        return read_log(path, query, ended, limiter=self._disk, now_ns=self._now_ns)
-
-    async def rotate_logs(self, container_id: str, *, keep: int) -> None:
-        """Put the log aside as ``.1`` and so on; keep that many old files (0: none)."""
-        log = self.log_path(container_id)
-        await self._on_disk(lambda: rotate(log, keep))
-        # until it hears of it, conmon writes to the renamed file, so no line is lost
-        line = attach.build_control(attach.REOPEN_LOG)
-        with contextlib.suppress(Missing):  # it has ended: nothing more will be written
-            attach.write_control(self._places.bundle(container_id), line)
-
     # --- ending ---------------------------------------------------------------------------
 
     async def wait_exit(self, container_id: str) -> Exit:
@@ -335,13 +307,6 @@ class ContainerRuntime:
         for path in self._places.execs(container_id):
             await execs.kill_conmons(path)
         await transient.end_strays(self._places, container_id, self.cgroup(container_id))
-
-    async def remove_logs(self, container_id: str) -> None:
-        """Delete the log files too."""
-        log = self.log_path(container_id)
-        await self._on_disk(lambda: bundle.remove_tree(log.parent))
-        with contextlib.suppress(OSError):  # others keep the writable layer here
-            log.parent.parent.rmdir()
 
     # --- knowing --------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ async def spawn(conmon: str, runtime: Oci, places: Places, spec: ContainerSpec) 
         container_id=spec.id,
         bundle=places.bundle(spec.id),
         live=places.live(spec.id),
-        log=places.log(spec.id),
+        log=places.log(spec.id) if spec.keeps_log else None,
         temporary=places.temporary,
         tty=process.tty,
         stdin=process.stdin,

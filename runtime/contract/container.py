@@ -3,11 +3,13 @@
 Callers see this, never a concrete class. Sizes are bytes; times are seconds unless named otherwise.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+from runtime.contract.logs import Logbook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ class ContainerSpec:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # name: soft, hard
     devices: tuple[str, ...] = ()  # "/dev/fuse" or "/dev/x:/dev/y:rwm"
+    keeps_log: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +106,6 @@ class Found:
     state: Literal["created", "running", "paused", "exited", "leftover"]
     process: Process | None = None
     exit: Exit | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """One record of a container's log. ``data`` keeps its newline unless it is a partial line."""
-
-    time_ns: int
-    stream: Literal["stdout", "stderr"]
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +158,11 @@ class ExecSession(Session, Protocol):
 class Containers(Protocol):
     """Containers on this host: conmon + crun or runc. They outlive this object and its process."""
 
+    @property
+    def logbook(self) -> Logbook:
+        """The containers' logs."""
+        ...
+
     async def open(self) -> None:
         """Probe the runtimes and pick the first that can create a container here."""
 
@@ -202,9 +201,6 @@ class Containers(Protocol):
     async def delete(self, container_id: str) -> None:
         """Kill what is left, remove cgroup, bundle and runtime state; logs stay. Idempotent."""
 
-    async def remove_logs(self, container_id: str) -> None:
-        """Delete the log files too."""
-
     async def scan(self) -> list[Found]:
         """All containers under this root and run directory; starts watching the live ones."""
         ...
@@ -231,19 +227,6 @@ class Containers(Protocol):
         Cancel: the process and all it began are killed.
         """
         ...
-
-    def logs(
-        self, container_id: str, *, follow: bool, since_ns: int, until_ns: int, tail: int
-    ) -> AsyncGenerator[LogLine, None]:
-        """Read the log; ``tail`` -1 is all; with ``follow`` until the container ends."""
-        ...
-
-    def log_path(self, container_id: str) -> Path:
-        """The file that grows; older ones, if any, are beside it."""
-        ...
-
-    async def rotate_logs(self, container_id: str, *, keep: int) -> None:
-        """Begin a new log file and keep so many older ones; readers lose nothing."""
 
     async def top(self, container_id: str) -> list[int]:
         """Host pids of all processes in the container."""

@@ -24,6 +24,7 @@ from nodeagent.state.store import Row
 from runtime.contract.container import Exit, Process
 from runtime.contract.image import Image
 from runtime.imageconfig import ImageConfig
+from tests.fakes.logbook import FakeLogbook
 from tests.fakes.volumes import FakeCopyUp, FakeDrivers, FakePartMounts, FakeVolumeDriver
 
 IMAGE = Image(
@@ -91,6 +92,7 @@ class FakeRuntime:
 
     def __init__(self, faults):
         self._faults = faults
+        self.logbook = FakeLogbook(faults)
         self.up = {}
         self.signals = []
         self.found = []
@@ -146,17 +148,11 @@ class FakeRuntime:
     async def unpause(self, container_id):
         await self._faults.pass_("unpause")
 
-    async def remove_logs(self, container_id):
-        await self._faults.pass_("remove_logs")
-
     async def scan(self):
         return self.found
 
     def runtime_name(self):
         return "crun 1"
-
-    def log_path(self, container_id):
-        return Path("/nowhere") / container_id
 
 
 class FakeEngine:
@@ -328,7 +324,7 @@ class Control:
         self.parts = Parts(
             settings=Settings(**{
                 "root": root, "run": root, "agent_id": "test", "metrics_address": "",
-                "log_max_bytes": 0, "pools": (("10.0.0.0/8", 24),), "mtu_bytes": 1500,
+                "pools": (("10.0.0.0/8", 24),), "mtu_bytes": 1500,
                 "publish_addresses": ("127.0.0.1",), "dns_upstreams": ("9.9.9.9",), **settings,
             }),
             inventory=self.inventory, events=Events(lambda: self.clock()), images=self.images,

@@ -106,14 +106,21 @@ class ContainerMethods:
     async def container_logs(self, p: ContainerLogs, call: Call) -> Done:
         shown = {name for name in ("stdout", "stderr") if getattr(p, name)}
         lines = self._use.streams.logs(
-            p.name, follow=p.follow, since=p.since, until=p.until, tail=p.tail
+            p.name, follow=p.follow, since=p.since, until=p.until, tail=p.tail, after=p.after
         )
+        attributes = self._use.streams.log_attributes(p.name) if p.details else {}
         async with aclosing(lines) as stream:
             async for line in stream:
-                if line.stream in shown:
-                    await call.send(
-                        LogItem(stream=line.stream, time_ns=line.time_ns, data=line.data)
+                if line.stream in shown or line.lost:
+                    item = LogItem(
+                        stream=line.stream,
+                        time_ns=line.time_ns,
+                        data=line.data,
+                        cursor=str(line.cursor or ""),
+                        lost=line.lost,
+                        attributes=attributes,
                     )
+                    await call.send(item)
         return Done()
 
     async def container_stats(self, p: ContainerStats, call: Call) -> Done:

@@ -67,7 +67,10 @@ class WaitResult(Struct, frozen=True, kw_only=True):
 
 
 class ContainerLogs(Params, frozen=True):
-    """``since``/``until``: RFC 3339, seconds since the epoch, or a duration like ``10m``."""
+    """``since``/``until``: RFC 3339, seconds since the epoch, or a duration like ``10m``.
+
+    ``after``: a cursor that an item carried; reading goes on behind it, whatever ``tail`` says.
+    """
 
     name: Text
     follow: bool = False
@@ -76,13 +79,20 @@ class ContainerLogs(Params, frozen=True):
     since: Name = ""
     until: Name = ""
     tail: Annotated[int, Meta(ge=-1)] = -1
+    after: Name = ""
+    details: bool = False
     window: Annotated[int, Meta(ge=0)] = 0
 
 
 class LogItem(Struct, frozen=True, kw_only=True):
+    """``lost``: not 0 = no line; so many log files were dropped before they could be read."""
+
     stream: Literal["stdout", "stderr"]
     time_ns: int
     data: bytes
+    cursor: str = ""
+    lost: int = 0
+    attributes: dict[str, str] = {}  # with ``details``
 
 
 class ContainerAttach(Params, frozen=True):

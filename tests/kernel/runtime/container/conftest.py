@@ -12,6 +12,7 @@ import trio
 from runtime.container import supervisor
 from runtime.container.lifecycle import ContainerRuntime
 from runtime.contract.container import ContainerSpec, ProcessSpec
+from runtime.contract.logs import Query
 
 APPLETS = """cat dd echo env grep head id kill ls mkdir pwd seq sh sleep stat stty touch tr true
 unshare yes""".split()  # noqa: SIM905
@@ -70,8 +71,8 @@ class Box:
             return await self.rt.wait_exit(container_id)
 
     async def log(self, container_id: str, **query) -> bytes:
-        query = {"follow": False, "since_ns": 0, "until_ns": 0, "tail": -1, **query}
-        return b"".join([line.data async for line in self.rt.logs(container_id, **query)])
+        lines = self.rt.logbook.read(container_id, Query(**query))
+        return b"".join([line.data async for line in lines])
 
     async def output(self, *args, **fields) -> str:
         container_id = await self.run(*args, **fields)

@@ -6,6 +6,7 @@ import trio
 
 from runtime.container.lifecycle import ContainerRuntime
 from runtime.contract.container import Limits, ProcessSpec
+from runtime.contract.logs import Query
 from runtime.errors import Conflict, Invalid, Missing, Refused
 
 
@@ -22,7 +23,7 @@ async def test_signals_end_it(box, number, code):
     handler = "trap 'exit 143' TERM; echo up; while :; do sleep 0.05; done"
     container_id = await box.run("sh", "-c", handler)
     with trio.fail_after(10):
-        lines = box.rt.logs(container_id, follow=True, since_ns=0, until_ns=0, tail=-1)
+        lines = box.rt.logbook.read(container_id, Query(follow=True))
         async with contextlib.aclosing(lines):
             await anext(lines)
         await box.rt.kill(container_id, number)
@@ -70,9 +71,9 @@ async def test_pause_stops_it_and_unpause_goes_on(box):
     container_id = await box.run("sh", "-c", "while :; do sleep 0.01; echo x; done")
     await box.rt.pause(container_id)
     assert [found.state for found in await box.rt.scan()] == ["paused"]
-    size = box.rt.log_path(container_id).stat().st_size
+    size = box.rt.logbook.path(container_id).stat().st_size
     await trio.sleep(0.1)
-    assert box.rt.log_path(container_id).stat().st_size - size < 100
+    assert box.rt.logbook.path(container_id).stat().st_size - size < 100
     await box.rt.unpause(container_id)
     assert [found.state for found in await box.rt.scan()] == ["running"]
 
@@ -131,9 +132,9 @@ async def test_delete_is_idempotent_and_ends_what_runs(box):
     await box.rt.delete(container_id)
     await box.rt.delete(container_id)
     assert box.leaks() == []
-    assert box.rt.log_path(container_id).exists()
-    await box.rt.remove_logs(container_id)
-    assert not box.rt.log_path(container_id).exists()
+    assert box.rt.logbook.path(container_id).exists()
+    await box.rt.logbook.remove(container_id)
+    assert not box.rt.logbook.path(container_id).exists()
 
 
 async def test_twenty_at_once(box):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.container import Limits, MountPoint
+from runtime.contract.logs import Query
 from runtime.errors import Invalid
 
 
@@ -141,7 +142,7 @@ async def test_limits_reach_the_kernel(box):
         oom_score_adj=300,
     )  # fmt: skip
     container_id = await box.run("sh", "-c", "echo up; exec sleep 60", limits=limits)
-    follow = box.rt.logs(container_id, follow=True, since_ns=0, until_ns=0, tail=-1)
+    follow = box.rt.logbook.read(container_id, Query(follow=True))
     async with aclosing(follow) as lines:  # by then the runtime's own threads are gone
         await anext(lines)
     usage = box.rt.usage(container_id)

@@ -1,18 +1,40 @@
-"""A container that talks without end leaves bounded files, and no gap in what is read."""
+"""Logs stay bounded and are read without a gap, or with one that is told."""
 
-from nodeagent.control.logs import KEEP, PERIOD_S
+import gzip
+
+import pytest
+
+from nodeagent.control.logs import PERIOD_S
 from nodeagent.rpc.sync_client import open_sync_client
+from tests.system.harness.agent import open_agent
+from tests.system.harness.namespace import open_namespace
 
 LIMIT = 1 << 20
 LINES = 60000  # some 4 MB with their time stamps
+SETTINGS = f"""log_max_bytes = {LIMIT}
+log_budget_bytes = {64 << 20}
+"""
 
 
-def test_logs_are_rotated_and_read_as_one(make_agent) -> None:
-    agent = make_agent(settings=f"log_max_bytes = {LIMIT}\n")
-    flood = f"i=0; while [ $i -lt {LINES} ]; do echo this is line number $i; i=$((i+1)); done"
+@pytest.fixture(scope="module")
+def agent(busybox_tar):
+    with open_namespace() as place, open_agent(place, settings=SETTINGS) as agent:
+        agent.cli("image", "import", str(busybox_tar), "busybox:latest")
+        yield agent
+
+
+def flood(lines):
+    return f"i=0; while [ $i -lt {lines} ]; do echo this is line number $i; i=$((i+1)); done"
+
+
+def folder_of(agent, name):
+    return agent.root / "containers" / agent.inspect("container", name)["Id"] / "log"
+
+
+def test_logs_are_rotated_compressed_and_read_as_one(agent) -> None:
     wait = f"sleep {PERIOD_S + 2}; echo end; sleep 1000"
-    agent.cli("run", "-d", "--name", "talk", "busybox", "sh", "-c", f"{flood}; {wait}")
-    followed = 0
+    agent.cli("run", "-d", "--name", "talk", "busybox", "sh", "-c", f"{flood(LINES)}; {wait}")
+    followed, cursors = 0, []
     params = {"name": "talk", "follow": True}
     with (
         open_sync_client(agent.host) as client,
@@ -23,10 +45,65 @@ def test_logs_are_rotated_and_read_as_one(make_agent) -> None:
                 break
             assert item["data"] == b"this is line number %d\n" % followed
             followed += 1
+            if followed % 25000 == 0:
+                cursors.append((followed, item["cursor"]))
     assert followed == LINES
-    path = agent.root / "containers" / agent.inspect("container", "talk")["Id"] / "log"
-    assert 1 < len(list(path.iterdir())) <= KEEP + 1
+    folder = folder_of(agent, "talk")
+    packed = sorted(folder.glob("ctr.log.*.gz"))
+    assert packed
+    assert gzip.decompress(packed[0].read_bytes()).startswith(b"20")
+    assert len(list(folder.iterdir())) <= 5
     assert agent.say("logs", "talk").splitlines()[-2:] == [
         f"this is line number {LINES - 1}",
         "end",
     ]
+    for number, cursor in cursors:
+        with (
+            open_sync_client(agent.host) as client,
+            client.stream("container.logs", {"name": "talk", "after": cursor}) as logs,
+        ):
+            first = next(iter(logs))
+            assert first["data"] == b"this is line number %d\n" % number
+
+
+def test_who_comes_too_late_is_told(agent) -> None:
+    """One file only, as Docker's max-file=1: what is read at one go has no gap in the middle."""
+    options = ("--log-opt", "max-size=64k", "--log-opt", "max-file=1")
+    script = f"echo first; sleep 1; {flood(20000)}; sleep 2; echo last; sleep 1000"
+    agent.cli("run", "-d", "--name", "brief", *options, "busybox", "sh", "-c", script)
+    with open_sync_client(agent.host) as client:
+        with client.stream("container.logs", {"name": "brief", "follow": True}) as logs:
+            first = next(iter(logs))
+            assert first["data"] == b"first\n"
+            for item in logs:
+                if item["data"] == b"last\n":
+                    break
+        with client.stream("container.logs", {"name": "brief", "after": first["cursor"]}) as logs:
+            late = next(iter(logs))
+        assert late["lost"] > 0
+    view = agent.inspect("container", "brief")
+    assert view["HostConfig"]["LogConfig"] == {
+        "Type": "local",
+        "Config": {"max-size": "64k", "max-file": "1"},
+    }
+    text = agent.say("logs", "brief")
+    assert text.splitlines()[-1] == "last"
+    assert len(text) < 1 << 20
+
+
+def test_details_and_the_driver_none(agent) -> None:
+    options = ("--log-opt", "labels=team", "--log-opt", "env=TIER", "--log-opt", "tag={{.Name}}")
+    facts = ("--label", "team=net works", "-e", "TIER=gold", "--log-driver", "json-file")
+    agent.cli("run", "--name", "told", *facts, *options, "busybox", "echo", "hello")
+    assert agent.say("logs", "--details", "told") == ("TIER=gold,tag=told,team=net%20works hello")
+    assert agent.say("logs", "told") == "hello"
+    assert agent.say("inspect", "--format", "{{.HostConfig.LogConfig.Type}}", "told") == "json-file"
+    said = agent.say("run", "--name", "mute", "--log-driver", "none", "busybox", "echo", "hello")
+    assert said == "hello", "who is attached hears it"
+    assert not list(folder_of(agent, "mute").glob("*"))
+    refused = agent.cli("logs", "mute", check=False)
+    assert refused.returncode
+    assert "log driver none" in refused.stderr
+    wrong = agent.cli("create", "--log-opt", "max-sise=1m", "busybox", "true", check=False)
+    assert "max-sise" in wrong.stderr
+    assert "max-size" in wrong.stderr

@@ -31,7 +31,6 @@ def settings(tmp_path):
         pools=(),
         publish_addresses=(),
         dns_upstreams=(),
-        log_max_bytes=0,
         mtu_bytes=0,
         resolv_conf=tmp_path / "absent",
     )

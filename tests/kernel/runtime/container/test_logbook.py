@@ -3,10 +3,11 @@ import time
 
 import trio
 
+from runtime.contract.logs import Query
+
 
 async def lines_of(box, container_id, **query):
-    query = {"follow": False, "since_ns": 0, "until_ns": 0, "tail": -1, **query}
-    return [line async for line in box.rt.logs(container_id, **query)]
+    return [line async for line in box.rt.logbook.read(container_id, Query(**query))]
 
 
 async def test_follow_ends_with_the_container(box):
@@ -58,13 +59,16 @@ async def test_follow_over_a_rotation_loses_nothing(box):
     )
     seen = []
     with trio.fail_after(20):
-        lines = box.rt.logs(container_id, follow=True, since_ns=0, until_ns=0, tail=-1)
+        lines = box.rt.logbook.read(container_id, Query(follow=True))
         async with contextlib.aclosing(lines):
             async for line in lines:
                 seen.append(int(line.data))
                 if len(seen) in {10, 30}:
-                    await box.rt.rotate_logs(container_id, keep=5)
+                    await box.rt.logbook.rotate(container_id)
     assert seen == list(range(1, 61))
+    await box.finish(container_id)
+    assert (await box.rt.logbook.tidy(container_id, keep=5, compress=True)).is_complete
+    assert [each.compressed for each in await box.rt.logbook.files(container_id)] == [True, True]
     again = [int(line.data) for line in await lines_of(box, container_id)]
     assert again == seen
     assert [int(line.data) for line in await lines_of(box, container_id, tail=55)] == seen[5:]

@@ -1,14 +1,11 @@
-import io
 from datetime import UTC, datetime
 
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.container import logfile
-from runtime.container.logfile import Joiner, Query, find_tail, parse_record, rotate
-from runtime.contract.container import LogLine
+from runtime.contract.logs import Cursor
+from runtime.logs.record import Joiner, is_whole, parse_record
 
 STAMP = b"2026-11-23T20:00:0%d.123456789+00:00"
 T0 = int(datetime(2026, 11, 23, 20, tzinfo=UTC).timestamp())
@@ -97,63 +94,40 @@ def test_torn_write_is_skipped():
     assert [line.data for line in Joiner().feed(raw)] == [b"a\n", b"b\n"]
 
 
-@given(lines, st.integers(0, 15), st.sampled_from([7, 64, 1 << 16]))
-def test_tail_is_the_end_of_the_whole(wanted, count, chunk):
+def test_whole_and_part():
+    assert is_whole(record(0, b"stdout", b"F", b"a")[:-1]) is True
+    assert is_whole(record(0, b"stdout", b"P", b"a")[:-1]) is False
+    assert is_whole(b"\0torn") is None
+
+
+@given(lines, st.integers(0, 12), st.integers(1, 40))
+def test_going_on_at_a_cursor_misses_nothing(wanted, number, size):
     raw = render(wanted)
-    before, logfile.CHUNK_BYTES = logfile.CHUNK_BYTES, chunk
-    try:
-        offset, found = find_tail(io.BytesIO(raw), count)
-    finally:
-        logfile.CHUNK_BYTES = before
-    assert found == min(count, len(wanted))
-    assert list(Joiner().feed(raw[offset:])) == list(Joiner().feed(raw))[len(wanted) - found :]
+    whole = list(Joiner(7).feed(raw))
+    taken = whole[: number + 1]
+    if not taken:
+        return
+    cursor = taken[-1].cursor
+    assert cursor.generation == 7
+    rest = Joiner(7, cursor.offset)
+    data = raw[cursor.offset :]
+    again = [x for i in range(0, len(data), size) for x in rest.feed(data[i : i + size])]
+    assert again == whole[len(taken) :]
 
 
-def test_tail_reads_only_the_end():
-    class Counting(io.BytesIO):
-        total = 0
-
-        def read(self, size=-1):
-            self.total += size
-            return super().read(size)
-
-    file = Counting(render([(b"stdout", [], b"x" * 50)] * 20000))
-    assert find_tail(file, 10)[1] == 10
-    assert file.total <= 2 * logfile.CHUNK_BYTES
+def test_a_cursor_stays_before_a_line_that_is_open_on_the_other_stream():
+    joiner = Joiner(3, 100)
+    part = record(0, b"stderr", b"P", b"a")
+    (line,) = joiner.feed(part + record(0, b"stdout", b"F", b"b"))
+    assert line.cursor == Cursor(generation=3, offset=100)
+    joiner.begin(4)
+    last = record(0, b"stderr", b"F", b"c")
+    (line,) = joiner.feed(last)
+    assert (line.data, line.cursor) == (b"ac\n", Cursor(generation=4, offset=len(last)))
 
 
-async def read(path, **query):
-    async def ended():
-        return None
-
-    limiter = trio.CapacityLimiter(1)
-    got = logfile.read_log(path, Query(**query), ended, limiter=limiter, now_ns=lambda: 0)
-    return [line async for line in got]
-
-
-async def test_rotated_files_are_read_oldest_first(tmp_path):
-    log = tmp_path / "ctr.log"
-    for number in range(5):
-        log.write_bytes(record(number, b"stdout", b"F", b"%d" % number))
-        if number < 4:
-            rotate(log, 3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ctr.log"] + [
-        f"ctr.log.{n}" for n in (1, 2, 3)
-    ]
-    assert [line.data for line in await read(log)] == [b"1\n", b"2\n", b"3\n", b"4\n"]
-    assert [line.data for line in await read(log, tail=2)] == [b"3\n", b"4\n"]
-    rotate(log, 0)
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_no_log_is_an_empty_log(tmp_path):
-    assert await read(tmp_path / "none" / "ctr.log", follow=True) == []
-
-
-def test_query_bounds():
-    line = LogLine(time_ns=10, stream="stdout", data=b"")
-    assert Query(since_ns=10).takes(line)
-    assert not Query(since_ns=11).takes(line)
-    assert Query(until_ns=9).is_past(line)
-    assert not Query(until_ns=10).is_past(line)
-    assert not Query().is_past(line)
+def test_a_torn_end_does_not_swallow_the_first_line_of_the_next_file():
+    joiner = Joiner(1)
+    assert list(joiner.feed(b"2026-11-23T20:00:00.1+00:00 std")) == []
+    joiner.begin(2)
+    assert [line.data for line in joiner.feed(record(0, b"stdout", b"F", b"x"))] == [b"x\n"]

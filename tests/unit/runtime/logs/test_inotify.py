@@ -1,8 +1,8 @@
 import pytest
 import trio
 
-from runtime.container.inotify import Watch
 from runtime.errors import Exhausted
+from runtime.logs.inotify import Watch
 
 
 async def test_change_wakes_and_is_drained(tmp_path):

@@ -1,0 +1,47 @@
+"""Logs in memory, for tests of the use cases."""
+
+from pathlib import Path
+
+from runtime.contract.logs import LogFile, Tidied
+
+
+class FakeLogbook:
+    """Sizes and rotated files as a test sets them."""
+
+    def __init__(self, faults):
+        self._faults = faults
+        self.sizes = {}
+        self.rows = {}  # of LogFile, by container
+        self.tidied = []
+
+    def path(self, container_id):
+        return Path("/nowhere") / container_id
+
+    def size(self, container_id):
+        return self.sizes.get(container_id, 0)
+
+    async def rotate(self, container_id):
+        await self._faults.pass_("rotate")
+        row = self.rows.setdefault(container_id, [])
+        number = row[-1].generation + 1 if row else 1
+        size = self.sizes.pop(container_id)
+        row.append(LogFile(generation=number, size_bytes=size, compressed=False))
+
+    async def tidy(self, container_id, *, keep, compress):
+        await self._faults.pass_("tidy")
+        self.tidied.append((container_id, keep, compress))
+        row = self.rows.get(container_id, [])
+        gone = len(row) - keep
+        del row[: max(gone, 0)]
+        return Tidied(dropped=max(gone, 0), is_complete=True)
+
+    async def files(self, container_id):
+        return self.rows.get(container_id, [])
+
+    async def drop(self, container_id, generation):
+        await self._faults.pass_("drop")
+        row = self.rows[container_id]
+        self.rows[container_id] = [each for each in row if each.generation != generation]
+
+    async def remove(self, container_id):
+        await self._faults.pass_("remove_logs")
