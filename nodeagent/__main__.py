@@ -14,6 +14,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from nodeagent.daemon import main as serve
 
         return serve(words[1:])
+    if words[:2] == ["plugin", "serve"]:
+        from nodeagent.pluginserve import main as serve_plugin
+
+        return serve_plugin(words[2:])
     from nodeagent.cli.app import main as client
 
     return client(words)

@@ -91,8 +91,8 @@ class Plugin:
     async def usage(self, volume: VolumeSpec) -> VolumeUsage:
         """What the file system says that it mounted; plugins themselves do not tell."""
         path = self._where.get(volume.name)
-        if path is None or await find_mount(path) is None:
-            return UNKNOWN
+        if path is None or not (await find_mount(path) or await find_mount(path.parent)):
+            return UNKNOWN  # a folder among others: its file system is not its own
         limiter = self._looking.setdefault(volume.name, trio.CapacityLimiter(1))
         try:
             found = await measure(path, limiter)
