@@ -46,6 +46,7 @@ from nodeagent.control.quiescing import Quiescing
 from nodeagent.control.reconcile import Reconciler
 from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.shipping import Shipping
 from nodeagent.control.startup import Startup
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION, System
@@ -73,6 +74,7 @@ from runtime.image.http import HttpOptions
 from runtime.image.registry import RegistryOptions
 from runtime.image.store import ImageStore
 from runtime.image.untar import Limits as ImageLimits
+from runtime.logs.sinks import open_sink
 from runtime.rootfs import OverlayRoots
 from voldrivers.copyup import TreeCopyUp
 from voldrivers.registry import DriverSet
@@ -262,6 +264,8 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     containers = Containers(parts, sandboxes, addresses, volumes)
     streams = Streams(parts, sandboxes, containers)
     lifecycle = Lifecycle(parts, sandboxes, containers, volumes, nursery, streams.at_gate)
+    shipping = Shipping(parts, open_sink, nursery, host=os.uname().nodename)
+    lifecycle.ship_rest = shipping.finish
     conflicts = Conflicts(parts)
     networks = Networks(parts, sandboxes, load_network_drivers())
     imaging = Imaging(parts)
@@ -292,9 +296,8 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         volume_streams=VolumeStreams(parts, copies, files),
     )
     observed = Observed(parts, sandboxes, streams, volumes, addresses)
-    observed.conflicts_of = conflicts.of
+    observed.conflicts_of, observed.count_leaks = conflicts.of, auditor.count
     observed.health_of, observed.probe_counts = containers.health_of, lifecycle.probe_counts
-    observed.count_leaks = auditor.count
     if config.metrics.listen:
         await nursery.start(_serve_metrics, life, observed)
     nursery.start_soon(parts.engine.run)
@@ -302,10 +305,9 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     await startup.run()
     follower = Follower(parts, sandboxes, lifecycle.step)
     nursery.start_soon(Reconciler(parts, repairer, conflicts, follower.wake).run)
-    nursery.start_soon(follower.run)
-    nursery.start_soon(sandboxes.follow_resolvers)
-    observed.logs = LogKeeper(parts)
-    for task in (volumes.use.run, keeper.run, observed.logs.run):
+    observed.logs, observed.shipments = LogKeeper(parts), shipping.shipments
+    tasks = (follower.run, sandboxes.follow_resolvers, volumes.use.run, keeper.run)
+    for task in (*tasks, observed.logs.run, shipping.run):
         nursery.start_soon(task)
     entrance = _open_entrance(life)
     await nursery.start(_serve_rpc, config, entrance, use, observed)

@@ -59,6 +59,7 @@ class Lifecycle:
         actions = {name: partial(act, timeout_s=None, signal="") for name, act in acts}
         self._checkups = Checkups(parts, sandboxes, self._lives, nursery, actions)
         self.probe_counts = self._checkups.counts
+        self.ship_rest: Callable[[ContainerRecord], Awaitable[None]] = _nothing_to_ship
         self.is_restarting = self._lives.is_restarting
         containers.is_restarting = self._lives.is_restarting
         containers.try_at = self._lives.try_at
@@ -342,6 +343,7 @@ class Lifecycle:
         """Removal from the intent on; also used at start."""
         await self._starter.clean(record)
         etcdir.remove(self._parts.settings, record.id)
+        await self.ship_rest(record)
         await self._parts.runtime.logbook.remove(record.id)
         await self._parts.roots.remove(record.id)
         await self._parts.inventory.delete(record)
@@ -387,3 +389,7 @@ def _failed(before: ContainerRecord, exc: BaseException) -> ContainerRecord:
     return msgspec.structs.replace(
         before, error=str(exc), ports=[], exit_code=code if isinstance(code, int) else 128
     )
+
+
+async def _nothing_to_ship(_record: ContainerRecord) -> None:
+    await trio.lowlevel.checkpoint()

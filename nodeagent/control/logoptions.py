@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from nodeagent.control.logtargets import TARGET_KEYS, parse_switch, parse_target, wrong
 from nodeagent.errors import Invalid
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.containerrequest import ContainerCreate
@@ -14,7 +15,6 @@ SIZE: Final = re.compile(r"(\d+)\s?([kmg]?)i?b?", re.IGNORECASE)
 POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3}
 SIZE_MIN: Final = 4 << 10  # below, there would be more files than lines
 FILES_MAX: Final = 1000
-SWITCHES: Final = {"true": True, "1": True, "false": False, "0": False}
 FILE_KEYS: Final = frozenset({"max-size", "max-file", "compress"})
 # which labels and variables of the container go with a line; tag is what it is called
 SHOWN_KEYS: Final = frozenset({"labels", "labels-regex", "env", "env-regex", "tag"})
@@ -24,6 +24,7 @@ DRIVER_KEYS: Final[Mapping[LogDriver, frozenset[str]]] = {
     "local": FILE_KEYS | SHOWN_KEYS | IDLE_KEYS,
     "json-file": FILE_KEYS | SHOWN_KEYS | IDLE_KEYS,
     "none": frozenset(),
+    **{driver: FILE_KEYS | SHOWN_KEYS | IDLE_KEYS | keys for driver, keys in TARGET_KEYS.items()},
 }
 CURSOR: Final = re.compile(r"(\d{1,9}):(\d{1,15})", re.ASCII)
 TEMPLATE: Final = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
@@ -49,19 +50,16 @@ def parse_log(driver: LogDriver, options: Mapping[str, str]) -> LogRecord:
     for key, value in options.items():
         if key not in known:
             have = ", ".join(sorted(known)) or "none at all"
-            raise _wrong(key, value, f"no option of the log driver {driver}; it has {have}")
+            raise wrong(key, value, f"no option of the log driver {driver}; it has {have}")
     _check_shown(options)
+    parse_target(driver, options)
     return LogRecord(
         driver=driver,
         options=dict(options),
         max_bytes=_parse_size(options),
         max_files=_parse_files(options),
-        compress=_parse_switch(options, "compress"),
+        compress=parse_switch(options, "compress"),
     )
-
-
-def _wrong(key: str, value: str, why: str) -> Invalid:
-    return Invalid(why, field=f"log_options.{key}", value=value)
 
 
 def _parse_size(options: Mapping[str, str]) -> int | None:
@@ -73,7 +71,7 @@ def _parse_size(options: Mapping[str, str]) -> int | None:
     match = SIZE.fullmatch(text)
     size = int(match[1]) * 1024 ** POWERS[match[2].lower()] if match else 0
     if size < SIZE_MIN:
-        raise _wrong("max-size", text, "not a size of 4k or more, like 10m; -1 is no limit")
+        raise wrong("max-size", text, "not a size of 4k or more, like 10m; -1 is no limit")
     return size
 
 
@@ -83,17 +81,8 @@ def _parse_files(options: Mapping[str, str]) -> int | None:
         return None
     count = int(text) if text.isascii() and text.isdigit() else 0
     if not 1 <= count <= FILES_MAX:
-        raise _wrong("max-file", text, f"not a number of files from 1 to {FILES_MAX}")
+        raise wrong("max-file", text, f"not a number of files from 1 to {FILES_MAX}")
     return count
-
-
-def _parse_switch(options: Mapping[str, str], key: str) -> bool | None:
-    text = options.get(key)
-    if text is None:
-        return None
-    if text not in SWITCHES:
-        raise _wrong(key, text, "neither true nor false")
-    return SWITCHES[text]
 
 
 def _check_shown(options: Mapping[str, str]) -> None:
@@ -101,15 +90,15 @@ def _check_shown(options: Mapping[str, str]) -> None:
         try:
             re.compile(options.get(key, ""))
         except re.error as exc:
-            raise _wrong(key, options[key], f"not a regular expression: {exc}") from exc
+            raise wrong(key, options[key], f"not a regular expression: {exc}") from exc
     for word in TEMPLATE.findall(options.get("tag", "")):
         if word not in TAG_WORDS:
             have = ", ".join(f"{{{{.{each}}}}}" for each in TAG_WORDS)
-            raise _wrong("tag", options["tag"], f"knows no .{word}; there are {have}")
+            raise wrong("tag", options["tag"], f"knows no .{word}; there are {have}")
     if "{{" in TEMPLATE.sub("", options.get("tag", "")):
-        raise _wrong("tag", options["tag"], "takes words like {{.Name}} only")
+        raise wrong("tag", options["tag"], "takes words like {{.Name}} only")
     if options.get("mode", "non-blocking") not in {"blocking", "non-blocking"}:
-        raise _wrong("mode", options["mode"], "neither blocking nor non-blocking")
+        raise wrong("mode", options["mode"], "neither blocking nor non-blocking")
 
 
 def parse_cursor(text: str) -> Cursor:

@@ -19,7 +19,7 @@ from nodeagent.control.volumeuse import spec
 from nodeagent.errors import kind_of
 from nodeagent.metrics.collectors import collect
 from nodeagent.metrics.exposition import render
-from nodeagent.metrics.logs import LogSample
+from nodeagent.metrics.logs import LogSample, ShipmentSample
 from nodeagent.metrics.own import OwnMetrics
 from nodeagent.metrics.ports import PortSample
 from nodeagent.metrics.samples import (
@@ -37,6 +37,7 @@ from nodeagent.model.volume import VolumeRecord
 if TYPE_CHECKING:
     from nodeagent.control.health import Health
     from nodeagent.control.logs import LogKeeper
+    from nodeagent.control.shipping import Shipment
 
 VOLUMES_TTL_S = 30.0  # sizes of volumes are measured at most that often: it is a walk on disk
 VOLUMES_S = 2.5  # of a scrape for measuring; who is not reached comes first at the next; a guess
@@ -68,6 +69,7 @@ class Observed:
         self.probe_counts: Mapping[str, int] = {}
         self.conflicts_of: Callable[[str], Sequence[str]] = lambda _id: ()
         self.logs: LogKeeper | None = None
+        self.shipments: Mapping[str, Shipment] = {}
         self.count_leaks: Callable[[], Mapping[str, int]] = dict
 
     def observe_call(self, method: str, outcome: str, seconds: float) -> None:
@@ -126,6 +128,18 @@ class Observed:
             budget_bytes=self._parts.settings.logs.budget_bytes,
             rotations=keeper.rotations,
             dropped=keeper.dropped,
+            shipments=[
+                ShipmentSample(
+                    id=id_,
+                    name=each.record.name,
+                    driver=each.record.log.driver,
+                    is_failing=each.is_failing,
+                    lines=each.lines,
+                    lost=each.lost,
+                    failures=each.failures,
+                )
+                for id_, each in self.shipments.items()
+            ],
         )
 
     async def _containers(self, records: list[ContainerRecord]) -> list[ContainerSample]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-LogDriver = Literal["local", "json-file", "none"]
+LogDriver = Literal["local", "json-file", "none", "syslog", "fluentd", "journald"]
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import trio
 from runtime.container import attach, bundle
 from runtime.contract.logs import Cursor, LogFile, LogLine, Query, Tidied
 from runtime.errors import Missing
-from runtime.logs import generations, reader
+from runtime.logs import generations, reader, shipped
 from runtime.logs.inotify import Watch
 
 T = TypeVar("T")
@@ -101,6 +101,18 @@ class ContainerLogbook:
     async def drop(self, container_id: str, generation: int) -> None:
         path = self.path(container_id)
         await self._in_thread(lambda: generations.drop(path, generation))
+
+    async def read_shipped(self, container_id: str) -> Cursor:
+        path = self._shipped(container_id)
+        return await self._in_thread(lambda: shipped.read(path))
+
+    async def write_shipped(self, container_id: str, cursor: Cursor) -> None:
+        path = self._shipped(container_id)
+        await self._in_thread(lambda: shipped.write(path, cursor))
+
+    def _shipped(self, container_id: str) -> Path:
+        """In a directory of its own: followers are woken by changes of the log's."""
+        return self.path(container_id).parent / "shipped" / "cursor"
 
     async def remove(self, container_id: str) -> None:
         log = self.path(container_id)

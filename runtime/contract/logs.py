@@ -115,5 +115,12 @@ class Logbook(Protocol):
     async def drop(self, container_id: str, generation: int) -> None:
         """Delete a rotated file."""
 
+    async def read_shipped(self, container_id: str) -> Cursor:
+        """How far the log was shipped; its beginning if it never was."""
+        ...
+
+    async def write_shipped(self, container_id: str, cursor: Cursor) -> None:
+        """Remember that, also over a kill of the agent."""
+
     async def remove(self, container_id: str) -> None:
         """Delete the log and all that belongs to it."""

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import trio
+
 from runtime.contract.logs import LogFile, Tidied
+from runtime.logs.shipped import BEGINNING
 
 
 class FakeLogbook:
@@ -13,6 +16,9 @@ class FakeLogbook:
         self.sizes = {}
         self.rows = {}  # of LogFile, by container
         self.tidied = []
+        self.batches = []  # that a shipment reads, whoever's it is
+        self.news = trio.Event()
+        self.shipped = {}
 
     def path(self, container_id):
         return Path("/nowhere") / container_id
@@ -45,3 +51,38 @@ class FakeLogbook:
 
     async def remove(self, container_id):
         await self._faults.pass_("remove_logs")
+
+    async def read_batches(self, container_id, after, ended):
+        """The batches behind ``after``; more may come until ``ended`` returns."""
+        over, at = False, 0
+        while True:
+            while at < len(self.batches):
+                batch, at = self.batches[at], at + 1
+                if batch[-1].lost or batch[-1].cursor > after:
+                    yield batch
+            if over:
+                return
+            self.news = trio.Event()
+            async with trio.open_nursery() as nursery:
+
+                async def wait_ended(scope):
+                    nonlocal over
+                    await ended()
+                    over = True
+                    scope.cancel()
+
+                nursery.start_soon(wait_ended, nursery.cancel_scope)
+                await self.news.wait()
+                nursery.cancel_scope.cancel()
+
+    def write(self, batch):
+        self.batches.append(batch)
+        self.news.set()
+
+    async def read_shipped(self, container_id):
+        await self._faults.pass_("read_shipped")
+        return self.shipped.get(container_id, BEGINNING)
+
+    async def write_shipped(self, container_id, cursor):
+        await self._faults.pass_("write_shipped")
+        self.shipped[container_id] = cursor
