@@ -7,28 +7,20 @@ for more walks than the check takes.
 
 import hashlib
 import os
+import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 
 from nodeagent.rpc.errors import RpcError
 from nodeagent.rpc.sync_client import open_sync_client
 from tests.system.harness.agent import Agent
 
-WALKS = int(os.environ.get("NODEAGENT_WALKS", "0"))  # 0: the few of the check, always the same
-STEPS = 20
+WALKS = int(os.environ.get("NODEAGENT_WALKS", "2"))
+STEPS = 40
 NAMES = ("a", "b", "c")
-NAME = st.sampled_from(NAMES)
 IDLE = ("busybox", "sleep", "1000")
 
 
@@ -36,14 +28,11 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-class Walk(RuleBasedStateMachine):
-    """One walk; ``agent`` and ``folder`` are put in by the test."""
+class Walk:
+    """One walk, the same for the same seed."""
 
-    agent: Agent
-    folder: Path
-
-    @initialize()
-    def begin(self) -> None:
+    def __init__(self, agent: Agent, folder: Path, seed: int) -> None:
+        self.agent, self.folder, self.chance = agent, folder, random.Random(seed)
         self.agent.remove_all()
         self.bytes: dict[str, str] = {}  # sha256 of /file, by name
         self.users: set[str] = set()  # volumes with a container that runs
@@ -58,6 +47,21 @@ class Walk(RuleBasedStateMachine):
         self.bytes[name] = ""
         self.write(name)
 
+    def any(self, things: Sequence[str]) -> str:
+        return self.chance.choice(things) if things else ""
+
+    def step(self) -> None:
+        """One verb, or what befalls the agent."""
+        act = self.chance.choice(
+            (
+                self.create, self.write, self.write, self.snapshot, self.clone, self.restore,
+                self.restore, self.rm, self.undo, self.rename, self.move_as_archive, self.use,
+                self.leave, self.kill,
+            )
+        )  # fmt: skip
+        print(act.__name__, sorted(self.bytes))
+        act()
+
     def call(self, method: str, **params: object) -> dict[str, object]:
         with open_sync_client(self.agent.host) as client:
             return client.call_as(dict[str, object], method, params)
@@ -68,23 +72,23 @@ class Walk(RuleBasedStateMachine):
 
     # --- the verbs --------------------------------------------------------------------------------
 
-    @rule(name=NAME, driver=st.sampled_from(["local", "image"]))
-    def create(self, name: str, driver: str) -> None:
+    def create(self) -> None:
+        name, driver = self.any(NAMES), self.any(("local", "image"))
         if name not in self.bytes:
             self.make(name, driver)
 
-    @rule(name=NAME)
-    def write(self, name: str) -> None:
+    def write(self, name: str = "") -> None:
+        name = name or self.any(NAMES)
         if name not in self.bytes:
             return
-        data = os.urandom(70_000)
+        data = self.chance.randbytes(70_000)
         (self.folder / "file").write_bytes(data)
         where = ("run", "--rm", "-v", f"{name}:/d", "-v", f"{self.folder}:/in:ro", "busybox")
         self.agent.cli(*where, "sh", "-c", "cp /in/file /d/file && sync /d/file")
         self.bytes[name] = digest(data)
 
-    @rule(name=NAME)
-    def snapshot(self, name: str) -> None:
+    def snapshot(self, name: str = "") -> None:
+        name = name or self.any(NAMES)
         self.labels += 1
         if name in self.bytes:
             made = self.call("volume.snapshot", name=name, label=f"s{self.labels}")
@@ -92,18 +96,18 @@ class Walk(RuleBasedStateMachine):
         else:
             self.refused("volume.snapshot", name=name)
 
-    @rule(name=NAME, to=NAME)
-    def clone(self, name: str, to: str) -> None:
+    def clone(self) -> None:
+        name, to = self.any(NAMES), self.any(NAMES)
         if name in self.bytes and to not in self.bytes:
             self.call("volume.clone", name=name, target=to)
             self.bytes[to] = self.bytes[name]
         else:
             self.refused("volume.clone", name=name, target=to)
 
-    @precondition(lambda self: any("@s" in name for name in self.bytes))
-    @rule(data=st.data())
-    def restore(self, data: st.DataObject) -> None:
-        snapshot = data.draw(st.sampled_from(sorted(n for n in self.bytes if "@s" in n)))
+    def restore(self) -> None:
+        snapshot = self.any(sorted(n for n in self.bytes if "@s" in n))
+        if not snapshot:
+            return
         name = snapshot.partition("@")[0]
         if name not in self.bytes or name in self.users:
             self.refused("volume.restore", name=snapshot)
@@ -112,18 +116,18 @@ class Walk(RuleBasedStateMachine):
         self.adopt_removed(self.bytes[name])
         self.bytes[name] = self.bytes[snapshot]
 
-    @rule(name=NAME)
-    def rm(self, name: str) -> None:
+    def rm(self, name: str = "") -> None:
+        name = name or self.any(NAMES)
         if name not in self.bytes or name in self.users:
             self.refused("volume.rm", name=name)
             return
         kept = str(self.call("volume.rm", name=name)["Name"])
         self.bytes[kept] = self.bytes.pop(name)
 
-    @precondition(lambda self: any("@removed" in name for name in self.bytes))
-    @rule(data=st.data())
-    def undo(self, data: st.DataObject) -> None:
-        removed = data.draw(st.sampled_from(sorted(n for n in self.bytes if "@removed" in n)))
+    def undo(self) -> None:
+        removed = self.any(sorted(n for n in self.bytes if "@removed" in n))
+        if not removed:
+            return
         name = removed.partition("@")[0]
         if name in self.bytes:
             self.refused("volume.restore", name=removed)
@@ -131,16 +135,16 @@ class Walk(RuleBasedStateMachine):
             self.call("volume.restore", name=removed)
             self.bytes[name] = self.bytes.pop(removed)
 
-    @rule(name=NAME, new=NAME)
-    def rename(self, name: str, new: str) -> None:
+    def rename(self) -> None:
+        name, new = self.any(NAMES), self.any(NAMES)
         if name in self.bytes and new not in self.bytes and name not in self.users:
             self.call("volume.rename", name=name, new=new)
             self.bytes[new] = self.bytes.pop(name)
         else:
             self.refused("volume.rename", name=name, new=new)
 
-    @rule(name=NAME, to=NAME)
-    def move_as_archive(self, name: str, to: str) -> None:
+    def move_as_archive(self) -> None:
+        name, to = self.any(NAMES), self.any(NAMES)
         if name not in self.bytes or to in self.users:
             return
         archive = str(self.folder / "archive.tar.zst")
@@ -150,19 +154,18 @@ class Walk(RuleBasedStateMachine):
             self.adopt_removed(self.bytes[to])
         self.bytes[to] = self.bytes[name]
 
-    @rule(name=NAME)
-    def use(self, name: str) -> None:
+    def use(self, name: str = "") -> None:
+        name = name or self.any(NAMES)
         if name in self.bytes and name not in self.users:
             self.agent.cli("run", "-d", "--name", f"user-{name}", "-v", f"{name}:/d", *IDLE)
             self.users.add(name)
 
-    @rule(name=NAME)
-    def leave(self, name: str) -> None:
+    def leave(self, name: str = "") -> None:
+        name = name or self.any(NAMES)
         if name in self.users:
             self.agent.cli("rm", "-f", f"user-{name}")
             self.users.discard(name)
 
-    @rule()
     def kill(self) -> None:
         self.agent.kill()
         self.agent.start()
@@ -176,25 +179,27 @@ class Walk(RuleBasedStateMachine):
         self.bytes[new] = content
 
     def names(self) -> set[str]:
-        return {row["Name"] for row in self.agent.rows("volume", "--all")}
+        with open_sync_client(self.agent.host) as client:
+            rows = client.call_as(list[dict[str, object]], "volume.ls", {"all": True})
+        return {str(row["Name"]) for row in rows}
 
-    @invariant()
+    def look(self) -> list[dict[str, Any]]:
+        with open_sync_client(self.agent.host) as client:
+            names = sorted(self.bytes)
+            return client.call_as(list[dict[str, Any]], "volume.inspect", {"names": names})
+
     def every_volume_has_its_bytes_and_there_is_no_other(self) -> None:
-        if not hasattr(self, "bytes"):
-            return
         assert self.names() == set(self.bytes)
         folders = {each.name for each in (self.agent.root / "volumes").iterdir()}
         assert folders == set(self.bytes)
-        for name, wanted in self.bytes.items():
-            found = self.agent.inspect("volume", name)
+        for found in self.look():
+            name, wanted = found["Name"], self.bytes[found["Name"]]
             assert (found["Health"], len(found["Leases"])) == ("healthy", int(name in self.users))
             if found["Driver"] == "local":
                 data = (Path(found["Mountpoint"]) / "file").read_bytes()
                 assert digest(data) == wanted, name
 
     def teardown(self) -> None:
-        if not hasattr(self, "bytes"):
-            return
         for name in self.users:
             self.agent.cli("rm", "-f", f"user-{name}")
         self.check_images()
@@ -218,21 +223,11 @@ class Walk(RuleBasedStateMachine):
                 self.agent.cli("volume", "rm", "--now", "look")
 
 
-@pytest.mark.timeout(300 + 120 * WALKS)
-def test_walks(agent: Agent, tmp_path: Path) -> None:
-    class Here(Walk):
-        pass
-
-    Here.agent, Here.folder = agent, tmp_path
-    run_state_machine_as_test(
-        Here,
-        settings=settings(
-            max_examples=WALKS or 4,
-            stateful_step_count=STEPS,
-            deadline=None,
-            derandomize=not WALKS,
-            database=None,
-            phases=[Phase.generate],  # to shorten a failed walk would take minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(WALKS))
+def test_walk(shared_agent: Agent, tmp_path: Path, seed: int) -> None:
+    walk = Walk(shared_agent, tmp_path, seed)
+    for _ in range(STEPS):
+        walk.step()
+        walk.every_volume_has_its_bytes_and_there_is_no_other()
+    walk.teardown()
