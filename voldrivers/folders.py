@@ -155,6 +155,11 @@ def _opened(folder: Path) -> Iterator[int]:
 def make_folder(fd: int, name: str, mode: int) -> None:
     """Make a directory of exactly that mode, whatever the umask."""
     os.mkdir(name, mode, dir_fd=fd)
+    set_mode(fd, name, mode)
+
+
+def set_mode(fd: int, name: str, mode: int) -> None:
+    """Give a directory exactly that mode."""
     inner = os.open(name, FOLDER, dir_fd=fd)
     try:
         os.fchmod(inner, mode)

@@ -67,6 +67,10 @@ class Local(Mounted):
             check_device(volume.options["device"])
             split_mount_options(volume.options.get("o", ""))
 
+    def is_mount(self, volume: VolumeSpec) -> bool:
+        """Whether something is mounted on the directory while it is used."""
+        return bool(volume.options)
+
     async def create(self, volume: VolumeSpec) -> None:
         """Make the directory if it is not there."""
         self.check(volume)
@@ -75,21 +79,25 @@ class Local(Mounted):
             await self.folders.run("create the volume", volume.name, probe)
         except Missing:
             async with self.folders.making(volume.name) as outer:
-                make = partial(make_folder, name=f"{outer.name}/{DATA}", mode=DATA_MODE)
-                await self.folders.run("create the volume", volume.name, make)
+                await self.make_data(volume, outer)
             await self.folders.run("create the volume", volume.name, probe)
+
+    async def make_data(self, volume: VolumeSpec, outer: Path) -> None:
+        """Make the directory for the bytes in a new volume's outer one."""
+        make = partial(make_folder, name=f"{outer.name}/{DATA}", mode=DATA_MODE)
+        await self.folders.run("create the volume", volume.name, make)
 
     async def remove(self, volume: VolumeSpec) -> None:
         """Delete the volume and its data; what was mounted on it is unmounted and stays."""
         self._usage.pop(volume.name, None)
-        if volume.options:
+        if self.is_mount(volume):
             await super().remove(volume)
         else:
             await self.folders.discard(volume.name)
 
     async def mount(self, volume: VolumeSpec, user: str) -> Path:
         """A directory needs no mount: check that the bytes are there and say where."""
-        if volume.options:
+        if self.is_mount(volume):
             return await super().mount(volume, user)
         health = await self.health(volume)
         if health.state != "healthy":
@@ -98,7 +106,7 @@ class Local(Mounted):
 
     async def unmount(self, volume: VolumeSpec, user: str, *, last: bool) -> None:
         """After the last user of a mount."""
-        if volume.options:
+        if self.is_mount(volume):
             await super().unmount(volume, user, last=last)
 
     async def attach(self, volume: VolumeSpec, target: Path) -> None:
@@ -109,7 +117,7 @@ class Local(Mounted):
 
     async def usage(self, volume: VolumeSpec) -> VolumeUsage:
         """Disk use, as old as 20 walks take at most; unknown if the tree is too large to count."""
-        if volume.options:
+        if self.is_mount(volume):
             return await super().usage(volume)
         self.folders.path(volume.name)
         until, known = self._usage.get(volume.name, (0.0, UNKNOWN))
@@ -125,7 +133,7 @@ class Local(Mounted):
 
     async def health(self, volume: VolumeSpec) -> VolumeHealth:
         """Whether the directory is there and can be read."""
-        if volume.options:
+        if self.is_mount(volume):
             return await super().health(volume)
         probe = partial(_probe, name=volume.name)
         try:
@@ -136,7 +144,7 @@ class Local(Mounted):
 
     async def clone(self, volume: VolumeSpec, target: VolumeSpec) -> CloneMethod:
         """Copy the tree, by reflinks where the file system has them; not one of a mount."""
-        if volume.options:
+        if self.is_mount(volume):
             raise self._cannot("clone (with options it is a mount)", volume)
         return await clone_folder(self.folders, volume.name, target.name)
 

@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final
 
+from voldrivers.btrfs import Btrfs
 from voldrivers.contract import GuardedDriver, VolumeDriver
 from voldrivers.fuse import Fuse
 from voldrivers.guard import Guarded
@@ -22,7 +23,7 @@ GROUP: Final = "nodeagent.volume_drivers"
 
 Factory = Callable[[Path], VolumeDriver]  # called with the agent's root
 DRIVERS: Final[Mapping[str, Factory]] = {
-    driver.name: driver for driver in (Local, Image, Tmpfs, Nfs, Fuse)
+    driver.name: driver for driver in (Local, Image, Btrfs, Tmpfs, Nfs, Fuse)
 }
 
 

@@ -148,6 +148,14 @@ class VolumeCopies:
     async def _roll_back(self, snapshot: VolumeRecord) -> VolumeCopied:
         volume = self._parts.inventory.volume(snapshot.origin)
         self._need(volume, "rename")
+        if _kind(volume) != _kind(snapshot):
+            raise Conflict(
+                "the volume of this name is not the one the snapshot was made of; clone the"
+                " snapshot instead",
+                field="name",
+                name=volume.name,
+                driver=volume.driver,
+            )
         self._check_idle(volume)
         kept = self._removed(volume, of=volume.name)
         copied = await self._copy(snapshot, kept)
@@ -289,6 +297,11 @@ class VolumeCopies:
             await self.volumes.finish_rm(record)
         else:
             await self.volumes.settle(record)
+
+
+def _kind(record: VolumeRecord) -> tuple[str, dict[str, str]]:
+    """What bytes of one volume and of another must have in common to change places."""
+    return record.driver, {key: text for key, text in record.options.items() if key != "size"}
 
 
 def _stamp(now: float) -> str:

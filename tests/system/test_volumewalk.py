@@ -109,7 +109,9 @@ class Walk:
         if not snapshot:
             return
         name = snapshot.partition("@")[0]
-        if name not in self.bytes or name in self.users:
+        drivers = {each["Name"]: each["Driver"] for each in self.look()}
+        # a later volume of the name may be of another kind
+        if name in self.users or drivers.get(name) != drivers[snapshot]:
             self.refused("volume.restore", name=snapshot)
             return
         self.call("volume.restore", name=snapshot)

@@ -1,7 +1,7 @@
 """Drivers that mount: real file systems, full, growing, frozen, and servers that stop or die.
 
 Covers voldrivers/mounting.py, voldrivers/child.py, voldrivers/tmpfs.py, voldrivers/image.py,
-voldrivers/folders.py, voldrivers/clones.py
+voldrivers/folders.py, voldrivers/clones.py, voldrivers/btrfs.py
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from voldrivers.btrfs import SUBVOLUME_INODE, Btrfs
 from voldrivers.contract import VolumeSpec
 from voldrivers.copyup import TreeCopyUp
 from voldrivers.errors import Busy, Exhausted, Invalid, Missing, Refused, Unavailable
@@ -241,6 +242,56 @@ async def test_blocks_are_shared_where_the_file_system_can(tmp_path):
     assert await inner.clone(volume, copy) == "reflink"
     assert (inner.mountpoint(copy) / "file").stat().st_size == 64 * MIB
     assert (await driver.usage(disk)).used_bytes - before < 16 * MIB
+
+
+# --- btrfs --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def on_btrfs(tmp_path):
+    """A root for an agent that is on btrfs with quotas."""
+    driver, disk = Image(tmp_path / "outer"), image("disk", fs="btrfs", size="300m")
+    await driver.create(disk)
+    root = await driver.mount(disk, "a")
+    await trio.run_process(["btrfs", "quota", "enable", root])
+    return root
+
+
+def subvolume(name="data", **options):
+    return VolumeSpec(name=name, driver="btrfs", options=options)
+
+
+async def test_a_subvolume_is_limited_and_copied_at_once(on_btrfs):
+    driver, volume = Btrfs(on_btrfs), subvolume(size="20m")
+    await driver.create(volume)
+    data = await driver.mount(volume, "a")
+    assert data.stat().st_ino == SUBVOLUME_INODE
+    assert data.stat().st_mode & 0o7777 == 0o755
+    fill(data / "file", 8 * MIB)
+    copy = subvolume("data@now", size="20m")
+    assert await driver.clone(volume, copy) == "subvolume"
+    (data / "file").write_text("later")
+    assert (driver.mountpoint(copy) / "file").stat().st_size == 8 * MIB
+    with pytest.raises(OSError, match="quota"):
+        fill(data / "full", 40 * MIB)
+    (data / "full").unlink()
+    await driver.resize(subvolume(size="100m"))
+    fill(data / "full", 40 * MIB)
+    usage = await driver.usage(subvolume(size="100m"))
+    assert usage.limit_bytes == 100 * MIB
+    assert usage.used_bytes > 30 * MIB
+    await driver.swap(volume, copy.name)
+    assert (data / "file").stat().st_size == 8 * MIB
+    for each in (volume, copy):
+        await driver.remove(each)
+        await driver.remove(each)
+    assert not list((on_btrfs / "volumes").iterdir())
+
+
+async def test_without_btrfs_it_says_so(tmp_path):
+    with pytest.raises(Refused, match="btrfs"):
+        await Btrfs(tmp_path).create(subvolume())
+    assert not list((tmp_path / "volumes").iterdir())
 
 
 # --- FUSE -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ def plugin(name, value):
 
 def test_ours_are_there(tmp_path):
     drivers = build_drivers(tmp_path, [])
-    assert set(DRIVERS) == {"local", "image", "tmpfs", "nfs", "fuse"}
+    assert set(DRIVERS) == {"local", "image", "btrfs", "tmpfs", "nfs", "fuse"}
     assert all(drivers[name].name == name for name in DRIVERS)
 
 
