@@ -76,6 +76,7 @@ from runtime.image.store import ImageStore
 from runtime.image.untar import Limits as ImageLimits
 from runtime.logs.sinks import open_sink
 from runtime.rootfs import OverlayRoots
+from voldrivers.backup import TreeBackups
 from voldrivers.copyup import TreeCopyUp
 from voldrivers.registry import DriverSet
 from voldrivers.registry import load_drivers as load_volume_drivers
@@ -223,6 +224,7 @@ async def _parts(life: _Life) -> AsyncIterator[Parts]:
                 leases=leases,
                 copy_up=TreeCopyUp(),
                 part_mounts=Subpaths(config.run),
+                backups=TreeBackups(),
                 now=time.time,  # noqa: TID251
                 new_id=lambda: secrets.token_hex(32),
             )

@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 import trio
 
 from voldrivers import child
-from voldrivers.contract import CloneMethod, VolumeSpec, VolumeUsage
+from voldrivers.contract import Ability, CloneMethod, VolumeSpec, VolumeUsage
 from voldrivers.errors import Refused
 from voldrivers.folders import DATA, DATA_MODE, set_mode
 from voldrivers.local import Local
@@ -26,7 +26,6 @@ class Btrfs(Local):
     """``voldrivers.contract.VolumeDriver``: a subvolume per volume; nothing is mounted."""
 
     name: ClassVar[str] = "btrfs"
-    abilities = Local.abilities | {"resize"}
 
     def check(self, volume: VolumeSpec) -> None:
         """Refuse bad names and options (Invalid)."""
@@ -34,6 +33,10 @@ class Btrfs(Local):
         check_options(volume, OPTIONS)
         if "size" in volume.options:
             parse_size(volume.options["size"])
+
+    def abilities(self, volume: VolumeSpec) -> frozenset[Ability]:
+        """All there are."""
+        return frozenset({"rename", "clone", "resize"})
 
     def is_mount(self, volume: VolumeSpec) -> bool:
         """Never: the subvolume is where it is."""

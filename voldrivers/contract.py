@@ -58,9 +58,8 @@ class VolumeDriver(Protocol):
         """``global``: a name means the same volume on every host."""
         ...
 
-    @property
-    def abilities(self) -> frozenset[Ability]:
-        """What else it can do than keep bytes."""
+    def abilities(self, volume: VolumeSpec) -> frozenset[Ability]:
+        """What else it can do with the volume than keep bytes. No I/O."""
         ...
 
     def check(self, volume: VolumeSpec) -> None:
@@ -146,6 +145,23 @@ class Drivers(Protocol):
     def all(self) -> Iterable[GuardedDriver]:
         """Those that were asked for, and those that are always there."""
         ...
+
+
+class Backups(Protocol):
+    """Trees of volumes, one a moment, that share what did not change."""
+
+    async def write(self, source: Path, target: Path, stamp: str, *, keep: int) -> "BackupReport":
+        """Write one tree below ``target``; delete the oldest of more than ``keep`` (0 = none)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupReport:
+    """What a backup has, and how many files of it are the last one's."""
+
+    files: int
+    bytes: int
+    shared_files: int
 
 
 class PartMounts(Protocol):

@@ -7,7 +7,8 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import Final
 
 from voldrivers.inroot import FOLDER
@@ -27,6 +28,27 @@ class TooDeep(Exception):
 def copy_contents(source: int, target: int, *, check: Callable[[], None]) -> None:
     """Copy all entries of one directory into another, empty one; ``check`` may raise to stop."""
     _Copy(target, check).folder(source, target, "")
+
+
+@dataclass(slots=True)
+class Shared:
+    """What a copy has in common with an earlier one, file by file."""
+
+    files: int = 0
+    bytes: int = 0
+    shared_files: int = 0
+
+
+def copy_beside(
+    source: int, target: int, earlier: int | None, *, check: Callable[[], None]
+) -> Shared:
+    """The same; a file that is as in an earlier copy (size, times, owner, mode) is a link to it.
+
+    Both copies must be on one file system, and neither may be changed afterwards.
+    """
+    copy = _Copy(target, check)
+    copy.folder(source, target, "", earlier=earlier)
+    return copy.shared
 
 
 def copy_metadata(source: int, target: int) -> bool:
@@ -50,8 +72,11 @@ class _Copy:
         self._top = top
         self._check = check
         self._linked: dict[tuple[int, int], str] = {}
+        self.shared = Shared()
 
-    def folder(self, source: int, target: int, path: str, depth: int = 0) -> None:
+    def folder(
+        self, source: int, target: int, path: str, depth: int = 0, earlier: int | None = None
+    ) -> None:
         """Copy the entries of one directory, and theirs."""
         if depth > DEPTH_MAX:
             raise TooDeep(path[:100])
@@ -60,13 +85,22 @@ class _Copy:
         for name in names:
             self._check()
             with suppress(FileNotFoundError):  # it went away meanwhile: the source may be in use
-                self._entry(source, target, name, f"{path}{name}", depth)
+                self._entry((source, target, earlier), name, f"{path}{name}", depth)
 
-    def _entry(self, source: int, target: int, name: str, path: str, depth: int) -> None:
+    def _entry(
+        self, folders: tuple[int, int, int | None], name: str, path: str, depth: int
+    ) -> None:
+        source, target, earlier = folders
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
-            self._subfolder(source, target, name, path, depth)
+            self._subfolder(folders, name, path, depth)
             return
+        if stat.S_ISREG(status.st_mode):
+            self.shared.files += 1
+            self.shared.bytes += status.st_size
+            if earlier is not None and _link_same(earlier, target, name, status):
+                self.shared.shared_files += 1
+                return
         known = self._linked.get((status.st_dev, status.st_ino))
         if known is not None:
             os.link(known, name, src_dir_fd=self._top, dst_dir_fd=target, follow_symlinks=False)
@@ -78,18 +112,47 @@ class _Copy:
         if status.st_nlink > 1:
             self._linked[status.st_dev, status.st_ino] = path
 
-    def _subfolder(self, source: int, target: int, name: str, path: str, depth: int) -> None:
-        inner_source = os.open(name, FOLDER, dir_fd=source)
-        try:
+    def _subfolder(
+        self, folders: tuple[int, int, int | None], name: str, path: str, depth: int
+    ) -> None:
+        source, target, earlier = folders
+        with ExitStack() as opened:
+
+            def open_(folder: int) -> int:
+                fd = os.open(name, FOLDER, dir_fd=folder)
+                opened.callback(os.close, fd)
+                return fd
+
+            inner_source, inner_earlier = open_(source), None
             os.mkdir(name, 0o700, dir_fd=target)
-            inner_target = os.open(name, FOLDER, dir_fd=target)
-            try:
-                self.folder(inner_source, inner_target, f"{path}/", depth + 1)
-                copy_metadata(inner_source, inner_target)
-            finally:
-                os.close(inner_target)
-        finally:
-            os.close(inner_source)
+            inner_target = open_(target)
+            if earlier is not None:
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    inner_earlier = open_(earlier)
+            self.folder(inner_source, inner_target, f"{path}/", depth + 1, inner_earlier)
+            copy_metadata(inner_source, inner_target)
+
+
+def _link_same(earlier: int, target: int, name: str, status: os.stat_result) -> bool:
+    """Link to the earlier copy of a file if it is the same; whether it is."""
+    try:
+        found = os.stat(name, dir_fd=earlier, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    if _signature(found) != _signature(status):
+        return False
+    os.link(name, name, src_dir_fd=earlier, dst_dir_fd=target, follow_symlinks=False)
+    return True
+
+
+def _signature(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        status.st_size,
+        status.st_mtime_ns,
+    )
 
 
 def _copy_special(source: int, target: int, name: str, status: os.stat_result) -> None:

@@ -50,10 +50,9 @@ class Guarded:
         """The driver's; a plugin's is known once it was asked."""
         return self._driver.scope
 
-    @property
-    def abilities(self) -> frozenset[Ability]:
-        """The driver's."""
-        return self._driver.abilities
+    def abilities(self, volume: VolumeSpec) -> frozenset[Ability]:
+        """As the driver's."""
+        return self._driver.abilities(volume)
 
     # --- without I/O ----------------------------------------------------------------------------
 

@@ -40,8 +40,11 @@ class Image(Mounted):
     """``voldrivers.contract.VolumeDriver``: a file system in a file."""
 
     name: ClassVar[str] = "image"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"rename", "clone", "resize"})
     is_remote: ClassVar[bool] = False  # never detached while in use: it would be mounted twice
+
+    def abilities(self, volume: VolumeSpec) -> frozenset[Ability]:
+        """All there are."""
+        return frozenset({"rename", "clone", "resize"})
 
     def check(self, volume: VolumeSpec) -> None:
         """Refuse bad names, sizes and file systems (Invalid)."""

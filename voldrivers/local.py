@@ -37,7 +37,6 @@ class Local(Mounted):
     """``voldrivers.contract.VolumeDriver`` for one agent's root."""
 
     name: ClassVar[str] = "local"
-    abilities: ClassVar[frozenset[Ability]] = frozenset({"rename", "clone"})
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -66,6 +65,10 @@ class Local(Mounted):
             check_type(volume.options["type"])
             check_device(volume.options["device"])
             split_mount_options(volume.options.get("o", ""))
+
+    def abilities(self, volume: VolumeSpec) -> frozenset[Ability]:
+        """Of a mount somebody else keeps the bytes."""
+        return frozenset({"rename"} if self.is_mount(volume) else {"rename", "clone"})
 
     def is_mount(self, volume: VolumeSpec) -> bool:
         """Whether something is mounted on the directory while it is used."""
@@ -144,8 +147,7 @@ class Local(Mounted):
 
     async def clone(self, volume: VolumeSpec, target: VolumeSpec) -> CloneMethod:
         """Copy the tree, by reflinks where the file system has them; not one of a mount."""
-        if self.is_mount(volume):
-            raise self._cannot("clone (with options it is a mount)", volume)
+        self._need("clone", volume)
         return await clone_folder(self.folders, volume.name, target.name)
 
     async def rename(self, volume: VolumeSpec, name: str) -> None:

@@ -24,7 +24,6 @@ class Mounted(ABC):
 
     name: ClassVar[str] = ""
     scope: Literal["local", "global"] = "local"
-    abilities: ClassVar[frozenset[Ability]] = frozenset()
     is_remote: ClassVar[bool] = True  # somebody else keeps the bytes, and may not answer
 
     def __init__(self, root: Path) -> None:
@@ -42,6 +41,10 @@ class Mounted(ABC):
         """Mount the bytes on ``target``, where nothing is mounted."""
 
     # --- the contract -----------------------------------------------------------------------------
+
+    def abilities(self, volume: VolumeSpec) -> frozenset[Ability]:
+        """None, unless a driver has some."""
+        return frozenset()
 
     def domain(self, volume: VolumeSpec) -> str:
         """Each volume hangs alone."""
@@ -137,7 +140,7 @@ class Mounted(ABC):
         await self.folders.clean()
 
     def _need(self, ability: Ability, volume: VolumeSpec) -> None:
-        if ability not in self.abilities:
+        if ability not in self.abilities(volume):
             raise self._cannot(ability, volume)
 
     def _cannot(self, what: str, volume: VolumeSpec) -> Refused:

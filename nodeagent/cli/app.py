@@ -90,7 +90,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "volume": {
         **dict.fromkeys(("create", "ls", "rm", "inspect", "prune"), "volume"),
         **dict.fromkeys(("update", "rename", "snapshot", "clone", "restore"), "volumecopies"),
-        **dict.fromkeys(("export", "import"), "volumecopies"),
+        **dict.fromkeys(("export", "import", "backup"), "volumecopies"),
     },
     "system": dict.fromkeys(["info", "df", "events", "version", "ping", "prune"], "system"),
     "rpc": {"describe": "rpc"},

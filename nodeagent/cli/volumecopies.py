@@ -10,7 +10,7 @@ from nodeagent.cli.call import WINDOW_ITEMS, Call, CommandFailed, parse_pairs, p
 from nodeagent.cli.files import receive, save_to, write_all
 from nodeagent.cli.grammar import Verb, Words, many, number, one, switch, text
 from nodeagent.cli.image import open_input
-from nodeagent.cli.output import put
+from nodeagent.cli.output import human_bytes, put
 from nodeagent.cli.quantities import parse_seconds
 
 SHARING: Final = ("none", "readonly", "onewriter", "all")
@@ -64,6 +64,14 @@ def _update(call: Call) -> int:
         no_schedule=values.is_on("no-snapshots"),
     )
     put(f"{call.words[0]}\n")
+    return 0
+
+
+def _backup(call: Call) -> int:
+    name, target = call.words
+    made = call.row("volume.backup", name=name, target=target, keep=call.values.number("keep"))
+    size, shared = human_bytes(pick(made, "Bytes", int)), made["SharedFiles"]
+    put(f"{made['Path']}: {made['Files']} files, {size}; {shared} files as in the last one\n")
     return 0
 
 
@@ -188,6 +196,18 @@ VERBS: Final = (
             "nodeagent volume update --size 20g db",
             "nodeagent volume update --snapshot-every 1h --snapshot-keep 48 db",
         ),
+    ),
+    Verb(
+        name="backup",
+        help="Add a tree of what a volume is now to its backups in a directory or volume",
+        run=_backup,
+        flags=(number("keep", "How many backups of the volume stay there (default: all)"),),
+        words=Words(usage="VOLUME DIRECTORY|VOLUME", least=2, most=2, completes="volume"),
+        notes=(
+            "TARGET/VOLUME/TIME is whole by itself; files that did not change are links to the",
+            "last backup. Back with: tar -C TARGET/VOLUME/TIME -c . | nodeagent volume import V -",
+        ),
+        examples=("nodeagent volume backup --keep 7 data /mnt/backups",),
     ),
     Verb(
         name="export",

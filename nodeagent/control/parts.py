@@ -13,7 +13,7 @@ from nodeagent.state.leases import Leases
 from runtime.contract.container import Containers
 from runtime.contract.image import Images
 from runtime.contract.rootfs import RootFilesystems
-from voldrivers.contract import CopyUp, Drivers, PartMounts
+from voldrivers.contract import Backups, CopyUp, Drivers, PartMounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,5 +50,6 @@ class Parts:
     leases: Leases
     copy_up: CopyUp
     part_mounts: PartMounts
+    backups: Backups
     now: Callable[[], float]  # seconds since the epoch
     new_id: Callable[[], str]  # 64 hex digits

@@ -18,6 +18,11 @@ def build_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
+def build_stamp(seconds: float) -> str:
+    """A time as part of a name: ``20261126T140500Z``; sorts as time does."""
+    return re.sub(r"[-:]|\.\d+", "", build_time(seconds))
+
+
 def parse_time(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time; 0 for "" and "never"."""
     if text in {"", NEVER}:

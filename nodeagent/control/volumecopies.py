@@ -13,7 +13,7 @@ import trio
 
 from nodeagent.control.creation import check_name
 from nodeagent.control.parts import Parts
-from nodeagent.control.times import build_time
+from nodeagent.control.times import build_stamp, build_time
 from nodeagent.control.volumes import Volumes
 from nodeagent.control.volumeuse import spec
 from nodeagent.errors import Busy, Conflict, Invalid
@@ -44,7 +44,7 @@ class VolumeCopies:
     ) -> VolumeCopied:
         """Keep what the volume is now as ``NAME@LABEL``; ``quiet`` is awaited just before."""
         source = self._source(name)
-        label = label or (AUTO if auto else "") + _stamp(self._parts.now())
+        label = label or (AUTO if auto else "") + build_stamp(self._parts.now())
         if not LABEL.fullmatch(label):
             raise Invalid(
                 "invalid label: letters, digits, '_', '.', '-', at most 64",
@@ -109,7 +109,7 @@ class VolumeCopies:
         return VolumeCopied(name=target.name, of=source.name, method=method)
 
     def _need(self, record: VolumeRecord, ability: Ability) -> None:
-        if ability not in self.volumes.driver(record).abilities:
+        if ability not in self.volumes.abilities(record):
             raise Invalid(
                 f"volumes of the driver {record.driver!r} cannot {ability}",
                 field="name",
@@ -182,10 +182,10 @@ class VolumeCopies:
     def _removed(self, record: VolumeRecord, *, of: str) -> VolumeRecord:
         now = self._parts.now()
         taken = self._parts.inventory.volumes
-        label, n = f"removed-{_stamp(now)}", 1
+        label, n = f"removed-{build_stamp(now)}", 1
         while f"{of}{SNAPSHOT_MARK}{label}" in taken:
             n += 1
-            label = f"removed-{_stamp(now)}-{n}"
+            label = f"removed-{build_stamp(now)}-{n}"
         return msgspec.structs.replace(
             record,
             name=f"{of}{SNAPSHOT_MARK}{label}",
@@ -246,7 +246,7 @@ class VolumeCopies:
             and record.kind == "volume"
             and not record.anonymous
             and record.phase == "ready"
-            and "rename" in self.volumes.driver(record).abilities
+            and "rename" in self.volumes.abilities(record)
         )
 
     async def prune(self, *, everything: bool, now: bool) -> Pruned:
@@ -302,8 +302,3 @@ class VolumeCopies:
 def _kind(record: VolumeRecord) -> tuple[str, dict[str, str]]:
     """What bytes of one volume and of another must have in common to change places."""
     return record.driver, {key: text for key, text in record.options.items() if key != "size"}
-
-
-def _stamp(now: float) -> str:
-    """A time as part of a name: 20261126T140500Z."""
-    return re.sub(r"[-:]|\.\d+", "", build_time(now))

@@ -20,7 +20,7 @@ from nodeagent.model.volume import (
     VolumeUpdate,
     VolumeView,
 )
-from voldrivers.contract import GuardedDriver, VolumeHealth, VolumeUsage
+from voldrivers.contract import Ability, GuardedDriver, VolumeHealth, VolumeUsage
 
 DEFAULT_DRIVER = "local"
 
@@ -36,6 +36,10 @@ class Volumes:
     def driver(self, record: VolumeRecord) -> GuardedDriver:
         """The driver that keeps the record's bytes."""
         return self._parts.volume_drivers.of(record.driver)
+
+    def abilities(self, record: VolumeRecord) -> frozenset[Ability]:
+        """What its driver can do with the volume."""
+        return self.driver(record).abilities(spec(record))
 
     def driver_name(self, volume: str) -> str:
         """The driver of a volume, or that of a new one."""
@@ -166,7 +170,7 @@ class Volumes:
             schedule=None if change.no_schedule else change.schedule or before.schedule,
         )
         driver = self.driver(record)
-        if change.size and "resize" not in driver.abilities:
+        if change.size and "resize" not in driver.abilities(spec(record)):
             raise Invalid(
                 f"volumes of the driver {record.driver!r} have no size to change",
                 field="size",

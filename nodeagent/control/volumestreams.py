@@ -1,4 +1,4 @@
-"""Volumes as archives: written out with their digest, and read in without risk to what is there."""
+"""Volumes as archives and backups: written out, and read in without risk to what is there."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -9,9 +9,10 @@ import trio
 import zstandard
 
 from nodeagent.control.parts import Parts
+from nodeagent.control.times import build_stamp
 from nodeagent.control.volumecopies import VolumeCopies
 from nodeagent.errors import Busy, Invalid
-from nodeagent.model.volume import VolumeArchive, VolumeCreate, VolumeRecord
+from nodeagent.model.volume import VolumeArchive, VolumeBackup, VolumeCreate, VolumeRecord
 from runtime.contract.files import Files
 
 UNDO_S = 60.0  # to take back what could not be read in; a guess
@@ -52,6 +53,54 @@ class VolumeStreams:
         holder = f"transfer-{self._parts.new_id()[:16]}"
         async with self._volumes.use.held(record, holder) as place:
             yield Path(place)
+
+    async def backup(self, name: str, target: str, *, keep: int) -> VolumeBackup:
+        """Add a tree of what the volume is now to the backups in a directory or another volume.
+
+        Where the driver can, of a snapshot made for it, so the tree is of one moment.
+
+        Raises:
+            Invalid: the directory is not an absolute path, or the volume itself.
+        """
+        record = self._parts.inventory.volume(name)
+        if target == name:
+            raise Invalid("a volume is not its own backup", field="target", value=target)
+        async with self._frozen(record) as source, self._backup_place(target) as place:
+            stamp = build_stamp(self._parts.now())
+            report = await self._parts.backups.write(source, place / name, stamp, keep=keep)
+        self._parts.events.publish("volume", "backup", name, name, target=target, stamp=stamp)
+        return VolumeBackup(
+            name=name,
+            path=str(place / name / stamp),
+            files=report.files,
+            bytes=report.bytes,
+            shared_files=report.shared_files,
+        )
+
+    @asynccontextmanager
+    async def _frozen(self, record: VolumeRecord) -> AsyncIterator[Path]:
+        """The bytes of one moment, where there can be a snapshot; it is gone afterwards."""
+        if record.kind != "volume" or "clone" not in self._volumes.abilities(record):
+            async with self._mounted(record) as place:
+                yield place
+            return
+        made = await self._copies.snapshot(record.name, f"backup-{self._parts.new_id()[:8]}")
+        try:
+            async with self._mounted(self._parts.inventory.volume(made.name)) as place:
+                yield place
+        finally:
+            with trio.move_on_after(UNDO_S, shield=True):
+                await self._volumes.rm(made.name, force=True)
+
+    @asynccontextmanager
+    async def _backup_place(self, target: str) -> AsyncIterator[Path]:
+        if target in self._parts.inventory.volumes:
+            async with self._mounted(self._parts.inventory.volume(target)) as place:
+                yield place
+        elif target.startswith("/") and ".." not in target.split("/"):
+            yield Path(target)
+        else:
+            raise Invalid("neither a volume nor an absolute path", field="target", value=target)
 
     async def import_(
         self, request: VolumeCreate, chunks: AsyncIterator[bytes], *, sha256: str

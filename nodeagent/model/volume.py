@@ -140,3 +140,13 @@ class VolumeArchive(_View, frozen=True, kw_only=True):
     name: str
     sha256: str = ""
     bytes: int = 0
+
+
+class VolumeBackup(_View, frozen=True, kw_only=True):
+    """One backup: where it is, and how much of it the last one had already."""
+
+    name: str
+    path: str
+    files: int
+    bytes: int
+    shared_files: int

@@ -332,6 +332,7 @@ class Control:
             volume_drivers=FakeDrivers(self.volume_driver),
             leases=Leases(self.store), copy_up=FakeCopyUp(),
             part_mounts=FakePartMounts(),
+            backups=None,
             now=lambda: self.clock(), new_id=self._new_id,
         )  # fmt: skip
         self.sandboxes = Sandboxes(self.parts)

@@ -8,12 +8,15 @@ from voldrivers.plugin.driver import Plugin
 
 
 class FakeVolumeDriver:
-    name, scope, abilities = "local", "local", frozenset({"rename", "clone"})
+    name, scope = "local", "local"
 
     def __init__(self, faults):
         self._faults = faults
         self.there = set()
         self.mounted = {}  # users by volume
+
+    def abilities(self, volume):
+        return frozenset({"rename", "clone"})
 
     def domain(self, volume):
         return volume.name

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import trio
 
@@ -26,8 +26,6 @@ class Plugin:
     It is looked up anew after every failure to reach it, so it may restart elsewhere.
     """
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset()
-
     def __init__(self, name: str, folders: Sequence[Path]) -> None:
         self.name = name
         self.scope: Literal["local", "global"] = "local"
@@ -37,6 +35,10 @@ class Plugin:
         self._where: dict[str, Path] = {}  # mountpoints, as it said them
         self._refused: set[tuple[str, str]] = set()  # mounts that are none
         self._looking: dict[str, trio.CapacityLimiter] = {}
+
+    def abilities(self, volume: VolumeSpec) -> frozenset[Ability]:
+        """None: the protocol has none."""
+        return frozenset()
 
     def check(self, volume: VolumeSpec) -> None:
         """Options are the plugin's to judge, at ``create``."""

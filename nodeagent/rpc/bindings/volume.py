@@ -7,6 +7,7 @@ from nodeagent.rpc.bindings.image import read_input
 from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.schema.shapes import DataItem, Done, ListParams, Ref, Refs
 from nodeagent.rpc.schema.volume import (
+    VolumeBackupParams,
     VolumeClone,
     VolumeExport,
     VolumeImport,
@@ -53,6 +54,9 @@ class VolumeMethods:
 
     async def volume_restore(self, p: Ref, _call: Call) -> object:
         return await self._use.copies.restore(p.name)
+
+    async def volume_backup(self, p: VolumeBackupParams, _call: Call) -> object:
+        return await self._use.volume_streams.backup(p.name, p.target, keep=p.keep)
 
     async def volume_export(self, p: VolumeExport, call: Call) -> object:
         exported = self._use.volume_streams.export(p.name, compress=p.compress)

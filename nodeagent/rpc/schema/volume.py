@@ -8,6 +8,7 @@ from nodeagent.model.containerrequest import Labels, Name, Text
 from nodeagent.model.volume import (
     Pruned,
     VolumeArchive,
+    VolumeBackup,
     VolumeCopied,
     VolumeCreate,
     VolumeRow,
@@ -85,6 +86,14 @@ class VolumeImport(Params, frozen=True):
     sha256: Sha256 = ""
 
 
+class VolumeBackupParams(Params, frozen=True):
+    """``target``: a directory of the host, or a volume; ``keep``: how many stay, 0 = all."""
+
+    name: Text
+    target: Text
+    keep: Annotated[int, Meta(ge=0, le=10_000)] = 0
+
+
 METHODS = (
     change(
         "volume.create", "Make a volume, or answer the one that is there.", VolumeCreate, VolumeView
@@ -95,6 +104,7 @@ METHODS = (
     change("volume.rename", "Give an unused volume another name.", VolumeRename, Done),
     change("volume.snapshot", "Keep what a volume is now.", VolumeSnapshot, VolumeCopied),
     change("volume.clone", "Make a volume of another's bytes.", VolumeClone, VolumeCopied),
+    change("volume.backup", "Add to a volume's backups.", VolumeBackupParams, VolumeBackup),
     change("volume.restore", "Go back to a snapshot, or undo a removal.", Ref, VolumeCopied),
     read("volume.export", "The tar of all in a volume.", VolumeExport, VolumeArchive, DataItem),
     Method(

@@ -5,11 +5,6 @@ voldrivers/folders.py, voldrivers/clones.py, voldrivers/btrfs.py
 """
 
 import os
-import signal
-import socket
-import subprocess
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,24 +13,13 @@ import trio
 from voldrivers.btrfs import SUBVOLUME_INODE, Btrfs
 from voldrivers.contract import VolumeSpec
 from voldrivers.copyup import TreeCopyUp
-from voldrivers.errors import Busy, Exhausted, Invalid, Missing, Refused, Unavailable
-from voldrivers.fuse import Fuse
-from voldrivers.guard import Guarded
+from voldrivers.errors import Busy, Exhausted, Invalid, Missing, Refused
 from voldrivers.image import Image
 from voldrivers.local import Local
 from voldrivers.mounting import find_mount
 from voldrivers.tmpfs import Tmpfs
 
 MIB = 1 << 20
-
-
-@pytest.fixture(autouse=True)
-def _no_mount_stays(tmp_path):
-    yield
-    lines = Path("/proc/self/mountinfo").read_text("utf-8").splitlines()
-    left = [line.split()[4] for line in lines if line.split()[4].startswith(f"{tmp_path}/")]
-    for target in reversed(left):
-        subprocess.run(["umount", "-l", target], check=True)
 
 
 def image(name="data", **options):
@@ -292,110 +276,3 @@ async def test_without_btrfs_it_says_so(tmp_path):
     with pytest.raises(Refused, match="btrfs"):
         await Btrfs(tmp_path).create(subvolume())
     assert not list((tmp_path / "volumes").iterdir())
-
-
-# --- FUSE -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def sftp_server():
-    """A port on loopback; each connection gets an sftp-server."""
-    children = []
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                children.append(
-                    subprocess.Popen(
-                        ["/usr/lib/openssh/sftp-server"], stdin=connection, stdout=connection
-                    )
-                )
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
-        listener.close()
-        for child in children:
-            child.kill()
-            child.wait()
-
-
-@pytest.fixture
-def share(tmp_path):
-    """(driver, volume, what it shares)."""
-    (tmp_path / "share").mkdir()
-    with sftp_server() as port:
-        options = {
-            "helper": "sshfs", "source": f"localhost:{tmp_path}/share", "o": f"directport={port}",
-        }  # fmt: skip
-        driver = Fuse(tmp_path)
-        yield driver, VolumeSpec(name="data", driver="fuse", options=options), tmp_path / "share"
-        for pid in helpers(tmp_path):
-            os.kill(pid, signal.SIGKILL)
-
-
-def helpers(root):
-    """Pids of the sshfs programs that mount below ``root``."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                argv = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if argv[0] == b"sshfs" and bytes(root) in b" ".join(argv):
-                found.append(int(entry.name))
-    return found
-
-
-async def test_sshfs_and_its_death(tmp_path, share):
-    driver, volume, folder = share
-    await driver.create(volume)
-    data = await driver.mount(volume, "a")
-    (data / "file").write_text("through ssh")
-    assert (folder / "file").read_text() == "through ssh"
-    assert (await driver.health(volume)).state == "healthy"
-    for pid in helpers(tmp_path):
-        os.kill(pid, signal.SIGKILL)
-    with pytest.raises(Unavailable, match="not connected"):
-        await driver.health(volume)
-    assert ((await driver.mount(volume, "b")) / "file").read_text() == "through ssh"
-    await driver.unmount(volume, "b", last=True)
-    assert await find_mount(driver.place(volume)) is None
-    await driver.remove(volume)
-    assert (folder / "file").exists()
-
-
-async def test_a_helper_that_stopped_hangs_nobody(tmp_path, share):
-    driver, volume, _ = share
-    guarded = Guarded(driver)
-    await guarded.create(volume)
-    await guarded.mount(volume, "a")
-    for pid in helpers(tmp_path):
-        os.kill(pid, signal.SIGSTOP)
-    with trio.fail_after(60):
-        for _ in range(5):  # more looks than threads
-            assert (await guarded.health(volume)).state == "unhealthy"
-        assert guarded.state(volume).breaker == "open"
-        await guarded.create(VolumeSpec(name="other", driver="fuse", options=volume.options))
-        await driver.unmount(volume, "a", last=True)
-    assert await find_mount(driver.place(volume)) is None
-
-
-async def test_a_helper_that_fails_says_why(tmp_path):
-    options = {"helper": "sshfs", "source": "localhost:/", "o": "directport=1"}
-    volume = VolumeSpec(name="data", driver="fuse", options=options)
-    driver = Fuse(tmp_path)
-    await driver.create(volume)
-    with pytest.raises(Refused, match="says="):
-        await driver.mount(volume, "a")
-    assert await find_mount(driver.place(volume)) is None

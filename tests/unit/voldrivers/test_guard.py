@@ -66,7 +66,7 @@ async def test_a_caller_that_leaves_says_nothing_of_the_driver(driver, autojump_
 
 
 async def test_what_the_driver_is_shows_through(driver):
-    assert (driver.name, driver.scope, driver.abilities) == ("tmpfs", "local", frozenset())
+    assert (driver.name, driver.scope, driver.abilities(DATA)) == ("tmpfs", "local", frozenset())
     assert driver.domain(DATA) == "data"
     assert driver.mountpoint(DATA).name == "_data"
     with pytest.raises(Exception, match="clone"):

@@ -3,6 +3,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from voldrivers.contract import VolumeSpec
 from voldrivers.registry import DRIVERS, GROUP, build_drivers, load_drivers
 
 
@@ -48,5 +49,5 @@ def test_a_broken_plugin_is_told_and_costs_nothing_else(tmp_path, name, value, c
     drivers = build_drivers(tmp_path, [plugin(name, value)])
     assert set(drivers) - {"broken"} == set(DRIVERS)
     if "broken" not in drivers:
-        assert drivers["local"].abilities  # ours, not the plugin's
+        assert drivers["local"].abilities(VolumeSpec(name="v"))  # ours, not the plugin's
         assert name in {record.driver for record in caplog.records}

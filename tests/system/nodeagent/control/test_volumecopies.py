@@ -1,7 +1,7 @@
 """Snapshots, clones, archives and removed volumes, with real containers and bytes.
 
 Covers nodeagent/control/volumestreams.py, nodeagent/control/quiescing.py,
-nodeagent/cli/volumecopies.py
+nodeagent/cli/volumecopies.py, voldrivers/backup.py
 """
 
 import hashlib
@@ -127,6 +127,31 @@ def test_out_and_in_again(data: Agent, tmp_path: Path, suffix: str) -> None:
     assert failing_import(data, archive)
     assert sh(data, "data", "cat /d/sub/file") == "kept"
     assert len(names(data, "removed")) == 1
+
+
+def test_backups_share_what_did_not_change(data: Agent, tmp_path: Path) -> None:
+    sh(data, "data", "dd if=/dev/urandom of=/d/large bs=1M count=4 2>/dev/null")
+    data.cli("run", "-d", "--name", "box", "-v", "data:/d", "busybox", "sleep", "1000")
+    first = data.cli("volume", "backup", "data", str(tmp_path)).stdout
+    assert "2 files" in first
+    sh(data, "data", "echo second > /d/sub/file")
+    while len(list((tmp_path / "data").iterdir())) < 2:
+        data.cli("volume", "backup", "data", str(tmp_path), check=False)  # one a second
+    one, two = sorted((tmp_path / "data").iterdir())
+    assert (one / "sub/file").read_text("utf-8") == "first\n"
+    assert (two / "sub/file").read_text("utf-8") == "second\n"
+    assert (one / "large").stat().st_ino == (two / "large").stat().st_ino
+    assert (two / "sub").stat().st_mode & 0o777 == 0o751
+    assert names(data, "snapshot") == []
+    (tmp_path / "data/.part").mkdir()  # as a kill leaves it
+    data.cli("volume", "create", "safe")
+    data.cli("volume", "backup", "data", "safe")
+    assert "large" in sh(data, "safe", "ls /d/data/*")
+    while len(sorted((tmp_path / "data").glob("2*"))) != 1 or one.exists():
+        data.cli("volume", "backup", "--keep", "1", "data", str(tmp_path), check=False)
+    assert [each.name for each in (tmp_path / "data").iterdir() if each.name == ".part"] == []
+    bad = data.cli("volume", "backup", "data", "relative/path", check=False)
+    assert "absolute path" in bad.stderr
 
 
 def failing_import(agent: Agent, archive: Path) -> str:
