@@ -41,7 +41,7 @@ class VolumeHealth:
     reason: str = ""
 
 
-Ability = Literal["rename", "clone", "resize"]
+Ability = Literal["rename", "clone", "resize", "heal"]
 CloneMethod = Literal["reflink", "subvolume", "copy"]
 
 
@@ -102,6 +102,10 @@ class VolumeDriver(Protocol):
 
     async def resize(self, volume: VolumeSpec) -> None:
         """Bring the volume to the size its options say; it may be mounted (``resize``)."""
+
+    async def heal(self, volume: VolumeSpec) -> bool:
+        """Mount anew what somebody uses and whose program died; whether it had to (``heal``)."""
+        ...
 
     async def clean(self) -> None:
         """Remove what a killed agent left half-made or half-deleted. Once, at start, before use."""
@@ -170,6 +174,9 @@ class PartMounts(Protocol):
     async def open(self, container_id: str, n: int, volume: Path, subpath: str) -> Path:
         """Mount what a volume has at ``subpath``; where it is (Missing, Refused)."""
         ...
+
+    async def graft(self, pid: int, source: Path, target: str, *, read_only: bool) -> None:
+        """Exchange a mount inside a running container for one of the host (Refused: why not)."""
 
     async def close(self, container_id: str) -> None:
         """Unmount all parts a container has. Idempotent."""

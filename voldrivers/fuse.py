@@ -1,7 +1,7 @@
 """Shares that a program mounts by FUSE: sshfs and others of a list, with options from a list.
 
 The program outlives the agent. One that died is found by its mount, which answers ENOTCONN, and
-started anew at the next mount.
+is started again; the agent then exchanges the mounts in the containers that run.
 """
 
 import errno
@@ -14,7 +14,7 @@ from typing import ClassVar, Final, Literal
 import trio
 
 from voldrivers import child
-from voldrivers.contract import VolumeSpec
+from voldrivers.contract import Ability, VolumeSpec
 from voldrivers.errors import Invalid, Refused, Unavailable
 from voldrivers.mounted import Mounted, check_options
 from voldrivers.mounting import find_mount, unmount
@@ -76,12 +76,29 @@ class Fuse(Mounted):
         check_options(volume, OPTIONS)
         build_argv(volume, Path("/"))
 
+    def abilities(self, volume: VolumeSpec) -> frozenset[Ability]:
+        """Programs die, and can be started again."""
+        return frozenset({"heal"})
+
     async def mount(self, volume: VolumeSpec, user: str) -> Path:
         """As other file systems; what is left of a program that died goes first."""
-        target = self.place(volume)
-        if await find_mount(target) and await _is_dead(target):
-            await unmount(target, force=True)
+        await self._clear(volume)
         return await super().mount(volume, user)
+
+    async def heal(self, volume: VolumeSpec) -> bool:
+        """Start a program that died again."""
+        if not await self._clear(volume):
+            return False
+        await self.attach(volume, self.place(volume))
+        return True
+
+    async def _clear(self, volume: VolumeSpec) -> bool:
+        """Unmount what is left of a program that died; whether it had."""
+        target = self.place(volume)
+        is_dead = bool(await find_mount(target)) and await _is_dead(target)
+        if is_dead:
+            await unmount(target, force=True)
+        return is_dead
 
     async def attach(self, volume: VolumeSpec, target: Path) -> None:
         """Start the program.

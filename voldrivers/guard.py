@@ -131,6 +131,10 @@ class Guarded:
         """As the driver's, within 15 minutes."""
         await self._call("resize", volume, DELETE_S, partial(self._driver.resize, volume))
 
+    async def heal(self, volume: VolumeSpec) -> bool:
+        """As the driver's, within 2 minutes."""
+        return await self._call("heal", volume, LONG_S, partial(self._driver.heal, volume))
+
     async def clean(self) -> None:
         """As the driver's; it is cut off after 2 minutes, and goes on at the next start."""
         with trio.move_on_after(LONG_S):

@@ -135,6 +135,10 @@ class Mounted(ABC):
         """Refused, unless a driver can."""
         raise self._cannot("resize", volume)
 
+    async def heal(self, volume: VolumeSpec) -> bool:
+        """Nothing to do, unless a driver's programs can die."""
+        return False
+
     async def clean(self) -> None:
         """Remove what an earlier, killed agent left half-made or half-deleted."""
         await self.folders.clean()

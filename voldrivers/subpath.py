@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from voldrivers import child
+from voldrivers import child, graft
 from voldrivers.errors import Missing, Refused, Unavailable
 from voldrivers.folders import translated
 from voldrivers.inroot import open_path_in
@@ -43,6 +43,16 @@ class Subpaths:
         if done.code:
             raise Refused("could not mount the subpath", subpath=subpath, says=done.says)
         return target
+
+    async def graft(self, pid: int, source: Path, target: str, *, read_only: bool) -> None:
+        """Exchange a mount inside a running container for one of the host.
+
+        Raises:
+            Refused: what the kernel said.
+        """
+        done = await child.run(*graft.command(pid, source, target, read_only=read_only))
+        if done.code:
+            raise Refused("could not mount in the container", target=target, says=done.says)
 
     async def close(self, container_id: str) -> None:
         """Unmount all parts a container has; nothing to do if it has none."""

@@ -66,6 +66,7 @@ class Lifecycle:
         containers.is_paused = self._lives.is_paused
         containers.health_of = self._lives.health
         containers.pid_of = self._lives.pid
+        volumes.use.pid_of = self._lives.pid
         containers.step = self.step
 
     def _find(self, name: str) -> ContainerRecord:

@@ -5,8 +5,9 @@ driver that hangs, what is owed is known, and ``run`` pays it when that is possi
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 
@@ -32,6 +33,7 @@ class VolumeUse:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._turns: dict[str, trio.Lock] = {}  # by volume: its driver does one thing at a time
+        self.pid_of: Callable[[str], int] = lambda _id: 0  # lifecycle's
         self._coming: set[str] = set()  # holders that are getting or giving back just now
 
     def turn(self, volume: str) -> trio.Lock:
@@ -64,10 +66,15 @@ class VolumeUse:
         driver = self._parts.volume_drivers.of(record.driver)
         async with self.turn(volume):
             try:
-                return str(await driver.mount(spec(record), holder))
+                place = await driver.mount(spec(record), holder)
             except NotAsked:  # then there is nothing to give back
                 await self._parts.leases.drop([volume], holder, now=self._now())
                 raise
+        self._tell("mount", volume, holder)
+        return str(place)
+
+    def _tell(self, action: str, volume: str, holder: str, **attributes: str) -> None:
+        self._parts.events.publish("volume", action, volume, volume, container=holder, **attributes)
 
     @asynccontextmanager
     async def held(self, record: VolumeRecord, holder: str) -> AsyncIterator[str]:
@@ -114,14 +121,12 @@ class VolumeUse:
                 if is_done:  # in the same turn: of two that leave, one must be the last
                     now = self._now()
                     await self._parts.leases.drop([lease.volume], lease.holder, now=now)
+                    self._tell("unmount", lease.volume, lease.holder)
                     return
         await self._parts.leases.leave([lease.volume], lease.holder)
         if not lease.leaving:  # the first time only
             log.warning("unmount owed", extra={"volume": lease.volume, "why": why})
-            self._parts.events.publish(
-                "volume", "unmount-owed", lease.volume, lease.volume,
-                container=lease.holder, error=why,
-            )  # fmt: skip
+            self._tell("unmount-owed", lease.volume, lease.holder, error=why)
 
     async def _unmount(self, lease: Lease) -> None:
         record = self._parts.inventory.volumes.get(lease.volume)
@@ -154,13 +159,49 @@ class VolumeUse:
                 )
 
     async def run(self) -> None:
-        """For ever: give back what is held by nobody who runs."""
+        """For ever: give back what is held by nobody who runs, and heal what is held."""
         while True:
             async with trio.open_nursery() as nursery:  # one that hangs keeps no other
+                for volume in {each.volume for each in self._parts.leases.all()}:
+                    nursery.start_soon(self._heal, volume)
                 for holder in {each.holder for each in self._parts.leases.all()}:
                     if self.is_idle(holder):
                         nursery.start_soon(self._pay, holder)
             await trio.sleep(PERIOD_S)
+
+    async def _heal(self, volume: str) -> None:
+        record = self._parts.inventory.volumes.get(volume)
+        if record is None:
+            return
+        driver = self._parts.volume_drivers.of(record.driver)
+        if "heal" not in driver.abilities(spec(record)):
+            return
+        try:
+            async with self.turn(volume):
+                if await driver.heal(spec(record)):
+                    await self._renew(record)
+        except Exception as exc:
+            if not kind_of(exc):
+                raise
+            log.warning("volume not healed", extra={"volume": volume, "error": str(exc)})
+
+    async def _renew(self, record: VolumeRecord) -> None:
+        """Give the containers that run the new mount in the place of the dead one."""
+        place = self._parts.volume_drivers.of(record.driver).mountpoint(spec(record))
+        holders = [each.holder for each in self._parts.leases.book(record.name).leases]
+        for container in filter(None, map(self._parts.inventory.containers.get, holders)):
+            for n, mount in enumerate(container.mounts):
+                if mount.name == record.name and place and container.phase == "running":
+                    await self._renew_one(container, n, place)
+        self._parts.events.publish("volume", "healed", record.name, record.name)
+        log.warning("volume mounted again", extra={"volume": record.name})
+
+    async def _renew_one(self, container: ContainerRecord, n: int, place: Path) -> None:
+        mount, parts = container.mounts[n], self._parts.part_mounts
+        if mount.subpath:
+            await parts.close(container.id)
+            place = await parts.open(container.id, n, place, mount.subpath)
+        await parts.graft(self.pid_of(container.id), place, mount.target, read_only=mount.read_only)
 
     async def pay(self, volume: str) -> None:
         """Give back now what is owed of one volume, as far as its driver can."""

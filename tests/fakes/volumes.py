@@ -90,6 +90,9 @@ class FakePartMounts:
     async def open(self, container_id, n, volume, subpath):
         return volume / subpath
 
+    async def graft(self, pid, source, target, *, read_only):
+        pass
+
     async def close(self, container_id):
         pass
 

@@ -138,6 +138,10 @@ class Plugin:
         """Not of the protocol."""
         raise self._cannot("resize")
 
+    async def heal(self, volume: VolumeSpec) -> bool:
+        """The plugin's affair."""
+        return False
+
     async def clean(self) -> None:
         """Nothing of it is ours."""
 

@@ -28,7 +28,8 @@ async def post(address: Address, path: str, body: bytes) -> tuple[int, bytes]:
     try:
         stream = await _connect(address)
     except (OSError, trio.BrokenResourceError, trio.TooSlowError) as exc:
-        why = str(exc) or f"no connection within {CONNECT_S:.0f} s"
+        late = f"no connection within {CONNECT_S:.0f} s"
+        why = str(exc) or str(exc.__cause__ or late)  # TLS says what is wrong in the cause
         raise NotListening(
             "the plugin cannot be reached", at=address.path or address.host, why=why
         ) from exc
@@ -45,11 +46,12 @@ async def _connect(address: Address) -> trio.abc.Stream:
     with trio.fail_after(CONNECT_S):
         if address.path:
             return await trio.open_unix_socket(address.path)
+        context = build_context(address.tls) if address.tls else None
         stream = await trio.open_tcp_stream(address.host, address.port)
-        if address.tls is None:
+        if context is None:
             return stream
         secure = trio.SSLStream(
-            stream, build_context(address.tls), server_hostname=address.host,
+            stream, context, server_hostname=address.host,
             https_compatible=True,
         )  # fmt: skip
         try:

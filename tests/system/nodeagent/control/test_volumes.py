@@ -1,6 +1,6 @@
 """Volumes as objects of their own.
 
-Covers voldrivers/subpath.py
+Covers voldrivers/subpath.py, voldrivers/graft.py
 """
 
 import os
@@ -162,6 +162,41 @@ def test_a_share_whose_program_hangs_costs_nobody_else(agent: Agent, tmp_path: P
     assert mounts_of(agent) == []
     agent.cli("volume", "rm", "share")
     assert (tmp_path / "file").exists()
+
+
+def test_a_share_whose_program_died_comes_back_in_the_containers(
+    agent: Agent, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/file").write_text("shared", encoding="utf-8")
+    create(agent, "share", "fuse", helper="rclone", source=str(tmp_path))
+    mounts = (
+        "-v",
+        "share:/d",
+        "-v",
+        "share:/ro:ro",
+        "--mount",
+        "src=share,dst=/p,volume-subpath=sub",
+    )
+    agent.cli("run", "-d", "--name", "user", *mounts, "busybox", "sleep", "1000")
+    places = {"/d/sub/file", "/ro/sub/file", "/p/file"}
+    for path in places:
+        assert agent.say("exec", "user", "cat", path) == "shared"
+    for pid in helpers(agent):
+        os.kill(pid, signal.SIGKILL)
+    assert agent.cli("exec", "user", "cat", "/d/sub/file", check=False).returncode != 0
+
+    def works(path: str) -> bool:
+        return agent.cli("exec", "user", "cat", path, check=False).stdout == "shared"
+
+    for path in places:
+        until(lambda path=path: works(path))
+    agent.cli("exec", "user", "sh", "-c", "echo new > /d/new")
+    until((tmp_path / "new").exists)  # rclone writes behind
+    refused = agent.cli("exec", "user", "touch", "/ro/x", check=False)
+    assert "Read-only" in refused.stderr
+    agent.cli("rm", "-f", "user")
+    assert mounts_of(agent) == []
 
 
 def helpers(agent: Agent) -> list[int]:

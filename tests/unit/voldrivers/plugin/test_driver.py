@@ -1,7 +1,4 @@
-"""A plugin as a driver: one that behaves, and all the ways in which one can not.
-
-Covers voldrivers/plugin/transport.py
-"""
+"""A plugin as a driver: one that behaves, and all the ways in which one can not."""
 
 import pytest
 import trio
