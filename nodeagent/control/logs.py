@@ -72,19 +72,18 @@ class LogKeeper:
     async def look_at_all(self) -> None:
         """Rotate what is too large; compress what was rotated."""
         records = self._records()
-        share = self._share_bytes(sum(each.phase == "running" for each in records))
+        share = self._share_bytes(len(records))
         for record in records:
-            if record.phase == "running" or record.id in self._untidy:
-                await self._guard(record.id, partial(self._look, record, share))
+            await self._guard(record.id, partial(self._look, record, share))
 
     def _records(self) -> list[ContainerRecord]:
         known = self._parts.inventory.containers.values()
-        return [each for each in known if each.log.driver != "none"]
+        return [each for each in known if each.log.driver != "none" and each.phase != "removing"]
 
-    def _share_bytes(self, running: int) -> int:
+    def _share_bytes(self, count: int) -> int:
         """What a present file may have of the budget: half of it is theirs; 0 is no limit."""
         budget = self._parts.settings.logs.budget_bytes
-        return max(budget // 2 // max(running, 1), SHARE_MIN_BYTES) if budget else 0
+        return max(budget // 2 // max(count, 1), SHARE_MIN_BYTES) if budget else 0
 
     async def _look(self, record: ContainerRecord, share_bytes: int) -> None:
         defaults, asked = self._parts.settings.logs, record.log
@@ -98,9 +97,10 @@ class LogKeeper:
         if record.id in self._untidy:
             files = defaults.max_files if asked.max_files is None else asked.max_files
             compress = defaults.compress if asked.compress is None else asked.compress
-            done = await logbook.tidy(record.id, keep=files - 1, compress=compress)
+            ended = record.phase != "running"
+            done = await logbook.tidy(record.id, keep=files - 1, compress=compress, ended=ended)
             self.dropped["age"] += done.dropped
-            if done.is_complete or record.phase != "running":
+            if done.is_complete:
                 self._untidy.discard(record.id)
 
     async def hold_budget(self) -> None:

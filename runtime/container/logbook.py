@@ -10,7 +10,7 @@ import trio
 
 from runtime.container import attach, bundle
 from runtime.contract.logs import Cursor, LogFile, LogLine, Query, Tidied
-from runtime.errors import Missing
+from runtime.errors import Exhausted, Missing
 from runtime.logs import generations, reader, shipped
 from runtime.logs.inotify import Watch
 
@@ -65,7 +65,7 @@ class ContainerLogbook:
             query,
             ended or wait_ended,
             limiter=self._threads,
-            wakes=Watch(path.parent) if follows else None,
+            wakes=_watch(path.parent) if follows else None,
             now_ns=self._now_ns,
         )
 
@@ -90,9 +90,13 @@ class ContainerLogbook:
         with contextlib.suppress(Missing):  # it has ended: nothing more will be written
             attach.write_control(self._places.bundle(container_id), line)
 
-    async def tidy(self, container_id: str, *, keep: int, compress: bool) -> Tidied:
+    async def tidy(
+        self, container_id: str, *, keep: int, compress: bool, ended: bool = False
+    ) -> Tidied:
         path = self.path(container_id)
-        return await self._in_thread(lambda: generations.tidy(path, keep=keep, compress=compress))
+        return await self._in_thread(
+            lambda: generations.tidy(path, keep=keep, compress=compress, ended=ended)
+        )
 
     async def files(self, container_id: str) -> list[LogFile]:
         path = self.path(container_id)
@@ -122,3 +126,11 @@ class ContainerLogbook:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._threads)
+
+
+def _watch(directory: Path) -> reader.Wakes:
+    """At once by inotify, of which a user has 128 instances by default; else at a pace."""
+    try:
+        return Watch(directory)
+    except Exhausted:
+        return reader.Pace(PERIOD_S)

@@ -104,8 +104,14 @@ class Logbook(Protocol):
     async def rotate(self, container_id: str) -> None:
         """Begin a new file; readers lose nothing."""
 
-    async def tidy(self, container_id: str, *, keep: int, compress: bool) -> Tidied:
-        """Keep so many older files, compressed (Exhausted: the disk is full)."""
+    async def tidy(
+        self, container_id: str, *, keep: int, compress: bool, ended: bool = False
+    ) -> Tidied:
+        """Keep so many older files, compressed (Exhausted: the disk is full).
+
+        Args:
+            ended: nobody writes to any of them.
+        """
         ...
 
     async def files(self, container_id: str) -> list[LogFile]:

@@ -74,7 +74,9 @@ def find_tail(file: BinaryIO, count: int) -> tuple[int, int]:
     Only the end of the file is read.
     """
     seen = 0
-    for behind, line in _lines_backwards(file):
+    lines = _lines_backwards(file)
+    next(lines)  # behind the last newline: nothing, or a record that is not whole yet
+    for behind, line in lines:
         whole = is_whole(line)
         if whole or (whole is False and seen == 0):  # parts at the very end are a line too
             if seen == count:
@@ -85,12 +87,12 @@ def find_tail(file: BinaryIO, count: int) -> tuple[int, int]:
 
 def find_packed_tail(file: BinaryIO, count: int) -> tuple[int, int]:
     """The same for a file that can be read forwards only: once to count, once to go there."""
-    total = sum(1 for line in file if is_whole(line.rstrip(b"\n")))
+    total = sum(1 for line in file if line.endswith(b"\n") and is_whole(line[:-1]))
     file.seek(0)
     skip, at = max(total - count, 0), 0
     while skip and (line := file.readline()):
         at += len(line)
-        skip -= bool(is_whole(line.rstrip(b"\n")))
+        skip -= bool(is_whole(line[:-1]))
     return at, min(total, count)
 
 

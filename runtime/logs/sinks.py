@@ -28,19 +28,12 @@ class SyslogSink:
 
     def __init__(self, wire: Wire, target: SyslogTarget, origin: Origin) -> None:
         self._wire = wire
-        self._target = target
-        self._origin = origin
+        self._is_datagrams = target.endpoint.kind in DATAGRAMS
+        self._messages = syslog.Messages(origin, facility=target.facility, local=target.local)
 
     async def send(self, lines: Sequence[LogLine]) -> None:
-        target, origin = self._target, self._origin
-        messages = [
-            message
-            for line in lines
-            for message in syslog.build_messages(
-                line, origin, facility=target.facility, local=target.local
-            )
-        ]
-        if target.endpoint.kind in DATAGRAMS:
+        messages = [each for line in lines for each in self._messages.build(line)]
+        if self._is_datagrams:
             for message in messages:
                 await self._wire.send(message)
         else:

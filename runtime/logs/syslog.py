@@ -6,6 +6,7 @@ Source: RFC 5424 (message), RFC 5426 (UDP), RFC 6587 section 3.4.1 (octet counti
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from runtime.contract.logs import LogLine
@@ -25,43 +26,55 @@ MONTHS: Final = (
 NS: Final = 1_000_000_000
 
 
-def build_messages(
-    line: LogLine, origin: Origin, *, facility: int, local: bool = False
-) -> Iterator[bytes]:
-    """One message, or numbered parts of a line that is too long for one.
+class Messages:
+    """Makes the messages of one container's lines.
 
     Args:
         local: as glibc's syslog(3) writes: what reads /dev/log takes nothing else apart.
     """
-    text = line.data.removesuffix(b"\n")
-    pieces = [text[at : at + PIECE_MAX_BYTES] for at in range(0, len(text), PIECE_MAX_BYTES)]
-    head = _local_head(line, origin, facility) if local else _head(line, origin, facility)
-    for number, piece in enumerate(pieces or [b""], start=1):
-        part = {"part": f"{number}/{len(pieces)}"} if len(pieces) > 1 else {}
-        data = "" if local else f"{_data(origin, part)} "
-        yield f"{head} {data}".encode() + piece.replace(b"\0", b"")
+
+    def __init__(self, origin: Origin, *, facility: int, local: bool = False) -> None:
+        self._origin = origin
+        self._local = local
+        self._priority = {stream: facility * 8 + each for stream, each in SEVERITIES.items()}
+        self._host, self._app = _name(origin.host, "host"), _name(origin.tag, "app")
+        self._data = _data(origin, {})
+
+    def build(self, line: LogLine) -> Iterator[bytes]:
+        """One message, or numbered parts of a line that is too long for one."""
+        text = line.data.removesuffix(b"\n").replace(b"\0", b"")
+        head = self._local_head(line) if self._local else self._head(line)
+        if len(text) <= PIECE_MAX_BYTES:
+            yield (head if self._local else f"{head}{self._data} ").encode() + text
+            return
+        starts = range(0, len(text), PIECE_MAX_BYTES)
+        for number, at in enumerate(starts, start=1):
+            part = _data(self._origin, {"part": f"{number}/{len(starts)}"})
+            front = head if self._local else f"{head}{part} "
+            yield front.encode() + text[at : at + PIECE_MAX_BYTES]
+
+    def _head(self, line: LogLine) -> str:
+        seconds, rest_ns = divmod(line.time_ns, NS)
+        stamp = f"{_second(seconds)}.{rest_ns // 1000:06}Z"
+        priority = self._priority[line.stream]
+        return f"<{priority}>1 {stamp} {self._host} {self._app} - {line.stream} "
+
+    def _local_head(self, line: LogLine) -> str:
+        """In UTC: who reads the socket puts its own time there."""
+        moment = datetime.fromtimestamp(line.time_ns // NS, UTC)
+        stamp = f"{MONTHS[moment.month - 1]} {moment.day:2} {moment:%H:%M:%S}"
+        return f"<{self._priority[line.stream]}>{stamp} {self._app.replace(':', '_')}: "
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    """Cached, for neighbours share their second."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def frame(message: bytes) -> bytes:
     """A message as it stands in a stream: whatever is in it, its end is known."""
     return b"%d %s" % (len(message), message)
-
-
-def _head(line: LogLine, origin: Origin, facility: int) -> str:
-    seconds, rest_ns = divmod(line.time_ns, NS)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ns // 1000)
-    stamp = moment.isoformat(timespec="microseconds").removesuffix("+00:00")
-    host, app = _name(origin.host, "host"), _name(origin.tag, "app")
-    priority = facility * 8 + SEVERITIES[line.stream]
-    return f"<{priority}>1 {stamp}Z {host} {app} - {line.stream}"
-
-
-def _local_head(line: LogLine, origin: Origin, facility: int) -> str:
-    """In UTC: who reads the socket puts its own time there."""
-    moment = datetime.fromtimestamp(line.time_ns // NS, UTC)
-    stamp = f"{MONTHS[moment.month - 1]} {moment.day:2} {moment:%H:%M:%S}"
-    priority = facility * 8 + SEVERITIES[line.stream]
-    return f"<{priority}>{stamp} {_name(origin.tag, 'app').replace(':', '_')}:"
 
 
 def _name(text: str, what: str) -> str:

@@ -33,7 +33,7 @@ class FakeLogbook:
         size = self.sizes.pop(container_id)
         row.append(LogFile(generation=number, size_bytes=size, compressed=False))
 
-    async def tidy(self, container_id, *, keep, compress):
+    async def tidy(self, container_id, *, keep, compress, ended):
         await self._faults.pass_("tidy")
         self.tidied.append((container_id, keep, compress))
         row = self.rows.get(container_id, [])

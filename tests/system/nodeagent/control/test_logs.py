@@ -6,7 +6,9 @@ import pytest
 
 from nodeagent.control.logs import PERIOD_S
 from nodeagent.rpc.sync_client import open_sync_client
+from tests.fakes.collectors import wait_for
 from tests.system.harness.agent import open_agent
+from tests.system.harness.images import build_busybox
 from tests.system.harness.namespace import open_namespace
 
 LIMIT = 1 << 20
@@ -107,3 +109,28 @@ def test_details_and_the_driver_none(agent) -> None:
     wrong = agent.cli("create", "--log-opt", "max-sise=1m", "busybox", "true", check=False)
     assert "max-sise" in wrong.stderr
     assert "max-size" in wrong.stderr
+
+
+def test_a_full_disk_holds_up_neither_the_program_nor_the_agent(make_small, tmp_path) -> None:
+    """The log alone is larger than the disk, and is asked to be without limits."""
+    small = make_small()
+    small.cli("image", "import", str(make_busybox(tmp_path)), "busybox:latest")
+    script = f"yes {'x' * 400} | head -c 25000000; touch /told/end; sleep 99"
+    asked = ("--log-opt", "max-size=-1", "-v", f"{tmp_path}:/told")
+    small.cli("run", "-d", "--name", "flood", *asked, "busybox", "sh", "-c", script)
+    wait_for((tmp_path / "end").exists, 60)
+    assert small.inspect("container", "flood")["State"]["Running"]
+    assert small.say("exec", "flood", "echo", "alive") == "alive"
+    assert small.say("logs", "--tail", "1", "flood")
+    path = folder_of(small, "flood") / "ctr.log"
+    assert path.stat().st_size < 25_000_000, "the disk was full"
+    path.write_bytes(b"")  # as an operator may: room again
+    small.cli("exec", "flood", "sh", "-c", "echo after > /proc/1/fd/1")
+    wait_for(lambda: small.say("logs", "flood").splitlines()[-1:] == ["after"])
+    small.cli("rm", "-f", "flood")
+
+
+def make_busybox(folder):
+    path = folder / "busybox.tar"
+    path.write_bytes(build_busybox())
+    return path

@@ -95,6 +95,18 @@ async def test_the_budget_holds_whatever_the_containers_asked_for(tmp_path, nurs
     assert keeper.dropped["budget"] == 8
 
 
+async def test_what_ended_containers_left_counts_and_goes_too(tmp_path, nursery):
+    many = [container(f"{n:064x}", name=f"c{n}") for n in range(20)]
+    budget = 30 * SHARE_MIN_BYTES
+    _, book, keeper = await keeper_of(tmp_path, nursery, *many, max_bytes=0, budget_bytes=budget)
+    book.sizes = {each.id: 4 * SHARE_MIN_BYTES for each in many}
+    await keeper.look_at_all()
+    await keeper.hold_budget()
+    assert not book.sizes
+    assert keeper.bytes <= budget
+    assert keeper.dropped["budget"] == 20 - 7
+
+
 async def test_a_log_that_cannot_be_kept_is_told_and_the_others_are(tmp_path, nursery, caplog):
     control, book, keeper = await keeper_of(
         tmp_path, nursery, container(A, name="one", phase="running"), max_bytes=100

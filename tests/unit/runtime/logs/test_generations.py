@@ -59,6 +59,13 @@ def test_only_sealed_files_are_touched(log):
     assert names(log) == ["ctr.log", "ctr.log.3.gz"]
 
 
+def test_of_one_that_ended_all_are_sealed(log):
+    fill(log, 1)
+    rotate(log)
+    assert tidy(log, keep=1, compress=True, ended=True).is_complete
+    assert names(log) == ["ctr.log.2.gz"]
+
+
 def test_sizes_on_disk(log):
     fill(log, 2)
     pack(log.with_name("ctr.log.1"))

@@ -198,6 +198,16 @@ async def test_a_damaged_file_is_told_and_the_rest_is_read(log):
     assert texts(await read(log, tail=4)) == ["1", "lost 1", "3", "4", "5"]
 
 
+async def test_a_record_that_is_torn_at_the_end_is_no_line(log):
+    """A full disk leaves half a record."""
+    with log.open("ab") as file:
+        file.write(record(6, b"stdout", b"F", b"torn")[:-3])
+    assert texts(await read(log, tail=1)) == ["5"]
+    rotate(log)
+    pack(log.with_name("ctr.log.5"))
+    assert texts(await read(log, tail=2)) == ["4", "5"]
+
+
 async def test_what_was_compressed_is_what_was_written(log):
     assert gzip.decompress(log.with_name("ctr.log.1.gz").read_bytes()).endswith(b" stdout F 1\n")
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from runtime.contract.logs import LogLine
 from runtime.contract.shipping import Origin
-from runtime.logs.syslog import PIECE_MAX_BYTES, build_messages, frame
+from runtime.logs.syslog import PIECE_MAX_BYTES, Messages, frame
 
 ORIGIN = Origin(
     host="node 1", container_id="a" * 64, container_name="web", image_name="busybox:latest",
@@ -23,7 +23,7 @@ GRAMMAR = re.compile(
 
 def messages(data, stream="stdout", origin=ORIGIN, facility=16):
     line = LogLine(time_ns=T_NS, stream=stream, data=data)
-    return list(build_messages(line, origin, facility=facility))
+    return list(Messages(origin, facility=facility).build(line))
 
 
 def test_a_line_is_one_message():
@@ -76,5 +76,5 @@ def test_a_frame_says_how_long_it_is():
 
 def test_the_hosts_own_form():
     line = LogLine(time_ns=T_NS, stream="stderr", data=b"hello\n")
-    (message,) = build_messages(line, ORIGIN, facility=3, local=True)
+    (message,) = Messages(ORIGIN, facility=3, local=True).build(line)
     assert message == b"<27>Nov 18 11:06:40 web/1: hello"
