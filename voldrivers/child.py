@@ -42,6 +42,44 @@ async def run(*argv: str) -> Done:
         os.close(output)
 
 
+class Running:
+    """A program that nobody waits for; who started it asks now and then."""
+
+    def __init__(self, process: trio.Process, output: int) -> None:
+        self._process = process
+        self._output = output
+
+    def poll(self) -> Done | None:
+        """How it ended, or None while it runs; not to be asked again after that."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        try:
+            return Done(code, _read_tail(self._output))
+        finally:
+            os.close(self._output)
+
+    async def stop(self) -> None:
+        """End it; nobody asks again. One that cannot die is left."""
+        self._process.kill()
+        os.close(self._output)
+        with trio.move_on_after(REAP_S, shield=True):
+            await self._process.wait()
+
+
+async def start(*argv: str) -> Running:
+    """Start a program with closed stdin (Unavailable: it is not installed)."""
+    output = os.memfd_create("output", os.MFD_CLOEXEC)
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return Running(await _open(argv, null, output), output)
+    except BaseException:
+        os.close(output)
+        raise
+    finally:
+        os.close(null)
+
+
 async def _open(argv: Sequence[str], stdin: int, output: int) -> trio.Process:
     env = {"PATH": PATH, "LC_ALL": "C"}
     try:

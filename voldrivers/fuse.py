@@ -25,6 +25,7 @@ OPTIONS: Final = {
     "source": "what, as the program writes it: user@host:/path, remote:path, /path",
     "o": "further options of the program",
 }
+DEAD: Final = (errno.ENOTCONN, errno.ECONNABORTED)  # the second while it is dying
 _COMMON: Final = {
     "ro", "rw", "noatime", "nosuid", "nodev", "noexec", "uid", "gid", "umask", "max_read",
 }  # fmt: skip
@@ -124,7 +125,7 @@ async def _is_dead(target: Path) -> bool:
         with trio.move_on_after(1):
             await trio.to_thread.run_sync(os.statvfs, target, abandon_on_cancel=True)
     except OSError as exc:
-        return exc.errno == errno.ENOTCONN
+        return exc.errno in DEAD
     return False
 
 

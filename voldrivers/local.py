@@ -6,12 +6,14 @@ Source: docs.docker.com, "docker volume create", driver-specific options.
 """
 
 import os
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 import trio
 
+from voldrivers import child
 from voldrivers.clones import clone_folder
 from voldrivers.contract import Ability, CloneMethod, VolumeHealth, VolumeSpec, VolumeUsage
 from voldrivers.errors import Invalid, Missing, VolDriverError
@@ -23,14 +25,39 @@ from voldrivers.options import check_device, check_type, split_mount_options
 from voldrivers.resolve import with_address
 from voldrivers.tree import TooMuch, measure_tree
 
-USAGE_BUDGET_S: Final = 2.0  # guess: about 400,000 files
+USAGE_BUDGET_S: Final = 0.5  # guess: about 100,000 files; more are counted by a program
 USAGE_REST: Final = 20  # guess: we walk at most a twentieth of the time, small volumes often
-USAGE_TOO_BIG_S: Final = 300.0  # guess: how long we do not try again
 OPTIONS: Final = {
     "type": "type of file system, as mount -t",
     "device": "what to mount",
     "o": "mount options",
 }
+
+
+@dataclass(slots=True)
+class Count:
+    """A count by du, of bytes and of inodes; it leaves the interpreter free and nobody waits."""
+
+    began_s: float
+    bytes: child.Running
+    inodes: child.Running
+    _found: dict[str, int] = field(default_factory=dict)
+
+    def poll(self) -> VolumeUsage | None:
+        """What was found (unknown if it failed), or None while it is counted."""
+        for what, running in (("bytes", self.bytes), ("inodes", self.inodes)):
+            if what not in self._found and (done := running.poll()):
+                number = (done.says.split() or [""])[0]
+                self._found[what] = int(number) if not done.code and number.isdigit() else -1
+        if len(self._found) < 2:
+            return None
+        return VolumeUsage(used_bytes=self._found["bytes"], inodes=self._found["inodes"])
+
+    async def stop(self) -> None:
+        """Nobody wants to know any more."""
+        for what, running in (("bytes", self.bytes), ("inodes", self.inodes)):
+            if what not in self._found:
+                await running.stop()
 
 
 class Local(Mounted):
@@ -41,6 +68,7 @@ class Local(Mounted):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self._usage: dict[str, tuple[float, VolumeUsage]] = {}  # name: good until, value
+        self._counts: dict[str, Count] = {}  # of trees that are too large for a walk of ours
 
     def check(self, volume: VolumeSpec) -> None:
         """Refuse bad names and options.
@@ -93,6 +121,8 @@ class Local(Mounted):
     async def remove(self, volume: VolumeSpec) -> None:
         """Delete the volume and its data; what was mounted on it is unmounted and stays."""
         self._usage.pop(volume.name, None)
+        if count := self._counts.pop(volume.name, None):
+            await count.stop()
         if self.is_mount(volume):
             await super().remove(volume)
         else:
@@ -129,10 +159,35 @@ class Local(Mounted):
         began = trio.current_time()
         measure = partial(_measure, name=volume.name)
         usage = await self.folders.run("measure the volume", volume.name, measure, slow=True)
-        took_s = trio.current_time() - began
-        fresh_s = took_s * USAGE_REST if usage.used_bytes >= 0 else USAGE_TOO_BIG_S
-        self._usage[volume.name] = (trio.current_time() + fresh_s, usage)
+        if usage.used_bytes < 0:
+            return await self._count(volume, known)
+        self._remember(volume, usage, trio.current_time() - began)
         return usage
+
+    def _remember(self, volume: VolumeSpec, usage: VolumeUsage, took_s: float) -> None:
+        fresh_s = took_s * USAGE_REST
+        self._usage[volume.name] = (trio.current_time() + fresh_s, usage)
+
+    async def _count(self, volume: VolumeSpec, known: VolumeUsage) -> VolumeUsage:
+        """Of a tree that is too large for us: begin a count, or fetch what it found.
+
+        Until it is through, ``known`` is told: what was counted last, or that nothing was.
+        """
+        count = self._counts.get(volume.name)
+        if count is None:
+            data = str(self.mountpoint(volume))
+            self._counts[volume.name] = Count(
+                began_s=trio.current_time(),
+                bytes=await child.start("du", "-sx", "--block-size=1", "--", data),
+                inodes=await child.start("du", "-sx", "--inodes", "--", data),
+            )
+            return known
+        found = count.poll()
+        if found is None:
+            return known
+        del self._counts[volume.name]
+        self._remember(volume, found, trio.current_time() - count.began_s)
+        return found
 
     async def health(self, volume: VolumeSpec) -> VolumeHealth:
         """Whether the directory is there and can be read."""

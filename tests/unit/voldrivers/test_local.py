@@ -6,6 +6,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voldrivers import local
 from voldrivers.contract import VolumeSpec
 from voldrivers.errors import Conflict, Invalid, Missing
 from voldrivers.folders import NAME
@@ -116,6 +117,31 @@ async def test_usage_counts_what_is_there(driver):
     assert 50_000 <= usage.used_bytes < 80_000
     with pytest.raises(Missing):
         await driver.usage(VolumeSpec(name="none"))
+
+
+async def test_a_count_ends_with_its_volume(driver, monkeypatch):
+    await driver.create(DATA)
+    monkeypatch.setattr(local, "USAGE_BUDGET_S", -1.0)
+    await driver.usage(DATA)
+    await driver.remove(DATA)
+    with pytest.raises(Missing):
+        await driver.usage(DATA)
+
+
+async def test_a_tree_too_large_for_us_is_counted_by_du(driver, monkeypatch):
+    await driver.create(DATA)
+    for n in range(20):
+        (driver.mountpoint(DATA) / f"{n}").write_bytes(b"x" * 5000)
+    (driver.mountpoint(DATA) / "link").hardlink_to(driver.mountpoint(DATA) / "1")
+    small = await driver.usage(DATA)
+    monkeypatch.setattr(local, "USAGE_BUDGET_S", -1.0)
+    fresh = Local(driver.mountpoint(DATA).parents[2])
+    assert (await fresh.usage(DATA)).used_bytes == -1  # not yet
+    with trio.fail_after(20):
+        while (large := await fresh.usage(DATA)).used_bytes < 0:  # noqa: ASYNC110  du ends unseen
+            await trio.sleep(0.01)
+    assert large == small
+    assert large.inodes == 21
 
 
 @pytest.mark.parametrize(
