@@ -37,6 +37,9 @@ class ContainerLogbook:
         self._wait_exit = wait_exit
         self._now_ns = now_ns
         self._threads = trio.CapacityLimiter(THREADS)
+        # whose conmon has not opened a new file, perhaps since an agent was killed before it told;
+        # not told twice at once: it would replace the file that it has just begun
+        self._deaf: set[str] = set()
 
     def path(self, container_id: str) -> Path:
         return self._places.log(bundle.check_id(container_id))
@@ -83,9 +86,11 @@ class ContainerLogbook:
 
     async def rotate(self, container_id: str) -> None:
         path = self.path(container_id)
-        if not await self._in_thread(lambda: generations.rotate(path)):
-            return
-        # until it hears of it, conmon writes to the renamed file, so no line is lost
+        if await self._in_thread(lambda: generations.rotate(path)):
+            self._tell_conmon(container_id)
+
+    def _tell_conmon(self, container_id: str) -> None:
+        """Until it hears of it, conmon writes to the renamed file, so no line is lost."""
         line = attach.build_control(attach.REOPEN_LOG)
         with contextlib.suppress(Missing):  # it has ended: nothing more will be written
             attach.write_control(self._places.bundle(container_id), line)
@@ -94,9 +99,16 @@ class ContainerLogbook:
         self, container_id: str, *, keep: int, compress: bool, ended: bool = False
     ) -> Tidied:
         path = self.path(container_id)
-        return await self._in_thread(
+        done = await self._in_thread(
             lambda: generations.tidy(path, keep=keep, compress=compress, ended=ended)
         )
+        if done.is_complete:
+            self._deaf.discard(container_id)
+        elif container_id in self._deaf:
+            self._tell_conmon(container_id)
+        else:
+            self._deaf.add(container_id)
+        return done
 
     async def files(self, container_id: str) -> list[LogFile]:
         path = self.path(container_id)

@@ -25,6 +25,7 @@ from runtime.errors import Exhausted
 
 CHUNK_BYTES: Final = 64 << 10
 ROTATED: Final = re.compile(r"\.(\d{1,9})(\.gz|\.gone)?")
+NEXT: Final = ".tmp"  # conmon opens it, and renames it to the present file
 HALF: Final = ".half"  # of a file that is being compressed
 GZIP_WBITS: Final = 31
 GZIP_LEVEL: Final = 1  # 1 GB/s, an access log to a tenth; levels 2 and 3 gain nothing (2026-11)
@@ -59,11 +60,22 @@ def next_number(rotated: Sequence[Generation]) -> int:
 
 
 def rotate(path: Path) -> bool:
-    """Put the present file aside under its number; False if there is none."""
+    """Put the present file aside under its number; False if there is none.
+
+    Raises:
+        Exhausted: there is no room for a new file.
+    """
+    if not path.exists():
+        return False
     number = next_number(list_rotated(path))
     try:
+        # conmon ends, and the container with it, if it cannot make this one
+        path.with_name(path.name + NEXT).touch(mode=0o600)
+    except OSError as exc:
+        raise Exhausted("rotate log", path=path, errno=exc.errno) from exc
+    try:
         path.rename(path.with_name(f"{path.name}.{number}"))
-    except FileNotFoundError:  # conmon has not come to open a new one yet
+    except FileNotFoundError:  # removed at this moment
         return False
     return True
 

@@ -3,7 +3,10 @@ import time
 
 import trio
 
+from runtime.container import logbook
 from runtime.contract.logs import Query
+from runtime.errors import Exhausted
+from runtime.logs import generations
 
 
 async def lines_of(box, container_id, **query):
@@ -72,3 +75,34 @@ async def test_follow_over_a_rotation_loses_nothing(box):
     again = [int(line.data) for line in await lines_of(box, container_id)]
     assert again == seen
     assert [int(line.data) for line in await lines_of(box, container_id, tail=55)] == seen[5:]
+
+
+async def test_an_agent_killed_before_it_told_conmon_is_made_good(box):
+    """The file was put aside, and conmon knows nothing of it."""
+    container_id = await box.run(
+        "sh", "-c", "i=0; while [ $i -lt 80 ]; do echo $i; i=$((i+1)); sleep 0.02; done"
+    )
+    book = box.rt.logbook
+    path = book.path(container_id)
+    assert generations.rotate(path)
+    assert not (await book.tidy(container_id, keep=5, compress=True)).is_complete
+    for _ in range(50):
+        done = await book.tidy(container_id, keep=5, compress=True)
+        if done.is_complete:
+            break
+        await trio.sleep(0.2)  # as the agent looks; told in between
+    assert done.is_complete
+    await box.finish(container_id)
+    assert [int(line.data) for line in await lines_of(box, container_id)] == list(range(80))
+    assert (path.exists(), len(await book.files(container_id))) == (True, 1)
+
+
+async def test_without_an_inotify_instance_it_is_followed_all_the_same(box, monkeypatch):
+    def none_left(_directory):
+        raise Exhausted("watch log")
+
+    monkeypatch.setattr(logbook, "Watch", none_left)
+    container_id = await box.run("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.03; done")
+    with trio.fail_after(10):
+        lines = await lines_of(box, container_id, follow=True)
+    assert [line.data for line in lines] == [b"1\n", b"2\n", b"3\n"]

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,8 @@ from runtime.logs.generations import (
 
 
 def names(log):
-    return sorted(entry.name for entry in log.parent.iterdir())
+    """The files that are ours; conmon makes the .tmp one the present one."""
+    return sorted(entry.name for entry in log.parent.iterdir() if entry.suffix != ".tmp")
 
 
 def fill(log, count):
@@ -44,6 +46,19 @@ def test_numbers_count_up_and_are_never_given_again(log):
     assert [each.number for each in list_rotated(log)] == [3, 4]
     tidy(log, keep=0, compress=True)
     assert names(log) == ["ctr.log", "ctr.log.4.gone"]
+
+
+def test_nothing_is_put_aside_where_conmon_could_not_begin_anew(log, monkeypatch):
+    fill(log, 1)
+    before = names(log)
+
+    def full(_path, **_mode):
+        raise OSError(errno.ENOSPC, "no inode left")
+
+    monkeypatch.setattr(Path, "touch", full)
+    with pytest.raises(Exhausted):
+        rotate(log)
+    assert names(log) == before
 
 
 def test_only_sealed_files_are_touched(log):
