@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nodeagent.metrics.exposition import Distribution
+from nodeagent.metrics.logs import LogSample, ShipmentSample
 from nodeagent.metrics.samples import (
     ContainerSample,
     NetworkSample,
@@ -50,6 +51,23 @@ class Upstream:
 def full_snapshot(containers: int = 2) -> Snapshot:
     """Something of everything."""
     return Snapshot(
+        logs=LogSample(
+            size_bytes=1 << 20,
+            budget_bytes=1 << 30,
+            rotations=3,
+            dropped={"age": 1},
+            shipments=[
+                ShipmentSample(
+                    id="a" * 64,
+                    name="web",
+                    driver="syslog",
+                    is_failing=False,
+                    lines=12,
+                    lost=1,
+                    failures=2,
+                )
+            ],
+        ),
         version="0.1.0",
         runtime="crun 1.8.1",
         containers_by_state={"running": containers, "exited": 1},
