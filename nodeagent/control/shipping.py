@@ -7,7 +7,7 @@ and told.
 
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Final, NoReturn
 
 import trio
@@ -122,35 +122,41 @@ class Shipping:
                     delay_s = min(delay_s * 2, RETRY_MAX_S)
 
     async def _ship_on(self, shipment: Shipment) -> None:
-        """From where it was left, to the end of the log of a container that ended."""
+        """From where it was left, to the end of the log of a container that ended.
+
+        The collector is reached for once there is something for it.
+        """
         record, logbook = shipment.record, self._parts.runtime.logbook
+        sink: Sink | None = None
         cursor = shipment.cursor or await logbook.read_shipped(record.id)
-        async with self._open(shipment.target, self._origin(record)) as sink:
+        async with AsyncExitStack() as stack:
             batches = logbook.read_batches(record.id, cursor, shipment.ended.wait)
-            async with aclosing(batches):
-                async for lines in batches:
-                    await self._send(shipment, sink, lines)
+            async for lines in await stack.enter_async_context(aclosing(batches)):
+                if whole := self._without_lost(shipment, lines):
+                    if sink is None:
+                        sink = await stack.enter_async_context(self._open_sink(shipment))
+                    await sink.send(whole)
+                    self._sent(shipment, len(whole))
+                shipment.cursor = lines[-1].cursor
+                await self._remember(shipment)
         shipment.is_done = True
         shipment.settled.set()
 
-    async def _send(self, shipment: Shipment, sink: Sink, lines: Sequence[LogLine]) -> None:
-        id_ = shipment.record.id
+    def _without_lost(self, shipment: Shipment, lines: Sequence[LogLine]) -> list[LogLine]:
         lost = sum(each.lost for each in lines)
         if lost:
             shipment.lost += lost
-            log.warning("log files dropped unshipped", extra={"id": id_[:12], "files": lost})
+            id_ = shipment.record.id[:12]
+            log.warning("log files dropped unshipped", extra={"id": id_, "files": lost})
             self._tell(shipment, "log_lost", files=str(lost))
-        whole = [each for each in lines if not each.lost]
-        if not whole:
-            return
-        await sink.send(whole)
-        shipment.lines += len(whole)
+        return [each for each in lines if not each.lost]
+
+    def _sent(self, shipment: Shipment, count: int) -> None:
+        shipment.lines += count
         if shipment.is_failing:
             shipment.is_failing, shipment.settled = False, trio.Event()
-            log.info("logs are shipped again", extra={"id": id_[:12]})
+            log.info("logs are shipped again", extra={"id": shipment.record.id[:12]})
             self._tell(shipment, "log_collector_back")
-        shipment.cursor = whole[-1].cursor
-        await self._remember(shipment)
 
     async def _remember(self, shipment: Shipment) -> None:
         """For the next agent; on a full disk it will repeat what came since."""
@@ -175,9 +181,9 @@ class Shipping:
         attributes["driver"] = record.log.driver
         self._parts.events.publish("container", action, record.id, record.name, **attributes)
 
-    def _origin(self, record: ContainerRecord) -> Origin:
-        record = self._parts.inventory.containers.get(record.id, record)  # it may be renamed
-        return Origin(
+    def _open_sink(self, shipment: Shipment) -> AbstractAsyncContextManager[Sink]:
+        record = self._parts.inventory.containers.get(shipment.record.id, shipment.record)
+        origin = Origin(
             host=self._host,
             container_id=record.id,
             container_name=record.name,
@@ -185,6 +191,7 @@ class Shipping:
             tag=build_tag(record),
             attributes=build_attributes(record),
         )
+        return self._open(shipment.target, origin)
 
 
 def _is_of(shipment: Shipment, record: ContainerRecord) -> bool:

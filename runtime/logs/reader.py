@@ -182,7 +182,8 @@ class Source:
         """The lines of the next chunk, perhaps none; None when there is nothing now."""
         if self._lost:
             lost, self._lost = self._lost, 0
-            return [LogLine(time_ns=0, stream="stderr", data=b"", lost=lost)]
+            here = Cursor(generation=self._files[0].number, offset=0)
+            return [LogLine(time_ns=0, stream="stderr", data=b"", cursor=here, lost=lost)]
         while self._files:
             data, damaged = await self._chunk()
             if data:

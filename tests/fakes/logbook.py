@@ -58,7 +58,7 @@ class FakeLogbook:
         while True:
             while at < len(self.batches):
                 batch, at = self.batches[at], at + 1
-                if batch[-1].lost or batch[-1].cursor > after:
+                if batch[-1].cursor > after:
                     yield batch
             if over:
                 return

@@ -103,6 +103,14 @@ async def test_what_comes_goes_out_and_how_far_is_durable(scene):
     assert scene.shipping.shipments[A].lines == 3
 
 
+async def test_nobody_is_bothered_before_there_is_something(scene):
+    scene.book.shipped[A] = Cursor(generation=1, offset=2)
+    scene.book.batches.append(lines(1, 2))
+    await scene.put(exited(running()))
+    assert scene.shipping.shipments[A].is_done
+    assert not scene.collector.opened
+
+
 async def test_others_are_left_alone(scene):
     await scene.put(running(log=LogRecord(driver="local")))
     await scene.put(running(started_at="", phase="created"))
@@ -150,13 +158,18 @@ async def test_one_that_breaks_off_gets_the_whole_batch_again(scene, autojump_cl
     assert scene.collector.got == [1, 2, 3]
 
 
-async def test_what_rotation_took_before_is_counted_and_told(scene):
+async def test_what_rotation_took_before_is_counted_and_told_once(scene, autojump_clock):
     await scene.put(running())
-    scene.book.write([LogLine(time_ns=0, stream="stderr", data=b"", lost=3)])
+    scene.collector.is_down = True
+    gap = LogLine(time_ns=0, stream="stderr", data=b"", cursor=lines(8)[0].cursor, lost=3)
+    scene.book.write([gap])
     await scene.write(9)
+    scene.collector.is_down = False
+    await trio.sleep(RETRY_MAX_S)
+    await wait_all_tasks_blocked()
     assert scene.collector.got == [9]
     assert scene.shipping.shipments[A].lost == 3
-    assert scene.actions() == ["log_lost"]
+    assert scene.actions() == ["log_lost", "log_collector_lost", "log_collector_back"]
 
 
 async def test_a_full_disk_does_not_repeat_what_was_sent(scene, autojump_clock):
@@ -191,6 +204,7 @@ async def test_a_removal_ships_what_is_left(scene):
 async def test_a_removal_does_not_wait_for_the_dead(scene, autojump_clock):
     scene.collector.is_down = True
     await scene.put(running())
+    await scene.write(1)
     before = trio.current_time()
     await scene.shipping.finish(exited(running()))
     assert trio.current_time() == before

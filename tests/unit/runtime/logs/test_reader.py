@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.contract.logs import Cursor, LogLine, Query
@@ -99,7 +99,9 @@ async def test_a_cursor_holds_over_rotation_and_compression(log):
 async def test_who_comes_too_late_for_a_cursor_is_told(log):
     first = (await read(log))[0]
     tidy(log, keep=1, compress=True)
-    assert texts(await read(log, after=first.cursor)) == ["lost 3", "4", "5"]
+    late = await read(log, after=first.cursor)
+    assert texts(late) == ["lost 3", "4", "5"]
+    assert texts(await read(log, after=late[0].cursor)) == ["4", "5"], "told once"
     assert texts(await read(log)) == ["4", "5"], "nobody waited for the others"
     drop(log, 4)
     assert texts(await read(log, after=Cursor(generation=3, offset=0))) == ["lost 2", "5"]
@@ -210,6 +212,21 @@ async def test_a_record_that_is_torn_at_the_end_is_no_line(log):
 
 async def test_what_was_compressed_is_what_was_written(log):
     assert gzip.decompress(log.with_name("ctr.log.1.gz").read_bytes()).endswith(b" stdout F 1\n")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(
+    pieces=st.lists(st.one_of(st.binary(max_size=60), st.just(record(0, b"stdout", b"F", b"x")))),
+    names=st.lists(st.sampled_from(["ctr.log", "ctr.log.1", "ctr.log.2.gz", "ctr.log.7"])),
+    tail=st.integers(-1, 5),
+)
+async def test_whatever_is_in_the_files_reading_ends(tmp_path, pieces, names, tail):
+    for entry in tmp_path.iterdir():
+        entry.unlink()
+    for name in names:
+        (tmp_path / name).write_bytes(b"".join(pieces))
+    found = await read(tmp_path / "ctr.log", tail=tail)
+    assert all(line.lost or line.data for line in found)
 
 
 async def test_no_log_is_an_empty_log(tmp_path):
