@@ -18,20 +18,23 @@ _RESTARTS: Final = ("no", "always", "unless-stopped", "on-failure")
 # flag -> field, for what is passed on as it is
 _TEXTS: Final = {
     "name": "name", "workdir": "working_dir", "user": "user", "hostname": "hostname",
-    "cpuset-cpus": "cpuset_cpus", "stop-signal": "stop_signal", "platform": "platform",
-    "log-driver": "log_driver",
+    "cpuset-cpus": "cpuset_cpus", "cpuset-mems": "cpuset_mems", "stop-signal": "stop_signal",
+    "platform": "platform", "log-driver": "log_driver",
 }  # fmt: skip
 _SWITCHES: Final = {
     "tty": "tty", "interactive": "open_stdin", "publish-all": "publish_all", "init": "init",
     "privileged": "privileged", "read-only": "read_only", "rm": "auto_remove",
+    "oom-kill-disable": "oom_kill_disable",
 }  # fmt: skip
 _LISTS: Final = {
     "dns": "dns", "dns-search": "dns_search", "dns-option": "dns_options", "device": "devices",
+    "device-cgroup-rule": "device_cgroup_rules",
     "cap-add": "cap_add", "cap-drop": "cap_drop", "group-add": "groups",
 }  # fmt: skip
 _NUMBERS: Final = {
     "cpu-shares": "cpu_shares", "pids-limit": "pids_limit", "oom-score-adj": "oom_score_adj",
-    "stop-timeout": "stop_timeout_s",
+    "stop-timeout": "stop_timeout_s", "cpu-period": "cpu_period_us",
+    "cpu-quota": "cpu_quota_us", "blkio-weight": "blkio_weight",
 }  # fmt: skip
 _SIZES: Final = {
     "memory": "memory_bytes", "memory-reservation": "memory_reservation_bytes",
@@ -250,6 +253,8 @@ def _rest(values: Values, around: Surroundings) -> Params:
     params |= {"env": env} if env else {}
     params |= {"labels": labels} if labels else {}
     params |= {"sysctls": sysctls} if sysctls else {}
+    if swappiness := values.text("memory-swappiness"):
+        params["memory_swappiness"] = parse_whole("--memory-swappiness", swappiness)
     log_options = parse_pairs(values.list("log-opt"), "log-opt")
     params |= {"log_options": log_options} if log_options else {}
     if "entrypoint" in values.given:

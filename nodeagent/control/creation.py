@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 
 from netdrivers import ipam
 from netdrivers.contract.specs import IPAddress
+from nodeagent.control.limitrules import check_limits
 from nodeagent.control.signals import parse_signal
 from nodeagent.errors import Invalid
 from nodeagent.model.container import MountRecord
@@ -202,6 +203,7 @@ def check_request(request: ContainerCreate) -> None:
         raise Invalid("not a host name", field="hostname", value=request.hostname)
     if request.stop_signal:
         parse_signal(request.stop_signal, field="stop_signal")
+    check_limits(request)
     if request.memory_bytes and request.memory_bytes < 6 << 20:
         raise Invalid("the least memory limit is 6 MiB", field="memory_bytes")
     if request.working_dir and not request.working_dir.startswith("/"):

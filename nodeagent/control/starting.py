@@ -211,6 +211,7 @@ def build_spec(
         sysctls=asked.sysctls,
         ulimits=asked.ulimits,
         devices=tuple(asked.devices),
+        device_rules=tuple(asked.device_cgroup_rules),
         keeps_log=record.log.driver != "none",
     )
 
@@ -224,6 +225,12 @@ def build_limits(asked: ContainerCreate) -> Limits:
         nano_cpus=asked.nano_cpus,
         cpu_shares=asked.cpu_shares,
         cpuset_cpus=asked.cpuset_cpus,
+        cpuset_mems=asked.cpuset_mems,
+        cpu_period_us=asked.cpu_period_us,
+        cpu_quota_us=asked.cpu_quota_us,
+        memory_swappiness=asked.memory_swappiness,
+        oom_kill_disable=asked.oom_kill_disable,
+        blkio_weight=asked.blkio_weight,
         pids=asked.pids_limit,
         oom_score_adj=asked.oom_score_adj,
     )

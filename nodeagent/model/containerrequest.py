@@ -105,7 +105,14 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     memory_reservation_bytes: Annotated[int, Meta(ge=0)] = 0
     nano_cpus: Annotated[int, Meta(ge=0)] = 0
     cpu_shares: Annotated[int, Meta(ge=0)] = 0
+    cpu_period_us: Annotated[int, Meta(ge=0)] = 0
+    cpu_quota_us: Annotated[int, Meta(ge=-1)] = 0
     cpuset_cpus: Name = ""
+    cpuset_mems: Name = ""
+    memory_swappiness: Annotated[int, Meta(ge=-1, le=100)] = -1  # -1: the kernel's
+    oom_kill_disable: bool = False
+    blkio_weight: Annotated[int, Meta(ge=0)] = 0
+    device_cgroup_rules: Words = []
     pids_limit: Annotated[int, Meta(ge=-1)] = 0
     oom_score_adj: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     shm_size_bytes: Annotated[int, Meta(ge=0)] = 64 << 20

@@ -108,6 +108,15 @@ class HostConfigView(_View, frozen=True, kw_only=True):
     nano_cpus: int
     cpu_shares: int
     cpuset_cpus: str
+    cpuset_mems: str
+    cpu_period: int
+    cpu_quota: int
+    memory_reservation: int
+    memory_swappiness: int | None
+    oom_kill_disable: bool
+    blkio_weight: int
+    device_cgroup_rules: list[str]
+    sysctls: dict[str, str]
     pids_limit: int
     cap_add: list[str]
     cap_drop: list[str]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from runtime.container import oci
-from runtime.container.resources import build_limits
+from runtime.container.resources import Kernel, build_limits
 from runtime.contract.container import Limits
 from runtime.errors import Conflict, Refused
 
@@ -30,7 +30,7 @@ async def update(
         raise Conflict(
             "update limits", id=container_id, why=f"made by {record.runtime}: restart it first"
         )
-    resources = build_limits(limits, has_swap=host.swap)
+    resources = build_limits(limits, Kernel(has_swap=host.swap, is_v2=host.cgroup_v2))
     if not resources:
         return
     fd = os.memfd_create("resources", os.MFD_CLOEXEC)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runtime.container import seccomp
-from runtime.container.resources import build_limits
+from runtime.container.resources import Kernel, build_limits
 from runtime.container.users import Identity
 from runtime.contract.container import ContainerSpec, MountPoint, ProcessSpec
 from runtime.errors import Invalid
@@ -258,10 +258,20 @@ def _device_rules(spec: ContainerSpec, devices: Iterable[Device]) -> Iterator[Js
                "minor": device.minor, "access": device.access}  # fmt: skip
 
 
+def _asked_rules(spec: ContainerSpec) -> Iterator[Json]:
+    """``c 1:3 rw`` as the runtimes take it; validated by whoever asked."""
+    for rule in spec.device_rules:
+        type_, numbers, access = rule.split(" ")
+        major, minor = numbers.split(":")
+        found: Json = {"allow": True, "type": type_, "access": access}
+        found |= {} if major == "*" else {"major": int(major)}
+        yield found | ({} if minor == "*" else {"minor": int(minor)})
+
+
 def _resources(spec: ContainerSpec, host: Host, devices: Iterable[Device]) -> Json:
     return {
-        "devices": list(_device_rules(spec, devices)),
-        **build_limits(spec.limits, has_swap=host.swap),
+        "devices": [*_device_rules(spec, devices), *_asked_rules(spec)],
+        **build_limits(spec.limits, Kernel(has_swap=host.swap, is_v2=host.cgroup_v2)),
     }
 
 

@@ -34,6 +34,12 @@ class Limits:
     nano_cpus: int = 0  # 1e9 = one core
     cpu_shares: int = 0
     cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    cpu_period_us: int = 0
+    cpu_quota_us: int = 0  # of a period; -1 unlimited
+    memory_swappiness: int = -1  # 0 to 100; -1 the kernel's
+    oom_kill_disable: bool = False
+    blkio_weight: int = 0  # 10 to 1000
     pids: int = 0  # -1 unlimited
     oom_score_adj: int = 0
 
@@ -75,6 +81,7 @@ class ContainerSpec:
     init: bool = False
     shm_size_bytes: int = 64 << 20
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    device_rules: tuple[str, ...] = ()  # "c 1:3 rw"
     ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # name: soft, hard
     devices: tuple[str, ...] = ()  # "/dev/fuse" or "/dev/x:/dev/y:rwm"
     keeps_log: bool = True
