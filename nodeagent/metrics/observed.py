@@ -120,7 +120,7 @@ class Observed:
         )
 
     def _logs(self) -> LogSample:
-        keeper = self.logs
+        keeper, known = self.logs, self._parts.inventory.containers
         if keeper is None:
             return LogSample()
         return LogSample(
@@ -131,7 +131,7 @@ class Observed:
             shipments=[
                 ShipmentSample(
                     id=id_,
-                    name=each.record.name,
+                    name=known.get(id_, each.record).name,  # it may be renamed
                     driver=each.record.log.driver,
                     is_failing=each.is_failing,
                     lines=each.lines,
