@@ -307,7 +307,8 @@ def render_overview() -> str:
     lines += [f"  {noun:<12}{' '.join(names)}" for noun, names in COMMANDS.items()]
     lines += ["", "The agent itself:"]
     lines += [
-        "  serve       --config FILE --root DIR --run DIR [--metrics-listen HOST:PORT] [--takeover]"
+        "  serve         --config FILE --root DIR --run DIR [--metrics-listen H:P] [--takeover]",
+        "  plugin serve  --driver NAME --root DIR --socket PATH    our volume drivers for dockerd",
     ]
     lines += ["", "Options:", *render_flags(GLOBAL_FLAGS), ""]
     lines += ["Examples:", "  nodeagent run -d --name web -p 8080:80 busybox httpd -f"]

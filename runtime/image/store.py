@@ -303,6 +303,8 @@ class ImageStore:
 
     def _write_layout(self) -> None:
         path = self._root / "oci-layout"
+        for each in (path, self._root / "index.json"):
+            draft_of(each).unlink(missing_ok=True)  # of a write that was cut off
         if not path.exists():
             replace_file(path, LAYOUT)
 
@@ -323,9 +325,14 @@ def source_of(chunks: AsyncIterator[bytes]) -> Callable[[], Awaitable[bytes]]:
     return step
 
 
+def draft_of(path: Path) -> Path:
+    """Where a file is written before it gets its name."""
+    return path.with_name(f".{path.name}.new")
+
+
 def replace_file(path: Path, body: bytes) -> None:
     """Write a small file so that after a crash it is the old or the new one. Blocking."""
-    draft = path.with_name(f".{path.name}.new")
+    draft = draft_of(path)
     with draft.open("wb") as file:
         file.write(body)
         file.flush()

@@ -35,7 +35,14 @@ class Serving:
              "--root", self.root, "--socket", self.socket],
             cwd=CHECKOUT,
         )  # fmt: skip
-        until(self.socket.is_socket)
+        until(self.answers)
+
+    def answers(self) -> bool:
+        """Not only a socket: one that was killed leaves its own."""
+        try:
+            return bool(self.ask("Plugin.Activate")["Implements"])
+        except OSError:
+            return False
 
     def end(self, number: int = signal.SIGKILL) -> int:
         assert self.child

@@ -268,3 +268,11 @@ async def test_a_damaged_image_is_set_aside_and_nothing_is_deleted(tmp_path, cap
     (layer / "layer.json").write_bytes(content)
     mended = await opened(tmp_path)
     assert mended.get("one").repo_tags == ("one:latest",)
+
+
+async def test_what_a_write_of_the_index_left_is_removed(tmp_path):
+    store = await opened(tmp_path)
+    left = next(tmp_path.rglob("oci-layout")).with_name(".index.json.new")
+    left.write_text('{"half')
+    await store.open()
+    assert not left.exists()
