@@ -174,6 +174,9 @@ async def _stream(endpoint: Endpoint) -> trio.SocketStream:
 
 
 async def _tls(endpoint: Endpoint, stream: trio.SocketStream) -> trio.SSLStream[trio.SocketStream]:
+    for file in filter(None, (endpoint.ca_file, endpoint.cert_file, endpoint.key_file)):
+        if not os.access(file, os.R_OK):  # ssl says that one is missing, not which
+            raise Unavailable("shake hands with collector", at=endpoint, file=file, reason="ENOENT")
     with _deadline(endpoint, "shake hands with", CONNECT_S):
         context = ssl.create_default_context(cafile=endpoint.ca_file or None)
         if not endpoint.verify:

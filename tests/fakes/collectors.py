@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgpack
 
-READY_S = 10.0
+READY_S = 30.0
 RSYSLOG = """\
 global(workDirectory="{folder}" maxMessageSize="64k" parser.escapeControlCharactersOnReceive="off")
 module(load="imtcp") module(load="imptcp") module(load="imudp")

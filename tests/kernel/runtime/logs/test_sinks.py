@@ -168,6 +168,11 @@ async def test_tls_is_checked_and_used(tmp_path):
         unknown = Endpoint(kind="tls", host="localhost", port=port)
         with pytest.raises(Unavailable, match="shake hands"):
             await send(SyslogTarget(endpoint=unknown), lines(1))
+        gone = Endpoint(
+            kind="tls", host="localhost", port=port, ca_file=cert, cert_file="/no/such.pem"
+        )
+        with pytest.raises(Unavailable, match=r"file=/no/such\.pem"):
+            await send(SyslogTarget(endpoint=gone), lines(1))
         blind = Endpoint(kind="tls", host="localhost", port=port, verify=False)
         await send(SyslogTarget(endpoint=blind), lines(1))
         nursery.cancel_scope.cancel()

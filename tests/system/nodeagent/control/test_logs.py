@@ -51,10 +51,9 @@ def test_logs_are_rotated_compressed_and_read_as_one(agent) -> None:
                 cursors.append((followed, item["cursor"]))
     assert followed == LINES
     folder = folder_of(agent, "talk")
-    packed = sorted(folder.glob("ctr.log.*.gz"))
-    assert packed
+    packed = wait_for(lambda: sorted(folder.glob("ctr.log.*.gz")))
     assert gzip.decompress(packed[0].read_bytes()).startswith(b"20")
-    assert len(list(folder.iterdir())) <= 5
+    wait_for(lambda: len(list(folder.iterdir())) <= 5)
     assert agent.say("logs", "talk").splitlines()[-2:] == [
         f"this is line number {LINES - 1}",
         "end",
