@@ -42,11 +42,13 @@ from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts
 from nodeagent.control.planning import Planner
+from nodeagent.control.pruning import Pruner
 from nodeagent.control.quiescing import Quiescing
 from nodeagent.control.reconcile import Reconciler
 from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.shipping import Shipping
+from nodeagent.control.sizes import Sizes
 from nodeagent.control.startup import Startup
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION, System
@@ -274,7 +276,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     attachments = Attachments(parts, sandboxes, containers, lifecycle)
     auditor = Auditor(parts, sandboxes, addresses, repairer)
     copies, files = VolumeCopies(parts, volumes), RootFiles()
-    keeper = VolumeKeeper(parts, copies)
+    keeper, sizes = VolumeKeeper(parts, copies), Sizes(parts)
     use = UseCases(
         attachments=attachments,
         auditor=auditor,
@@ -286,10 +288,12 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         inspector=NetworkInspector(parts, sandboxes, addresses, conflicts),
         networks=networks,
         planner=Planner(parts, sandboxes, containers, networks, attachments),
+        pruner=Pruner(parts, lifecycle, sizes),
         repairer=repairer,
         sandboxes=sandboxes,
+        sizes=sizes,
         streams=streams,
-        system=System(parts, imaging, volumes),
+        system=System(parts, imaging, volumes, sizes),
         updater=Updater(parts, containers),
         volumes=volumes,
         copies=copies,

@@ -196,13 +196,19 @@ def _pack(
 def _used_bytes(upper: Path) -> int:
     """Blocks of all files, each once however many names it has."""
     seen: dict[tuple[int, int], int] = {}
-    for path in upper.rglob("*"):
-        try:
-            found = path.lstat()
-        except FileNotFoundError:
-            continue  # the container goes on meanwhile
-        seen[found.st_dev, found.st_ino] = found.st_blocks * 512
+    for folder, folders, files in os.walk(upper, onerror=_raise_unless_gone):
+        for name in (*folders, *files):
+            try:
+                found = os.lstat(os.path.join(folder, name))  # noqa: PTH118  one per file
+            except FileNotFoundError:
+                continue  # the container goes on meanwhile
+            seen[found.st_dev, found.st_ino] = found.st_blocks * 512
     return sum(seen.values())
+
+
+def _raise_unless_gone(exc: OSError) -> None:
+    if not isinstance(exc, FileNotFoundError):
+        raise exc
 
 
 def _ls(base: Path) -> list[str]:

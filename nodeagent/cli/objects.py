@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from nodeagent.cli.call import Call, Row, go_on
-from nodeagent.cli.grammar import Flag, Verb, several
+from nodeagent.cli.grammar import Flag, Verb, several, switch
 from nodeagent.cli.output import FORMAT, print_objects
 
+_SIZE: Final = switch("size", "Also what a container takes on disk", "s")
 NOUNS: Final = ("container", "image", "network", "volume")
 
 
@@ -28,7 +29,8 @@ def _find(call: Call, name: str, nouns: Sequence[str]) -> Row:
 
     for noun in nouns:
         try:
-            return call.rows(f"{noun}.inspect", names=[name])[0]
+            sized = {"size": True} if noun == "container" and call.values.is_on("size") else {}
+            return call.rows(f"{noun}.inspect", names=[name], **sized)[0]
         except RpcError as exc:
             if exc.kind != "missing" or len(nouns) == 1:
                 raise
@@ -41,7 +43,7 @@ def inspect_verb(noun: str, usage: str) -> Verb:
         name="inspect",
         help=f"Show all about {noun}s, as a JSON array",
         run=lambda call: inspect(call, (noun,)),
-        flags=(FORMAT,),
+        flags=(FORMAT, _SIZE) if noun == "container" else (FORMAT,),
         words=several(usage, noun),
         examples=(f"nodeagent {noun} inspect NAME", f"nodeagent {noun} inspect -f json A B"),
     )
@@ -57,7 +59,7 @@ VERBS: Final = (
         name="inspect",
         help="Show all about containers, images, networks or volumes, as a JSON array",
         run=_inspect_any,
-        flags=(FORMAT, Flag(name="type", help="Look only for this kind", choices=NOUNS)),
+        flags=(FORMAT, _SIZE, Flag(name="type", help="Look only for this kind", choices=NOUNS)),
         words=several("NAME", "any"),
         examples=(
             "nodeagent inspect web",

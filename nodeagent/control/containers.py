@@ -24,6 +24,7 @@ from nodeagent.control.creation import (
     split_mode,
 )
 from nodeagent.control.desired import PREDEFINED, build_gateways, wanted_ports
+from nodeagent.control.filters import check_known
 from nodeagent.control.health import Health, resolve_check
 from nodeagent.control.logoptions import resolve_log
 from nodeagent.control.parts import Parts
@@ -266,9 +267,7 @@ class Containers:
 
     def ls(self, *, everything: bool, filters: dict[str, list[str]]) -> list[ContainerRow]:
         """Containers, newest first."""
-        for key in filters:
-            if key not in FILTERS:
-                raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
+        check_known(filters, FILTERS)
         everything = everything or "status" in filters or "exited" in filters
         records = [
             record

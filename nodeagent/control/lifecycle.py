@@ -22,9 +22,8 @@ from nodeagent.control.signals import parse_signal
 from nodeagent.control.starting import Starter
 from nodeagent.control.times import build_time
 from nodeagent.control.volumes import Volumes
-from nodeagent.errors import Busy, Conflict, Missing, fields_of, kind_of
+from nodeagent.errors import Busy, Conflict, fields_of, kind_of
 from nodeagent.model.container import ContainerRecord
-from nodeagent.model.volume import Pruned
 from runtime.contract.container import Exit
 
 log = logging.getLogger(__name__)
@@ -351,18 +350,6 @@ class Lifecycle:
         self._sandboxes.publish_names()
         self._lives.forget(record.id)
         self._tell(record, "destroy")
-
-    async def prune(self) -> Pruned:
-        """Remove all containers that do not run."""
-        deleted = []
-        for record in list(self._parts.inventory.containers.values()):
-            if record.phase in {"created", "exited"}:
-                try:
-                    await self.rm(record.id, force=False, volumes=False)
-                except (Conflict, Missing):
-                    continue  # somebody started or removed it meanwhile
-                deleted.append(record.id)
-        return Pruned(deleted=deleted, space_reclaimed=0)
 
     # --- wait ---------------------------------------------------------------------------------
 

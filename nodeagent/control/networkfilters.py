@@ -1,16 +1,14 @@
-"""Which networks ``network ls`` and ``network prune`` mean: Docker's filters. Pure."""
+"""Which networks ``network ls`` means: Docker's filters. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from nodeagent.control.creation import matches_labels
-from nodeagent.control.times import parse_since, parse_time
+from nodeagent.control.filters import Filters, check_known
 from nodeagent.errors import Invalid
 from nodeagent.model.network import NetworkRecord
 
-Filters = Mapping[str, Sequence[str]]
 LS: Final = ("dangling", "driver", "id", "label", "name", "scope", "type")
-PRUNE: Final = ("label", "label!", "until")
 _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "dangling": ("true", "false", "1", "0"),
     "scope": ("local", "global", "swarm"),
@@ -18,11 +16,10 @@ _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def check_filters(filters: Filters, known: Sequence[str]) -> None:
+def check_filters(filters: Filters) -> None:
     """Refuse what would silently choose nothing or all (Invalid names the filter)."""
+    check_known(filters, LS)
     for key, values in filters.items():
-        if key not in known:
-            raise Invalid("no such filter", field="filters", value=key, have=tuple(known))
         allowed = _VALUES.get(key)
         for value in values:
             if allowed and value not in allowed:
@@ -48,20 +45,3 @@ def is_listed(record: NetworkRecord, filters: Filters, *, in_use: bool) -> bool:
 def _any(filters: Filters, key: str, fits: Callable[[str], bool]) -> bool:
     values = filters.get(key, ())
     return not values or any(fits(value) for value in values)
-
-
-def is_pruned(record: NetworkRecord, filters: Filters, *, now: float) -> bool:
-    """Whether ``network prune`` may take it, if nobody uses it.
-
-    ``until``: only those made before that time.
-    """
-    made = parse_time(record.created)
-    return (
-        not record.predefined
-        and matches_labels(record.labels, filters.get("label", []))
-        and not any(matches_labels(record.labels, [word]) for word in filters.get("label!", []))
-        and all(
-            made < parse_since(text, now=now, field="filters.until")
-            for text in filters.get("until", [])
-        )
-    )

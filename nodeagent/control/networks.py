@@ -14,15 +14,9 @@ from nodeagent.control.creation import MODES
 from nodeagent.control.desired import build_desired, network_spec
 from nodeagent.control.etcdir import read_resolv_conf
 from nodeagent.control.etcfiles import parse_nameservers
+from nodeagent.control.filters import Filters, Pruning
 from nodeagent.control.netviews import network_row
-from nodeagent.control.networkfilters import (
-    LS,
-    PRUNE,
-    Filters,
-    check_filters,
-    is_listed,
-    is_pruned,
-)
+from nodeagent.control.networkfilters import check_filters, is_listed
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.subnets import Taken, choose_subnets
@@ -234,11 +228,11 @@ class Networks:
 
     async def prune(self, filters: Filters) -> Pruned:
         """Remove networks without endpoints, those that the filters mean."""
-        check_filters(filters, PRUNE)
-        inventory, now = self._parts.inventory, self._parts.now()
-        deleted = []
+        pruning = Pruning.parse(filters, now=self._parts.now())
+        inventory, deleted = self._parts.inventory, []
         for record in list(inventory.networks.values()):
-            if is_pruned(record, filters, now=now) and not inventory.members(record.id):
+            meant = not record.predefined and pruning.means(record.labels, record.created)
+            if meant and not inventory.members(record.id):
                 try:
                     await self.rm(record.id)
                 except (Busy, Missing):
@@ -248,7 +242,7 @@ class Networks:
 
     def ls(self, filters: Filters) -> list[NetworkRow]:
         """Networks by name."""
-        check_filters(filters, LS)
+        check_filters(filters)
         inventory = self._parts.inventory
         return [
             network_row(record)

@@ -1,21 +1,20 @@
 """The agent itself: information, disk use, events."""
 
-import os
 import platform
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from pathlib import Path
 
 import trio
 
 from nodeagent.control import hostinfo
 from nodeagent.control.events import Subscriber
+from nodeagent.control.filters import check_known
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.parts import Parts
+from nodeagent.control.sizes import Sizes
 from nodeagent.control.times import build_time, parse_since
 from nodeagent.control.volumes import Volumes
-from nodeagent.errors import Invalid, kind_of
+from nodeagent.errors import kind_of
 from nodeagent.model.system import DiskUsageRow, Event, InfoView, VersionView
 
 VERSION = "0.1.0"
@@ -26,10 +25,11 @@ FILTERS = ("type", "event", "container", "image", "network", "volume", "id")
 class System:
     """Use cases about the agent."""
 
-    def __init__(self, parts: Parts, imaging: Imaging, volumes: Volumes) -> None:
+    def __init__(self, parts: Parts, imaging: Imaging, volumes: Volumes, sizes: Sizes) -> None:
         self._parts = parts
         self._imaging = imaging
         self._volumes = volumes
+        self._sizes = sizes
         self._started_at = build_time(parts.now())
 
     def version(self) -> VersionView:
@@ -98,7 +98,7 @@ class System:
             active_volumes += used
             free_bytes += 0 if used else used_bytes
         containers = list(self._parts.inventory.containers.values())
-        writable = {record.id: await self._writable(record.id) for record in containers}
+        writable = {record.id: await self._sizes.writable(record.id) for record in containers}
         down = sum(writable[r.id] for r in containers if r.phase != "running")
         return [
             DiskUsageRow(type="Images", total_count=len(images), active=len(active),
@@ -110,11 +110,6 @@ class System:
                          active=active_volumes, size=volumes, reclaimable=free_bytes),
         ]  # fmt: skip
 
-    async def _writable(self, id_: str) -> int:
-        upper = self._parts.settings.root / "containers" / id_ / "upper"
-
-        return await trio.to_thread.run_sync(_measure, upper) if upper.is_dir() else 0
-
     async def events(
         self,
         send: Callable[[Event], Awaitable[None]],
@@ -124,9 +119,7 @@ class System:
         filters: dict[str, list[str]],
     ) -> None:
         """Send events that pass the filters; returns at ``until``."""
-        for key in filters:
-            if key not in FILTERS:
-                raise Invalid("no such filter", field="filters", value=key, have=FILTERS)
+        check_known(filters, FILTERS)
         now = self._parts.now()
         start = parse_since(since, now=now, field="since") if since else now
         end = parse_since(until, now=now, field="until") if until else None
@@ -140,16 +133,6 @@ class System:
             while (event := await _before(deadline, subscriber)) is not None:
                 if _passes(event, filters):
                     await send(event)
-
-
-def _measure(top: Path) -> int:
-    """Disk use of a tree that may change meanwhile."""
-    total = 0
-    for folder, folders, files in os.walk(top):
-        for name in (*folders, *files):
-            with suppress(OSError):
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118
-    return total
 
 
 async def _before(deadline: float, subscriber: Subscriber) -> Event | None:

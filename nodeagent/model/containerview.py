@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from nodeagent.model.health import HealthcheckView, HealthView
 
@@ -150,6 +150,8 @@ class ContainerView(_View, frozen=True, kw_only=True):
     config: ConfigView
     host_config: HostConfigView
     network_settings: NetworkSettingsView
+    size_rw: int | UnsetType = UNSET  # bytes of the writable layer; only if asked for
+    size_root_fs: int | UnsetType = UNSET  # bytes with the image's layers
 
 
 class ContainerRow(_View, frozen=True, kw_only=True):
@@ -167,6 +169,8 @@ class ContainerRow(_View, frozen=True, kw_only=True):
     mounts: str
     networks: str
     running_for: str
+    size_rw: int | UnsetType = UNSET  # bytes of the writable layer; only if asked for
+    size_root_fs: int | UnsetType = UNSET  # bytes with the image's layers
 
 
 class StatsView(_View, frozen=True, kw_only=True):

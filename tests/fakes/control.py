@@ -12,8 +12,10 @@ from nodeagent.control.events import Events
 from nodeagent.control.inventory import Inventory
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.parts import Parts, Settings
+from nodeagent.control.pruning import Pruner
 from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.sizes import Sizes
 from nodeagent.control.volumecopies import VolumeCopies
 from nodeagent.control.volumes import Volumes
 from nodeagent.control.volumeuse import VolumeUse
@@ -269,6 +271,7 @@ class FakeRoots:
     def __init__(self, faults):
         self._faults = faults
         self.there = set()
+        self.sizes = {}  # bytes of the writable layer by container id
 
     async def mount(self, container_id, layers, *, image_id):
         await self._faults.pass_("mount")
@@ -284,6 +287,10 @@ class FakeRoots:
 
     async def ls(self):
         return list(self.there)
+
+    async def used_bytes(self, container_id):
+        await trio.lowlevel.checkpoint()
+        return self.sizes.get(container_id, 0)
 
 
 class FakeImages:
@@ -344,6 +351,8 @@ class Control:
         self.lifecycle = Lifecycle(
             self.parts, self.sandboxes, self.containers, self.volumes, nursery, _nobody
         )
+        self.sizes = Sizes(self.parts)
+        self.pruner = Pruner(self.parts, self.lifecycle, self.sizes)
 
     def _new_id(self):
         self._ids += 1

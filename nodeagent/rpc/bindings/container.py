@@ -7,8 +7,11 @@ from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.schema.container import (
     ContainerAttach,
     ContainerExec,
+    ContainerInspect,
     ContainerKill,
+    ContainerList,
     ContainerLogs,
+    ContainerPrune,
     ContainerRemove,
     ContainerRename,
     ContainerStats,
@@ -19,7 +22,7 @@ from nodeagent.rpc.schema.container import (
     TopResult,
     WaitResult,
 )
-from nodeagent.rpc.schema.shapes import Done, Id, ListParams, Nothing, Ref, Refs
+from nodeagent.rpc.schema.shapes import Done, Id, Ref
 from nodeagent.rpc.server import Call
 from runtime.contract.container import ProcessSpec
 
@@ -86,18 +89,20 @@ class ContainerMethods:
         await self._use.updater.update(p.name, p.limits, p.restart_policy)
         return Done()
 
-    async def container_prune(self, _p: Nothing, _call: Call) -> object:
-        return await self._use.lifecycle.prune()
+    async def container_prune(self, p: ContainerPrune, _call: Call) -> object:
+        return await self._use.pruner.prune(p.filters)
 
     async def container_wait(self, p: ContainerWait, _call: Call) -> WaitResult:
         code, error = await self._use.lifecycle.wait(p.name, p.condition)
         return WaitResult(exit_code=code, error=error)
 
-    async def container_ls(self, p: ListParams, _call: Call) -> object:
-        return self._use.containers.ls(everything=p.all, filters=p.filters)
+    async def container_ls(self, p: ContainerList, _call: Call) -> object:
+        rows = self._use.containers.ls(everything=p.all, filters=p.filters)
+        return await self._use.sizes.fill(rows) if p.size else rows
 
-    async def container_inspect(self, p: Refs, _call: Call) -> object:
-        return self._use.containers.inspect(p.names)
+    async def container_inspect(self, p: ContainerInspect, _call: Call) -> object:
+        views = self._use.containers.inspect(p.names)
+        return await self._use.sizes.fill(views) if p.size else views
 
     async def container_top(self, p: Ref, _call: Call) -> TopResult:
         titles, rows = await self._use.streams.top(p.name)

@@ -12,9 +12,11 @@ from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
 from nodeagent.control.planning import Planner
+from nodeagent.control.pruning import Pruner
 from nodeagent.control.quiescing import Quiescing
 from nodeagent.control.repair import Repairer
 from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.sizes import Sizes
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import System
 from nodeagent.control.updating import Updater
@@ -38,8 +40,10 @@ class UseCases:
     inspector: NetworkInspector
     networks: Networks
     planner: Planner
+    pruner: Pruner
     repairer: Repairer
     sandboxes: Sandboxes
+    sizes: Sizes
     streams: Streams
     system: System
     updater: Updater

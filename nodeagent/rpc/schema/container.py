@@ -16,10 +16,10 @@ from nodeagent.model.containerview import ContainerRow, ContainerView, StatsView
 from nodeagent.model.volume import Pruned
 from nodeagent.rpc.schema.shapes import (
     Done,
+    Filters,
     Id,
     ListParams,
     Method,
-    Nothing,
     Params,
     Ref,
     Refs,
@@ -43,6 +43,24 @@ class ContainerRemove(Params, frozen=True):
     name: Text
     force: bool = False
     volumes: bool = False
+
+
+class ContainerPrune(Params, frozen=True):
+    """Filters: label, label! (not), until."""
+
+    filters: Filters = {}
+
+
+class ContainerList(ListParams, frozen=True):
+    """``size``: also what each takes on disk; walks every writable layer."""
+
+    size: bool = False
+
+
+class ContainerInspect(Refs, frozen=True):
+    """``size``: also what each takes on disk; walks every writable layer."""
+
+    size: bool = False
 
 
 class ContainerRename(Params, frozen=True):
@@ -149,15 +167,15 @@ METHODS = (
     change("container.rm", "Remove a container and its writable layer.", ContainerRemove, Done),
     change("container.rename", "Give a container another name.", ContainerRename, Done),
     change("container.update", "Change limits or the restart policy, live.", ContainerUpdate, Done),
-    change("container.prune", "Remove all containers that do not run.", Nothing, Pruned),
+    change("container.prune", "Remove containers that do not run.", ContainerPrune, Pruned),
     read("container.wait", "Wait until it ended; answer its exit code.", ContainerWait, WaitResult),
     read(
         "container.ls",
         "List containers; only running ones unless all.",
-        ListParams,
+        ContainerList,
         list[ContainerRow],
     ),
-    read("container.inspect", "All about containers.", Refs, list[ContainerView]),
+    read("container.inspect", "All about containers.", ContainerInspect, list[ContainerView]),
     read("container.top", "Processes in a container.", Ref, TopResult),
     read("container.logs", "Read the log.", ContainerLogs, Done, LogItem),
     read("container.stats", "Resource use.", ContainerStats, Done, StatsView),

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trio
 
 from runtime import errors, mounting
 from runtime.image.untar import Limits, untar
@@ -181,3 +182,22 @@ async def test_an_image_without_layers(root):
     assert tree(merged) == {"a": b"1"}
     await roots.remove("c1")
     assert list((root / "containers").iterdir()) == []
+
+
+async def test_a_size_counts_blocks_once_and_stands_a_tree_that_changes(root):
+    roots = OverlayRoots(root)
+    merged = await roots.mount("c1", [layer(root, "1", ("base", b"1" * 65536))], image_id="i")
+    assert await roots.used_bytes("c1") == 0
+    (merged / "own").write_bytes(b"2" * 65536)
+    os.sync()
+    (merged / "twin").hardlink_to(merged / "own")
+    assert await roots.used_bytes("c1") == (merged / "own").stat().st_blocks * 512 >= 65536
+
+    churn = "while :; do mkdir -p a/b/c; touch a/b/c/x a/y; rm -rf a; done"
+    busy = await trio.lowlevel.open_process(["sh", "-c", churn], cwd=merged)
+    try:
+        sizes = [await roots.used_bytes("c1") for _ in range(100)]
+    finally:
+        busy.kill()
+        await busy.wait()
+    assert min(sizes) >= 65536

@@ -59,3 +59,30 @@ def test_filters(agent: Agent) -> None:
     assert names("-a", "--filter", "ancestor=busybox") == ["done", "up"]
     assert names("-a", "--filter", "network=bridge") == ["done", "up"]
     assert agent.cli("ps", "--filter", "colour=red", check=False).returncode == 1
+
+
+def test_sizes_and_a_prune_that_is_choosy(shared_agent: Agent) -> None:
+    agent = shared_agent
+    write = ("busybox", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=2; sync")
+    agent.cli("run", "--name", "big", "--label", "keep=no", *write)
+    agent.cli("run", "--name", "kept", "--label", "keep=yes", "busybox", "true")
+    own, whole = map(
+        int, agent.say("inspect", "-s", "-f", "{{.SizeRw}} {{.SizeRootFs}}", "big").split()
+    )
+    assert 2 << 20 <= own < 3 << 20 < whole
+    (row,) = agent.rows("container", "-a", "-s", "--filter", "name=big")
+    assert (row["SizeRw"], row["SizeRootFs"]) == (own, whole)
+    assert "SizeRw" not in agent.rows("container", "-a")[0]
+
+    def prune(*filters: str) -> str:
+        return agent.say("container", "prune", "-f", *(f"--filter={each}" for each in filters))
+
+    bad = agent.cli("container", "prune", "-f", "--filter", "until=soon", check=False)
+    assert (bad.returncode, "filters.until" in bad.stderr) == (1, True)
+    assert "Deleted" not in prune("until=1h")
+    gone = prune("until=0s", "label!=keep=yes")
+    assert str(row["ID"]) in gone
+    assert "reclaimed space: 2." in gone
+    assert [row["Names"] for row in agent.rows("container", "-a")] == ["kept"]
+    prune("label=keep")
+    assert agent.rows("container", "-a") == []

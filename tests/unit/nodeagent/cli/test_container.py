@@ -43,7 +43,7 @@ def test_ls_is_dockers_table(agent, cli):
         '0123456789ab   busybox   "httpd -f -h /a/long…"   3 minutes ago   Up 3 minutes   '
         "127.0.0.1:8080->80/tcp   web\n"
     )
-    assert agent.params_of("container.ls") == [{"all": False, "filters": {}}]
+    assert agent.params_of("container.ls") == [{"all": False, "filters": {}, "size": False}]
 
 
 def test_ls_json_is_an_object_a_line(agent, cli):
@@ -76,7 +76,7 @@ def test_ls_whole_ids(agent, cli):
 )
 def test_ls_asks(agent, cli, argv, params):
     assert cli(agent, "ps", *argv).code == 0
-    assert agent.params_of("container.ls") == [params]
+    assert agent.params_of("container.ls") == [params | {"size": False}]
 
 
 def test_bad_filter_is_named(agent, cli):
@@ -126,6 +126,27 @@ def test_rename_is_silent(agent, cli):
 def test_wait_prints_codes(agent, cli):
     said = cli(agent, "wait", "a", "b")
     assert (said.code, said.out) == (0, "3\n3\n")
+
+
+@pytest.mark.parametrize("argv", [("-s",), ("--format", "table {{.Size}}")])
+def test_ls_measures_when_sizes_are_shown(agent_of, cli, argv):
+    agent = agent_of({"container.ls": [ROW | {"SizeRw": 4096, "SizeRootFs": 5_004_096}]})
+    said = cli(agent, "ps", *argv)
+    head, line = said.out.splitlines()
+    assert (head.split()[-1], agent.params_of("container.ls")[0]["size"]) == ("SIZE", True)
+    assert line.endswith("4.096kB (virtual 5.004MB)")
+
+
+def test_inspect_measures_when_asked(agent_of, cli):
+    agent = agent_of({"container.inspect": [{"Id": "abc", "SizeRw": 7}]})
+    for verb in (("inspect",), ("container", "inspect")):
+        assert cli(agent, *verb, "-s", "-f", "{{.SizeRw}}", "web").out == "7\n"
+    assert agent.params_of("container.inspect") == [{"names": ["web"], "size": True}] * 2
+
+
+def test_prune_takes_filters(agent, cli):
+    assert cli(agent, "container", "prune", "-f", "--filter", "label!=a=b").code == 0
+    assert agent.params_of("container.prune") == [{"filters": {"label!": ["a=b"]}}]
 
 
 def test_prune_says_what_went(agent, cli):

@@ -3,7 +3,6 @@
 Covers nodeagent/control/lives.py, nodeagent/control/signalling.py.
 """
 
-import msgspec
 import pytest
 import trio
 import trio.testing
@@ -284,28 +283,6 @@ async def test_nothing_stays_in_memory_of_what_is_gone(control, autojump_clock):
     await control.lifecycle.rm(ID, force=True, volumes=False)
     assert control.phase() == "gone"
     assert len(control.lifecycle._lives) == 0
-
-
-async def test_prune_goes_on_past_what_was_started_meanwhile(control, autojump_clock):
-    other = "b" * 64
-    await put(control)
-    await control.inventory.put(container(other, name="other"))
-    door = control.faults.shut("create")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(control.lifecycle.start, ID)
-        await settle()
-        found = []
-
-        async def prune():
-            found.extend((await control.lifecycle.prune()).deleted)
-
-        record = control.inventory.container(ID)
-        control.inventory.containers[ID] = msgspec.structs.replace(record, phase="created")
-        nursery.start_soon(prune)
-        await settle()
-        control.inventory.containers[ID] = record
-        door.set()
-    assert found == [other]
 
 
 # --- rename -----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ def control(tmp_path, nursery):
 
 @pytest.fixture
 def system(control):
-    return System(control.parts, Imaging(control.parts), control.volumes)
+    return System(control.parts, Imaging(control.parts), control.volumes, control.sizes)
 
 
 async def test_df_while_objects_come_and_go(control, system):
