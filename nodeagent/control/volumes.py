@@ -236,7 +236,9 @@ class Volumes:
             return
         self._leaving.add(record.name)
         try:
-            if record.phase != "removing":
+            # a copy that was cut off goes at the next start anyway, and on a full disk its bytes
+            # must go before anything can be written
+            if record.phase not in {"removing", "copying"}:
                 record = msgspec.structs.replace(record, phase="removing")
                 await self._parts.inventory.put(record)
             async with self.use.turn(record.name):

@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeVar
 import trio
 
 from nodeagent.errors import AgentError, Busy, Exhausted, Internal, Refused, Unavailable
+from nodeagent.state.reserve import Reserve
 from nodeagent.state.store import Conflict, Delete, Put, Row, check_ops
 
 Synchronous = Literal["FULL", "NORMAL"]
@@ -56,6 +57,7 @@ class SqliteStore:
         self._door = trio.CapacityLimiter(1)
         self._pending: list[_Job] = []
         self._closed = False
+        self._reserve = Reserve(path)
 
     async def commit(self, *ops: Put | Delete) -> int:
         """Apply all of ``ops`` durably or none; see the contract."""
@@ -81,9 +83,16 @@ class SqliteStore:
         await trio.lowlevel.checkpoint_if_cancelled()  # before the jobs are taken, not after
         jobs, self._pending = self._pending, []
         with trio.CancelScope(shield=True):  # others wait for these jobs too; one local sync
-            await trio.to_thread.run_sync(
-                _run_batch, self._connection, self._path, jobs, limiter=self._door
-            )
+            await trio.to_thread.run_sync(self._run, jobs, limiter=self._door)
+
+    def _run(self, jobs: Sequence[_Job]) -> None:
+        """In the thread: run the jobs; on a full disk once more with the room of the reserve."""
+        _run_batch(self._connection, self._path, jobs)
+        if _is_full(jobs):
+            if self._reserve.spend():
+                _run_batch(self._connection, self._path, jobs)
+        else:
+            self._reserve.renew()
 
     async def read(self, prefix: str) -> list[Row]:
         """All rows whose key starts with ``prefix``, by key."""
@@ -239,6 +248,10 @@ def _scalar(connection: sqlite3.Connection, sql: str) -> object:
 
 
 # --- in the thread ------------------------------------------------------------------------------
+
+
+def _is_full(jobs: Sequence[_Job]) -> bool:
+    return any(isinstance(job.result, Exhausted) for job in jobs)
 
 
 def _run_batch(connection: sqlite3.Connection, path: Path, jobs: Sequence[_Job]) -> None:
