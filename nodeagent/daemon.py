@@ -29,7 +29,7 @@ from nodeagent.control.audit import Auditor
 from nodeagent.control.configured import build_settings
 from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.containers import Containers
-from nodeagent.control.events import Events
+from nodeagent.control.eventkeeper import open_events
 from nodeagent.control.explaining import Explaining
 from nodeagent.control.files import ContainerFiles
 from nodeagent.control.following import Follower
@@ -198,7 +198,11 @@ async def _live_once(
 async def _parts(life: _Life) -> AsyncIterator[Parts]:
     config = life.config
     open_files = _raise_open_files()
-    async with open_store(config.root / "state.db", synchronous=config.state.synchronous) as store:
+    clock = time.time  # noqa: TID251  the one clock, handed to everybody
+    async with (
+        open_store(config.root / "state.db", synchronous=config.state.synchronous) as store,
+        open_events(config.root / "events", clock) as events,
+    ):
         inventory = Inventory(store)
         await inventory.load()
         leases = Leases(store)
@@ -216,7 +220,7 @@ async def _parts(life: _Life) -> AsyncIterator[Parts]:
             yield Parts(
                 settings=build_settings(config, open_files),
                 inventory=inventory,
-                events=Events(time.time),  # noqa: TID251  the one clock, handed to everybody
+                events=events,
                 images=_images(config),
                 roots=OverlayRoots(config.root),
                 runtime=runtime,
@@ -227,7 +231,7 @@ async def _parts(life: _Life) -> AsyncIterator[Parts]:
                 copy_up=TreeCopyUp(),
                 part_mounts=Subpaths(config.run),
                 backups=TreeBackups(),
-                now=time.time,  # noqa: TID251
+                now=clock,
                 new_id=lambda: secrets.token_hex(32),
             )
         finally:

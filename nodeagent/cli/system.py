@@ -175,10 +175,13 @@ VERBS: Final = (
         flags=(
             many("filter", "Show only what fits KEY=VALUE", "f"),
             LIST_FORMAT,
-            text("since", "Begin with events after this time (RFC 3339, or 10m)"),
+            text("since", "Begin with events after this time (RFC 3339, or 10m); 4096 are kept"),
             text("until", "End at this time"),
         ),
-        examples=("nodeagent events --filter type=container --format json",),
+        examples=(
+            "nodeagent events --filter type=container --format json",
+            "nodeagent events --since 24h --until 0s --filter container=web",
+        ),
     ),
     Verb(
         name="version",

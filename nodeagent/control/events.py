@@ -1,7 +1,7 @@
 """What happens, for whoever listens: a bounded history and bounded subscribers."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import trio
@@ -46,9 +46,11 @@ class Subscriber:
 class Events:
     """Publishes events and remembers the last ones."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], history: Iterable[Event] = ()) -> None:
         self._now = now
-        self._history: deque[Event] = deque(maxlen=HISTORY)
+        self._history: deque[Event] = deque(history, maxlen=HISTORY)
+        self.unwritten: deque[Event] = deque(maxlen=HISTORY)  # for whoever keeps them
+        self._wake = trio.Event()
         self._subscribers: set[Subscriber] = set()
 
     def publish(self, type_: str, action: str, id_: str, name: str, **attributes: str) -> None:
@@ -62,8 +64,23 @@ class Events:
             attributes=attributes,
         )
         self._history.append(event)
+        self.unwritten.append(event)
+        self._wake.set()
         for subscriber in self._subscribers:
             subscriber.put(event)
+
+    async def wait_unwritten(self) -> None:
+        """Return once there is something to write."""
+        while not self.unwritten:
+            self._wake = trio.Event()
+            await self._wake.wait()
+
+    def drop_written(self, batch: Sequence[Event]) -> None:
+        """These need not be written again."""
+        last = batch[-1]
+        if any(each is last for each in self.unwritten):  # else a flood pushed them all out
+            while self.unwritten.popleft() is not last:
+                pass
 
     def history(self, since_ns: int) -> list[Event]:
         """Remembered events from ``since_ns`` on."""

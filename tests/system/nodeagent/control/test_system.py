@@ -1,8 +1,9 @@
 """The agent about itself."""
 
 import json
+import time
 
-from tests.system.harness.agent import Agent
+from tests.system.harness.agent import ANSWER_S, Agent
 
 
 def test_info_counts_and_names_its_parts(agent: Agent) -> None:
@@ -35,3 +36,33 @@ def test_events_tell_a_life_in_order(agent: Agent) -> None:
     ).splitlines()  # fmt: skip
     actions = [json.loads(line)["action"] for line in lines]
     assert actions == ["create", "start", "die", "destroy"]
+
+
+def test_events_outlive_a_stop_and_a_kill_of_the_agent(agent: Agent) -> None:
+    def actions() -> list[str]:
+        lines = agent.say(
+            "events", "--since", "1h", "--until", "0s", "--format", "json",
+            "--filter", "container=box",
+        ).splitlines()  # fmt: skip
+        return [json.loads(line)["action"] for line in lines]
+
+    agent.cli("create", "--name", "box", "busybox", "true")
+    agent.stop()
+    agent.start()
+    assert actions() == ["create"]
+    agent.cli("rename", "box", "other")
+    agent.cli("rename", "other", "box")
+    kept = agent.root / "events/now.ndjson"
+    deadline = time.monotonic() + ANSWER_S
+    while kept.read_text().count("rename") < 2:
+        assert time.monotonic() < deadline, kept.read_text()
+        time.sleep(0.01)
+    agent.kill()
+    with kept.open("a") as file:
+        file.write('{"time_ns": 1, "type"')  # as if the kill had come within a write
+    agent.start()
+    agent.cli("rm", "box")
+    found = agent.say("events", "--since", "1h", "--until", "0s", "--filter", "type=container")
+    assert [line.split()[2] for line in found.splitlines()] == [
+        "create", "rename", "rename", "destroy",
+    ]  # fmt: skip
