@@ -27,12 +27,11 @@ from voldrivers.options import parse_size
 IMAGE: Final = "disk.img"
 PLACE: Final = "_fs"
 GROWING: Final = "growing"
-SIZE_MIN_BYTES: Final = 4 << 20  # less has no room for a journal
-BTRFS_MIN_BYTES: Final = 114 << 20  # what mkfs.btrfs wants at least
-KINDS: Final = ("ext4", "xfs", "btrfs")
+# what mkfs wants at least; less of ext4 has no room for a journal
+LEAST_BYTES: Final = {"ext4": 4 << 20, "btrfs": 114 << 20, "xfs": 300 << 20}
 OPTIONS: Final = {
     "size": "most bytes, as 10g; the volume can grow, not shrink",
-    "fs": f"file system: {', '.join(KINDS)} (default ext4)",
+    "fs": f"file system: {', '.join(LEAST_BYTES)} (default ext4)",
 }
 
 
@@ -54,15 +53,15 @@ class Image(Mounted):
             raise Invalid(
                 "an image volume has a size: give --opt size=10g", field="options", value="size"
             )
-        least = BTRFS_MIN_BYTES if _kind(volume) == "btrfs" else SIZE_MIN_BYTES
-        if size_of(volume) < least:
+        kind = _kind(volume)
+        if kind not in LEAST_BYTES:
+            raise Invalid(f"not one of {', '.join(LEAST_BYTES)}", field="options.fs", value=kind)
+        if size_of(volume) < LEAST_BYTES[kind]:
             raise Invalid(
-                f"too small for {_kind(volume)}: at least {least >> 20}m",
+                f"too small for {kind}: at least {LEAST_BYTES[kind] >> 20}m",
                 field="options.size",
                 value=volume.options["size"],
             )
-        if _kind(volume) not in KINDS:
-            raise Invalid(f"not one of {', '.join(KINDS)}", field="options.fs", value=_kind(volume))
 
     async def create(self, volume: VolumeSpec) -> None:
         """Make the file and the file system in it; whole, or not at all."""

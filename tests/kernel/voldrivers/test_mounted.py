@@ -17,6 +17,7 @@ from voldrivers.errors import Busy, Exhausted, Invalid, Missing, Refused
 from voldrivers.image import Image
 from voldrivers.local import Local
 from voldrivers.mounting import find_mount
+from voldrivers.nfs import Nfs
 from voldrivers.tmpfs import Tmpfs
 
 MIB = 1 << 20
@@ -83,6 +84,17 @@ async def test_a_mount_the_kernel_refuses_says_why(tmp_path):
     await driver.remove(volume)
 
 
+async def test_a_server_that_is_not_there_is_an_error_in_time(tmp_path):
+    """Where the kernel has NFS it says that nobody answers; here perhaps that it has none."""
+    options = {"server": "127.0.0.1", "path": "/none", "o": "port=1,timeo=10,retrans=1"}
+    driver, volume = Nfs(tmp_path), VolumeSpec(name="data", driver="nfs", options=options)
+    await driver.create(volume)
+    with trio.fail_after(60), pytest.raises(Refused, match=r"type=nfs.*says="):
+        await driver.mount(volume, "a")
+    assert await find_mount(driver.place(volume)) is None
+    await driver.remove(volume)
+
+
 @pytest.mark.parametrize("kind", ["ext4", "btrfs"])
 async def test_an_image_is_full_inside_only_and_keeps_its_bytes(tmp_path, kind):
     driver, volume = Image(tmp_path), image(fs=kind, size="128m")
@@ -109,7 +121,10 @@ def has_sys_resource():
     return bool(int(effective.split()[1], 16) >> 24 & 1)
 
 
-@pytest.mark.parametrize(("kind", "sizes"), [("ext4", (16, 64, 96)), ("btrfs", (300, 350, 400))])
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("ext4", (16, 64, 96)), ("btrfs", (300, 350, 400)), ("xfs", (300, 350, 400))],
+)
 async def test_an_image_grows_in_use_and_never_shrinks(tmp_path, kind, sizes):
     small, larger, largest = (image(fs=kind, size=f"{size}m") for size in sizes)
     driver = Image(tmp_path)
@@ -123,8 +138,8 @@ async def test_an_image_grows_in_use_and_never_shrinks(tmp_path, kind, sizes):
         assert not has_sys_resource()
         assert "Permission" in str(exc)  # noqa: PT017
     else:
-        assert (await driver.usage(larger)).limit_bytes > 0.8 * sizes[1] * MIB
-        fill(data / "file", (sizes[0] + 10) * MIB)
+        assert (await driver.usage(larger)).limit_bytes > 0.75 * sizes[1] * MIB
+        fill(data / "file", {"ext4": 26, "btrfs": 310, "xfs": 270}[kind] * MIB)
     assert (data / "kept").read_text() == "kept"
     with pytest.raises(Invalid, match="shrink"):
         await driver.resize(small)
@@ -132,7 +147,7 @@ async def test_an_image_grows_in_use_and_never_shrinks(tmp_path, kind, sizes):
     await driver.resize(largest)  # not in use
     assert await find_mount(driver.place(small)) is None
     data = await driver.mount(largest, "a")
-    assert (await driver.usage(largest)).limit_bytes > 0.8 * sizes[2] * MIB
+    assert (await driver.usage(largest)).limit_bytes > 0.75 * sizes[2] * MIB
     assert (data / "kept").read_text() == "kept"
 
 
