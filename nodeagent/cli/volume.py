@@ -4,7 +4,7 @@ import sys
 from typing import Final
 
 from nodeagent.cli.call import Call, parse_filters, parse_pairs
-from nodeagent.cli.grammar import Verb, Words, many, several, switch, text
+from nodeagent.cli.grammar import Flag, Verb, Words, many, several, switch, text
 from nodeagent.cli.objects import inspect_verb
 from nodeagent.cli.output import LIST_FLAGS, print_list, put
 from nodeagent.cli.prune import FORCE, prune
@@ -69,7 +69,7 @@ VERBS: Final = (
             text("driver", "Driver", "d", "local"),
             many("label", "Set metadata KEY=VALUE"),
             many("opt", "Option of the driver: KEY=VALUE", "o"),
-            text("sharing", f"Who may use it at once: {', '.join(SHARING)}", "", "all"),
+            Flag(name="sharing", help="Who may use it at once", default="all", choices=SHARING),
         ),
         words=Words(usage="[VOLUME]", most=1),
         examples=(

@@ -8,7 +8,7 @@ from typing import Final
 
 from nodeagent.cli.call import WINDOW_ITEMS, Call, CommandFailed, parse_pairs, pick
 from nodeagent.cli.files import receive, save_to, write_all
-from nodeagent.cli.grammar import Verb, Words, many, number, one, switch, text
+from nodeagent.cli.grammar import Flag, Verb, Words, many, number, one, switch, text
 from nodeagent.cli.image import open_input
 from nodeagent.cli.output import human_bytes, put
 from nodeagent.cli.quantities import parse_seconds
@@ -168,6 +168,7 @@ VERBS: Final = (
         notes=("What the volume was before is kept for a while, as a removed one.",),
         examples=(
             "nodeagent volume restore data@before-upgrade",
+            "nodeagent volume restore data",
             "nodeagent volume restore data@removed-20261126T120000Z",
         ),
     ),
@@ -185,7 +186,7 @@ VERBS: Final = (
         flags=(
             many("label-add", "Set metadata KEY=VALUE"),
             many("label-rm", "Take the label of this key away"),
-            text("sharing", f"Who may use it at once: {', '.join(SHARING)}"),
+            Flag(name="sharing", help="Who may use it at once", choices=("", *SHARING)),
             text("size", "Grow an image volume to this size, also in use"),
             text("snapshot-every", "Make a snapshot that often, as 1h"),
             number("snapshot-keep", "How many of them stay", default=24),

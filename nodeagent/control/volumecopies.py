@@ -111,9 +111,11 @@ class VolumeCopies:
     def _need(self, record: VolumeRecord, ability: Ability) -> None:
         if ability not in self.volumes.abilities(record):
             raise Invalid(
-                f"volumes of the driver {record.driver!r} cannot {ability}",
+                f"this volume cannot {ability}: its bytes are not in this agent's keeping, or its"
+                " driver does not know how",
                 field="name",
                 name=record.name,
+                driver=record.driver,
             )
 
     def _tell(self, record: VolumeRecord, action: str, **attributes: str) -> None:
@@ -124,19 +126,20 @@ class VolumeCopies:
     async def restore(self, name: str) -> VolumeCopied:
         """Let the volume be again what a snapshot kept, or bring a removed one back.
 
-        What the volume was before is kept as a removed one.
+        What the volume was before is kept as a removed one. The name of a volume that was removed
+        means the last that had it.
 
         Raises:
             Busy: somebody uses the volume. Conflict: its name has been taken.
         """
-        source = self._source(name)
+        source = self._source(self._last_removed(name) or name)
         if source.kind == "removed":
             back = msgspec.structs.replace(
                 source, name=source.origin, kind="volume", origin="", expires=""
             )
             await self._move(source, back)
-            self._tell(back, "restore", of=name)
-            return VolumeCopied(name=back.name, of=name, method="rename")
+            self._tell(back, "restore", of=source.name)
+            return VolumeCopied(name=back.name, of=source.name, method="rename")
         if source.kind != "snapshot":
             raise Invalid(
                 "only a snapshot or a removed volume is restored: NAME@LABEL",
@@ -144,6 +147,14 @@ class VolumeCopies:
                 value=name,
             )
         return await self._roll_back(source)
+
+    def _last_removed(self, name: str) -> str:
+        """Of a name that no volume has now: the removed one that had it last, or ""."""
+        volumes = self._parts.inventory.volumes
+        if name in volumes:
+            return ""
+        found = [each for each in volumes.values() if (each.kind, each.origin) == ("removed", name)]
+        return max(found, key=lambda each: each.expires).name if found else ""
 
     async def _roll_back(self, snapshot: VolumeRecord) -> VolumeCopied:
         volume = self._parts.inventory.volume(snapshot.origin)

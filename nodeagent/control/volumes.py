@@ -9,7 +9,14 @@ from nodeagent.control.creation import check_name, matches_labels
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time
 from nodeagent.control.volumeuse import UNDO_S, VolumeUse, spec
-from nodeagent.control.volumeviews import FILTERS, build_row, build_view, is_unused, parse_truth
+from nodeagent.control.volumeviews import (
+    FILTERS,
+    KINDS,
+    build_row,
+    build_view,
+    is_unused,
+    parse_truth,
+)
 from nodeagent.errors import Busy, Conflict, Invalid, kind_of
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.volume import (
@@ -176,6 +183,11 @@ class Volumes:
                 field="size",
                 value=change.size,
             )
+        if record.schedule and "clone" not in driver.abilities(spec(record)):
+            raise Invalid(
+                "of this volume no snapshots can be made", field="schedule", name=record.name,
+                driver=record.driver,
+            )  # fmt: skip
         if change.size:
             driver.check(spec(record))
         await self._parts.inventory.put(record)
@@ -286,6 +298,9 @@ class Volumes:
 
         Nobody is asked: one that hangs is in it, with the reason.
         """
+        for value in filters.get("kind", []):
+            if value not in KINDS:
+                raise Invalid("no such kind", field="filters.kind", value=value, have=KINDS)
         if not everything:
             filters = {"kind": ["volume"], **filters}
         for key in filters:

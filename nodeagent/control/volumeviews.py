@@ -6,6 +6,7 @@ from nodeagent.errors import Invalid
 from nodeagent.model.volume import LeaseView, VolumeRecord, VolumeRow, VolumeUsageView, VolumeView
 from voldrivers.contract import VolumeHealth, VolumeUsage
 
+KINDS = ("volume", "snapshot", "removed")
 FILTERS = ("dangling", "driver", "kind", "label", "name")
 
 

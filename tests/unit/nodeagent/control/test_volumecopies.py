@@ -117,6 +117,16 @@ async def test_only_what_can_be_restored_is(control):
         await control.copies.snapshot("data", "one")
 
 
+async def test_the_name_of_a_removed_volume_is_enough(control):
+    for now in (2000.0, 1000.0):
+        control.clock = lambda now=now: now
+        await make(control, "data")
+        await control.copies.rm("data", force=False, now=False)
+    back = await control.copies.restore("data")
+    assert back.of == "data@removed-19700101T003320Z"  # the later one
+    assert "data" in control.inventory.volumes
+
+
 async def test_two_removals_of_one_name_in_a_second_are_two_that_can_come_back(control):
     kept = set()
     for _ in range(3):

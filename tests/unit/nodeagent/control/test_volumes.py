@@ -10,7 +10,7 @@ import trio.testing
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import MountRecord
 from nodeagent.model.containerrequest import ContainerCreate, MountRequest
-from nodeagent.model.volume import VolumeCreate
+from nodeagent.model.volume import Schedule, VolumeCreate, VolumeUpdate
 from tests.fakes.control import Control
 from tests.fakes.records import container, volume
 from voldrivers.errors import Exhausted, Missing, Unavailable
@@ -113,6 +113,23 @@ async def test_other_options_of_a_volume_that_is_there_are_refused_not_ignored(c
     await control.volumes.create(VolumeCreate(name="data"))
     with pytest.raises(Conflict, match="options"):
         await control.volumes.create(VolumeCreate(name="data", options={"size": "2g"}))
+
+
+async def test_what_no_list_has_is_refused(control):
+    for filters in ({"kind": ["bogus"]}, {"bogus": ["1"]}, {"dangling": ["perhaps"]}):
+        await control.inventory.put(volume())
+        with pytest.raises(Invalid):
+            control.volumes.ls(filters)
+
+
+async def test_a_schedule_needs_a_volume_that_can_be_copied(control):
+    await control.inventory.put(volume())
+    control.volume_driver.abilities = lambda _volume: frozenset()
+    with pytest.raises(Invalid, match="snapshots"):
+        await control.volumes.update(
+            VolumeUpdate(name="data", schedule=Schedule(every_s=60, keep=1))
+        )
+    assert control.inventory.volumes["data"].schedule is None
 
 
 async def test_a_volume_is_ready_once_its_driver_made_it(control):
