@@ -1,6 +1,8 @@
 """A hundred containers on one network, started through one connection."""
 
+import os
 import random
+import signal
 
 from nodeagent.rpc.sync_client import open_sync_client
 from tests.system.harness.agent import Agent
@@ -37,11 +39,14 @@ def test_a_hundred(agent: Agent) -> None:
         found = [line.split()[-1] for line in answers.splitlines() if line.startswith("Address")]
         assert found == [addresses[each] for each in NAMES], f"as seen from {name}"
 
-    pids = {name: agent.pid_of(name) for name in NAMES[:SAMPLE]}
-    agent.kill()
-    agent.start()
-    assert {name: agent.pid_of(name) for name in NAMES[:SAMPLE]} == pids
-    assert len(agent.rows("container")) == COUNT
+    pids = {name: agent.pid_of(name) for name in NAMES}
+    for leave, gone in ((agent.kill, NAMES[0]), (agent.stop, NAMES[1])):
+        leave()
+        os.kill(pids.pop(gone), signal.SIGKILL)  # it ends while no agent looks
+        agent.start()
+        assert agent.say("wait", gone) == "137"
+        assert {name: agent.pid_of(name) for name in pids} == pids
+        assert {row["Names"] for row in agent.rows("container")} == set(pids)
 
     pipelined(agent, "container.rm", [{"name": name, "force": True} for name in NAMES])
     agent.expect(before)
