@@ -6,6 +6,7 @@ from typing import Protocol
 
 import trio
 
+from nodeagent.control.backlog import Backlog
 from nodeagent.control.containers import Containers
 from nodeagent.control.hostinfo import cpu_count, read_memory_bytes
 from nodeagent.control.logoptions import build_attributes, parse_cursor
@@ -184,23 +185,35 @@ class Streams:
         stdin: bool,
         end: Callable[[], Awaitable[tuple[int, str]]],
     ) -> tuple[int, str]:
-        """Bytes both ways until the process ended and its output is delivered."""
-        drained = trio.Event()
+        """Bytes both ways until the process ended and its output is delivered.
 
-        async def output() -> None:
+        A client that reads slowly holds up nobody but itself.
+        """
+        heard, delivered = trio.Event(), trio.Event()
+
+        async def listen() -> None:
             while (piece := await session.receive()) is not None:
-                await caller.send_output(piece[0], piece[1])
-            drained.set()
+                await backlog.put(*piece)
+            heard.set()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(output)
-            nursery.start_soon(_resize, session, caller)
-            if stdin:
-                nursery.start_soon(_input, session, caller)
-            result = await end()
-            with trio.move_on_after(DRAIN_S):
-                await drained.wait()
-            nursery.cancel_scope.cancel()
+        async def deliver() -> None:
+            while (piece := await backlog.get()) is not None:
+                await caller.send_output(*piece)
+            delivered.set()
+
+        with Backlog(self._parts.settings.root) as backlog:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(listen)
+                nursery.start_soon(deliver)
+                nursery.start_soon(_resize, session, caller)
+                if stdin:
+                    nursery.start_soon(_input, session, caller)
+                result = await end()
+                with trio.move_on_after(DRAIN_S):  # what it left behind may hold its output open
+                    await heard.wait()
+                backlog.close()
+                await delivered.wait()
+                nursery.cancel_scope.cancel()
         return result
 
     # --- statistics -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from nodeagent.rpc.sync_client import open_sync_client
 from tests.system.harness.agent import Agent
 
 WITHIN_S = 30.0
@@ -83,3 +84,36 @@ def test_keys_leave_and_half_of_them_are_typed(agent: Agent) -> None:
             second.type(b"\x10", b"\x11")
             assert second.process.wait(WITHIN_S) == 0
     assert agent.inspect("container", "box")["State"]["Running"] is True
+
+
+FLOOD = 20_000_000
+
+
+def test_who_does_not_read_holds_up_neither_the_container_nor_others(agent: Agent) -> None:
+    script = f"read it; yes | head -c {FLOOD}; exit 5"
+    agent.cli("create", "-i", "--name", "box", "busybox", "sh", "-c", script)
+    with (
+        open_sync_client(agent.host) as lazy,
+        open_sync_client(agent.host) as keen,
+        lazy.stream("container.attach", {"name": "box", "window": 1}) as unread,
+        keen.stream("container.attach", {"name": "box", "stdin": True, "window": 64}) as read,
+    ):
+        next(iter(unread))  # it is attached, and reads nothing more
+        agent.cli("start", "box")
+        read.send_input(b"go\n")
+        got = sum(len(item["data"]) for item in read if item.get("data"))
+        assert got == FLOOD
+        assert agent.inspect("container", "box")["State"]["ExitCode"] == 5
+        # and who reads late has it all
+        late = sum(len(item["data"]) for item in unread if item.get("data"))
+        assert late == FLOOD
+
+
+def test_a_slow_pipe_gets_everything(agent: Agent) -> None:
+    count = "yes | head -c 3000000"
+    run = [sys.executable, "-m", "nodeagent", "--host", agent.host, "run", "--rm", "busybox"]
+    with subprocess.Popen([*run, "sh", "-c", count], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        time.sleep(2)  # the program has long ended; what it wrote is still there
+        assert len(child.stdout.read()) == 3_000_000
+    assert child.returncode == 0
