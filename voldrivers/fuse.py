@@ -5,7 +5,6 @@ is started again; the agent then exchanges the mounts in the containers that run
 """
 
 import errno
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from voldrivers import child
 from voldrivers.contract import Ability, VolumeSpec
 from voldrivers.errors import Invalid, Refused, Unavailable
 from voldrivers.mounted import Mounted, check_options
-from voldrivers.mounting import find_mount, unmount
+from voldrivers.mounting import find_mount, measure, unmount
 from voldrivers.options import check_allowed, check_device, split_mount_options
 
 OPTIONS: Final = {
@@ -25,6 +24,7 @@ OPTIONS: Final = {
     "source": "what, as the program writes it: user@host:/path, remote:path, /path",
     "o": "further options of the program",
 }
+ASK_S: Final = 2.0  # for a program to say that it lives; a guess
 DEAD: Final = (errno.ENOTCONN, errno.ECONNABORTED)  # the second while it is dying
 _COMMON: Final = {
     "ro", "rw", "noatime", "nosuid", "nodev", "noexec", "uid", "gid", "umask", "max_read",
@@ -96,10 +96,25 @@ class Fuse(Mounted):
     async def _clear(self, volume: VolumeSpec) -> bool:
         """Unmount what is left of a program that died; whether it had."""
         target = self.place(volume)
-        is_dead = bool(await find_mount(target)) and await _is_dead(target)
-        if is_dead:
-            await unmount(target, force=True)
-        return is_dead
+        if await find_mount(target) is None or not await self._is_dead(volume, target):
+            return False
+        await unmount(target, force=True)
+        return True
+
+    async def _is_dead(self, volume: VolumeSpec, target: Path) -> bool:
+        """Whether the program behind a mount ended: the kernel says so without asking anybody.
+
+        Raises:
+            Unavailable: it is there and does not answer.
+        """
+        try:
+            with trio.fail_after(ASK_S):
+                await measure(target, self.looking(volume))
+        except trio.TooSlowError:
+            raise Unavailable("the helper does not answer", name=volume.name) from None
+        except OSError as exc:
+            return exc.errno in DEAD
+        return False
 
     async def attach(self, volume: VolumeSpec, target: Path) -> None:
         """Start the program.
@@ -117,16 +132,6 @@ class Fuse(Mounted):
             raise Unavailable(
                 "the helper mounted nothing", name=volume.name, helper=volume.options["helper"]
             )
-
-
-async def _is_dead(target: Path) -> bool:
-    """Whether the program behind a mount ended: the kernel says so without asking anybody."""
-    try:
-        with trio.move_on_after(1):
-            await trio.to_thread.run_sync(os.statvfs, target, abandon_on_cancel=True)
-    except OSError as exc:
-        return exc.errno in DEAD
-    return False
 
 
 def build_argv(volume: VolumeSpec, target: Path) -> list[str]:

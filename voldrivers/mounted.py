@@ -83,6 +83,10 @@ class Mounted(ABC):
         """Where the file system is mounted."""
         return self.folders.path(volume.name) / DATA
 
+    def looking(self, volume: VolumeSpec) -> trio.CapacityLimiter:
+        """For the one thread that may wait for this volume's file system."""
+        return self._looking.setdefault(volume.name, trio.CapacityLimiter(1))
+
     def mountpoint(self, volume: VolumeSpec) -> Path:
         """Where the bytes are, or would be."""
         return self.place(volume)
@@ -92,9 +96,8 @@ class Mounted(ABC):
         target = self.place(volume)
         if await find_mount(target) is None:
             return UNKNOWN
-        limiter = self._looking.setdefault(volume.name, trio.CapacityLimiter(1))
         with translated("measure the volume", volume.name):
-            found = await measure(target, limiter)
+            found = await measure(target, self.looking(volume))
         return VolumeUsage(
             used_bytes=(found.f_blocks - found.f_bfree) * found.f_frsize,
             inodes=found.f_files - found.f_ffree,

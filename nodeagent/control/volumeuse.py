@@ -174,7 +174,8 @@ class VolumeUse:
         if record is None:
             return
         driver = self._parts.volume_drivers.of(record.driver)
-        if "heal" not in driver.abilities(spec(record)):
+        can_heal = "heal" in driver.abilities(spec(record))
+        if not can_heal or driver.state(spec(record)).breaker == "open":
             return
         try:
             async with self.turn(volume):

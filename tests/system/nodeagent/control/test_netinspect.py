@@ -1,5 +1,7 @@
 """``network inspect`` on a real kernel: what it says is what ip and nft say."""
 
+import time
+
 import pytest
 
 from tests.system.harness.agent import Agent
@@ -63,6 +65,18 @@ def test_damage_is_seen_before_it_is_mended(served: Agent) -> None:
             break
     changed = [text for text, state in states.items() if state == "different"]
     assert [text for text in changed if bridge in text]
+    wait_whole(served)  # the others find it as it was
+
+
+def wait_whole(served: Agent) -> None:
+    """Wait for the repair of what a test damaged."""
+    deadline = time.monotonic() + 10
+    while True:
+        objects = served.inspect("network", "demo")["KernelObjects"]
+        if {each["State"] for each in objects} == {"present"}:
+            return
+        assert time.monotonic() < deadline, objects
+        time.sleep(0.1)
 
 
 def test_it_costs_the_kernel_nothing(served: Agent) -> None:
