@@ -1,16 +1,19 @@
 """What the agent expects of the place where its desired state is durable.
 
+``Store`` is kept by one host's SQLite and by a cluster's etcd; ``SharedStore`` is what hosts share.
+
 Keys are paths (``container/ID``), values are opaque bytes. Every successful commit makes one new
 revision of the whole store, and each row remembers the revision that wrote it last. Both SQLite
 (one host) and etcd (a cluster) can keep this promise, so the limits here are the stricter of both.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
+from nodeagent.errors import AgentError, Invalid
 from nodeagent.errors import Conflict as _Conflict
-from nodeagent.errors import Invalid
 
 KEY_MAX_BYTES: Final = 1024
 VALUE_MAX_BYTES: Final = 1 << 20  # etcd refuses requests over 1.5 MiB
@@ -27,13 +30,23 @@ class Conflict(_Conflict):
         self.key = key
 
 
+class Compacted(AgentError):
+    """Changes since then are not kept any more: read everything, and watch from now on."""
+
+    kind: ClassVar[str] = "missing"
+
+
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write a key. ``expect``: None = whatever is there, 0 = absent, n = has revision n."""
+    """Write a key. ``expect``: None = whatever is there, 0 = absent, n = has revision n.
+
+    ``lease``: of a shared store; the row goes when the lease ends.
+    """
 
     key: str
     value: bytes
     expect: int | None = None
+    lease: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,45 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what runs and let go of the store. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A key was written, or removed (``row`` None), by the commit of that revision."""
+
+    key: str
+    row: Row | None
+    revision: int
+
+
+class SharedStore(Store, Protocol):
+    """A store that several hosts use: who else changes it is told, and who dies leaves nothing.
+
+    Every call ends within a deadline of the store's own, with Unavailable if nobody answers.
+    """
+
+    def watch(
+        self, prefix: str, *, after: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[tuple[Change, ...]]]:
+        """Changes below ``prefix`` with a revision above ``after``: in order, and none is left out.
+
+        A connection that is lost is made anew; nobody notices.
+
+        Raises:
+            Compacted: ``after`` is too long ago; from the iterator.
+        """
+        ...
+
+    async def grant(self, ttl_s: float) -> int:
+        """A new lease: rows put with it go ``ttl_s`` after it was last renewed, or a bit later."""
+        ...
+
+    async def renew(self, lease: int) -> float:
+        """Keep a lease alive; the seconds it has now. Raises Missing: it has ended."""
+        ...
+
+    async def revoke(self, lease: int) -> None:
+        """End a lease and its rows now. One that has ended is no error."""
 
 
 def check_ops(ops: Sequence[Put | Delete]) -> None:
