@@ -8,11 +8,13 @@ from netdrivers.bridge import BridgeDriver
 from netdrivers.contract.engine import NetworkDriver
 from netdrivers.macvlan import MacvlanDriver
 from netdrivers.mode import HostDriver, NullDriver
+from netdrivers.overlay import OverlayDriver
 
 GROUP: Final = "nodeagent.network_drivers"
 DRIVERS: Final[tuple[type[NetworkDriver], ...]] = (
     BridgeDriver,
     MacvlanDriver,
+    OverlayDriver,
     HostDriver,
     NullDriver,
 )

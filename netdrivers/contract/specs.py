@@ -31,6 +31,31 @@ class SubnetSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEndpoint:
+    """An endpoint of an overlay on another host. ``vtep``: where that host is reached."""
+
+    mac: str
+    addresses: tuple[IPAddress, ...]
+    vtep: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlaySpec:
+    """What joins the parts of a network on several hosts.
+
+    ``vtep``: this host's own address in the tunnel's underlay. ``sealed``: the tunnel's packets
+    leave and arrive in the sealed namespace only, whose one way out is encrypted.
+    """
+
+    vni: int
+    vtep: IPAddress
+    port: int = 4789
+    sealed: bool = True
+    multicast: bool = False  # also what is for all or many goes to every host, once for each
+    remotes: tuple[RemoteEndpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpec:
     """One network as wanted on this host."""
 
@@ -41,6 +66,7 @@ class NetworkSpec:
     internal: bool = False
     mtu_bytes: int = 1500
     options: Mapping[str, str] = field(default_factory=dict)
+    overlay: OverlaySpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,19 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from netdrivers.kernel import nsnumber
 from netdrivers.kernel.netlink import Netlink
 from netdrivers.kernel.netns import Namespaces, open_pinned
 from netdrivers.kernel.nftables import Nftables
 
+if TYPE_CHECKING:
+    from netdrivers.plan.tunnels import FdbEntry, Neighbour
+
 T = TypeVar("T")
 DEFAULT_AGENT: Final = "default"
+SEALED: Final = "sealed"  # where the namespace with the encrypted way out is pinned, beside netns
 FILTER: Final = 12  # NETLINK_NETFILTER, for which Python has no name
 
 
@@ -55,6 +59,8 @@ class Access:
         self._ways: dict[str, tuple[Way, tuple[int, int]]] = {}
         self._numbers: dict[int, Way] = {}
         self.table_memory: tuple[int, object] | None = None  # by the ruleset's generation
+        # entries of overlays' links by index, and ``heard`` of the time they were read
+        self.tunnels: dict[int, tuple[int, tuple[FdbEntry | Neighbour, ...]]] = {}
         self.namespaces = Namespaces()
         self.nft = Nftables(self.namespaces)
         self.host = self._open(self.namespaces.home)
@@ -67,6 +73,17 @@ class Access:
         try:
             with self.namespaces.inside(fd):
                 return make()
+        finally:
+            os.close(fd)
+
+    def open_sealed(self) -> Netlink | None:
+        """A socket in the sealed namespace, for one call; None where there is no such."""
+        fd = open_pinned(self.pins.parent / SEALED)
+        if fd is None:
+            return None
+        try:
+            with self.namespaces.inside(fd):
+                return Netlink(socket.NETLINK_ROUTE)
         finally:
             os.close(fd)
 

@@ -24,6 +24,7 @@ from netdrivers.kernel.snapshot import FORWARD_SYSCTL
 from netdrivers.kernel.stamp import build_stamp
 from netdrivers.kernel.sysctl import read_sysctl, set_link_sysctl, set_sysctl
 from netdrivers.kernel.table import dump_elements, list_table
+from netdrivers.kernel.vxlans import change_entries, change_vxlan
 from netdrivers.plan.objects import (
     Address,
     Bridge,
@@ -41,6 +42,7 @@ from netdrivers.plan.objects import (
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
 from netdrivers.plan.ruleset import RETIRED, build_ruleset
+from netdrivers.plan.tunnels import FdbEntry, Neighbour, Vxlan
 
 TRANSACTION: Final = 512  # elements; 200 bytes each, and a socket takes 208 KiB in one write
 
@@ -71,6 +73,9 @@ class Changer:
         if isinstance(ops[0].obj, Address | Route):
             self._addressing(ops, done)
             return
+        if isinstance(ops[0].obj, FdbEntry | Neighbour):
+            change_entries(self.access, ops, done)
+            return
         for op in ops:
             self._one(op)
             done.append(op)
@@ -83,20 +88,26 @@ class Changer:
                 self._sandbox(op, op.obj)
             case Forwarding():
                 self._forwarding(op, op.obj)
-            case Bridge() | Veth() | Macvlan() | Parent() if op.verb == "delete":
+            case Bridge() | Veth() | Macvlan() | Parent() | Vxlan() if op.verb == "delete":
                 return  # a link of the operator's stays; ours went before they came here
             case Bridge():
                 self._bridge(op, op.obj)
             case Veth():
                 self._veth(op, op.obj)
-            case Parent() | Macvlan():
-                change_lower(self.access, op, op.obj)
+            case Parent() | Macvlan() | Vxlan():
+                self._lower(op, op.obj)
             case Sysctl():
                 self._sysctl(op, op.obj)
             case DnsRedirect():
                 self._redirect(op, op.obj)
             case _:
                 raise Refused("no way to do this", op=render_op(op))
+
+    def _lower(self, op: Op, obj: Parent | Macvlan | Vxlan) -> None:
+        if isinstance(obj, Vxlan):
+            change_vxlan(self.access, op, obj)
+        else:
+            change_lower(self.access, op, obj)
 
     # --- table, forwarding, elements --------------------------------------------------------
 

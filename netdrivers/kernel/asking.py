@@ -13,6 +13,7 @@ from netdrivers.kernel.netlink import Netlink, Reply
 from netdrivers.plan.objects import Bridge, Macvlan, Parent, Veth
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import render_op
+from netdrivers.plan.tunnels import Vxlan
 
 GONE: Final = frozenset({ENODEV, ENOENT, ESRCH, EADDRNOTAVAIL})
 
@@ -61,7 +62,7 @@ def forgiven(op: Op, errno: int) -> bool:
     return op.verb == "delete" and errno in GONE
 
 
-def link_of(obj: Bridge | Veth | Macvlan | Parent) -> tuple[str, str]:
+def link_of(obj: Bridge | Veth | Macvlan | Parent | Vxlan) -> tuple[str, str]:
     """Where the link of an object is ("" = home) and its name there."""
     if isinstance(obj, Veth) and obj.lone == "sandbox":
         return (obj.owner, obj.interface)  # the other end goes with it, wherever that is
@@ -71,7 +72,7 @@ def link_of(obj: Bridge | Veth | Macvlan | Parent) -> tuple[str, str]:
 def removed_link(op: Op) -> tuple[str, str] | None:
     """The link that an op removes; never one of the operator's."""
     obj = op.obj
-    if op.verb != "delete" or not isinstance(obj, Bridge | Veth | Macvlan | Parent):
+    if op.verb != "delete" or not isinstance(obj, Bridge | Veth | Macvlan | Parent | Vxlan):
         return None
     return None if isinstance(obj, Parent) and not obj.kind else link_of(obj)
 

@@ -29,6 +29,7 @@ NESTED: Final = 0x8000
 (IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO) = 1, 3, 4, 5, 10, 18
 (IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK) = 20, 26, 28, 29
 (IFLA_OPERSTATE, IFLA_GROUP, BRPORT_STATE, FORWARDING) = 16, 27, 1, 3
+IFLA_LINK_NETNSID: Final = 37
 OPERATES: Final = bytes([6])  # IF_OPER_UP
 (INFO_KIND, INFO_DATA, VETH_PEER, INET6_ADDR_GEN_MODE) = 1, 2, 1, 8
 (INFO_PORT_KIND, INFO_PORT_DATA, BRPORT_MODE, BRPORT_ISOLATED) = 4, 5, 4, 33
@@ -68,6 +69,8 @@ class LinkInfo:
     vlan_id: int = 0
     ethernet: bool = True
     port_of: str = ""  # the kind of its master
+    tunnel: bytes = b""  # attributes of a vxlan
+    elsewhere: bool = False  # its lower end is in another namespace
 
 
 def attr(kind: int, payload: bytes) -> bytes:
@@ -222,6 +225,8 @@ def parse_link(body: bytes) -> LinkInfo:
         vlan_id=int.from_bytes(data.get(VLAN_ID, b""), sys.byteorder) if kind == "vlan" else 0,
         ethernet=hardware == ARPHRD_ETHER,
         port_of=_text(info.get(INFO_PORT_KIND, b"")),
+        tunnel=info.get(INFO_DATA, b"") if kind == "vxlan" else b"",
+        elsewhere=IFLA_LINK_NETNSID in attrs,
     )
 
 

@@ -61,7 +61,8 @@ class LinuxKernel:
         try:
             (self.run / "netns").mkdir(parents=True, exist_ok=True)
             self._access = Access(self.run, agent_id=self.agent_id)
-            self._monitor, self._quiet = Monitor(self._access.is_ours), Quiet(self._access)
+            self._monitor = Monitor(self._access.is_ours, self._access.tunnels)
+            self._quiet = Quiet(self._access)
         except OSError as exc:
             raise Unavailable("open the way to the kernel", reason=exc.strerror) from exc
         return await self._off_loop(lambda: list(dump_elements(self.access)))

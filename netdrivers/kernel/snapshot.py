@@ -21,6 +21,7 @@ from netdrivers.kernel.parents import find_lacking, find_usable
 from netdrivers.kernel.quiet import read_sysctls
 from netdrivers.kernel.sysctl import read_sysctl
 from netdrivers.kernel.table import find_elements, has_chain, read_table
+from netdrivers.kernel.vxlans import find_vxlan
 from netdrivers.plan.diff import State, build_state
 from netdrivers.plan.objects import (
     Address,
@@ -38,6 +39,7 @@ from netdrivers.plan.objects import (
     Table,
     Veth,
 )
+from netdrivers.plan.tunnels import Vxlan
 
 FORWARD_SYSCTL: Mapping[str, str] = {
     "ipv4": "net.ipv4.ip_forward",
@@ -126,8 +128,10 @@ class Reader:
         if self._whole_host():
             home = look_home(self.access)
             return home.links, list(home.addresses)
-        names = {obj.name for obj in self.view.want.values() if isinstance(obj, Bridge | Veth)}
-        names |= {obj.bridge for obj in self.view.want.values() if isinstance(obj, Veth)}
+        names = {
+            obj.name for obj in self.view.want.values() if isinstance(obj, Bridge | Veth | Vxlan)
+        }
+        names |= {obj.bridge for obj in self.view.want.values() if isinstance(obj, Veth | Vxlan)}
         names |= names_at_home(self.view.want)
         return {link.name: link for link in ask_links(self.access.host, sorted(names))}, None
 
@@ -143,15 +147,14 @@ class Reader:
         ours: dict[int, tuple[str, str]] = {}
         for link in self._links.values():
             owner = self.access.object_id(link.alias)
-            key: Key = ("link", "", link.name)
-            if key in self.view.want and not owner:
-                self.foreign[key] = f"link {link.name} is not ours"
-            elif owner != self._mark_of(key, owner):
-                self.foreign[key] = f"link {link.name} belongs to {owner}; choose another name"
+            self._check_place(link, owner)
             if not owner or not _in(owner, self.view.networks):
                 continue
             if link.kind == "bridge":
                 self.objects.append(_bridge(link, owner))
+            elif link.kind == "vxlan":
+                self.objects += find_vxlan(self.access, link, owner, self._names)
+                continue
             elif link.kind == "macvlan":
                 found = find_macvlan(
                     self.view.want, link, self._links, ns="", owner=owner, mark=owner
@@ -167,13 +170,21 @@ class Reader:
                 name, owner = ours[info.index]
                 self._address(info, "", name, owner)
 
+    def _check_place(self, link: LinkInfo, owner: str) -> None:
+        """A stranger, or the link of another one, in the place of a wanted link is in the way."""
+        key: Key = ("link", "", link.name)
+        if key in self.view.want and not owner:
+            self.foreign[key] = f"link {link.name} is not ours"
+        elif owner != self._mark_of(key, owner):
+            self.foreign[key] = f"link {link.name} belongs to {owner}; choose another name"
+
     def _mark_of(self, key: Key, found: str) -> str:
         """The mark that the link wanted there is to have; ``found`` where none is wanted.
 
         An apply of everything changes the link of an owner that is no more into the wanted one.
         """
         match self.view.want.get(key):
-            case Bridge(owner=mark) | Veth(endpoint=mark) | Macvlan(mark=mark):
+            case Bridge(owner=mark) | Veth(endpoint=mark) | Macvlan(mark=mark) | Vxlan(owner=mark):
                 return found if self.view.networks is None else mark
             case _:
                 return found

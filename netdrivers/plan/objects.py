@@ -17,6 +17,8 @@ from ipaddress import (
 )
 from typing import Literal
 
+from netdrivers.plan.tunnels import FdbEntry, Neighbour, Vxlan
+
 Key = tuple[str, ...]
 Family = Literal["ipv4", "ipv6"]
 LoneEnd = Literal["", "host", "sandbox"]
@@ -384,4 +386,7 @@ KernelObject = (
     | Route
     | DnsRedirect
     | Element
+    | Vxlan
+    | FdbEntry
+    | Neighbour
 )

@@ -19,6 +19,7 @@ from netdrivers.plan.objects import (
     Veth,
 )
 from netdrivers.plan.ops import Op
+from netdrivers.plan.tunnels import FdbEntry, Neighbour, Vxlan
 
 
 def render(objects: Iterable[KernelObject]) -> str:
@@ -111,6 +112,23 @@ def _(obj: DnsRedirect) -> str:
 def _(obj: Element) -> str:
     value = f" : {_parts(obj.value)}" if obj.value else ""
     return f"nft element {obj.set} {{ {_parts(obj.match)}{value} }}"
+
+
+@line.register
+def _(obj: Vxlan) -> str:
+    where = "sealed" if obj.sealed else "clear"
+    text = f"link {obj.name} type vxlan id {obj.vni} local {obj.local} dstport {obj.port} {where}"
+    return f"{text} master {obj.bridge} mtu {obj.mtu_bytes} nolearning proxy {_up(obj.up)}"
+
+
+@line.register
+def _(obj: FdbEntry) -> str:
+    return f"fdb {obj.mac} dev {obj.link} dst {obj.vtep}"
+
+
+@line.register
+def _(obj: Neighbour) -> str:
+    return f"neigh {obj.ip} lladdr {obj.mac} dev {obj.link}"
 
 
 def _parts(parts: Iterable[object]) -> str:

@@ -1,11 +1,13 @@
 """Golden plans: what a network and its endpoints mean, as text for a reviewer."""
 
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from netdrivers.bridge import GATEWAY_MODE, ICC, TRUSTED
+from netdrivers.contract.specs import OverlaySpec, RemoteEndpoint
 from netdrivers.plan.objects import Element, Table
 from netdrivers.plan.ops import Op
 from netdrivers.plan.render import line, render, render_op
@@ -56,6 +58,26 @@ def tagged() -> World:
 def test_golden_plans_of_macvlans(make):
     text = render(Wants(load_drivers()).build(make().desired, None).values())
     assert text == (GOLDEN / f"macvlan-{make.__name__}.txt").read_text(encoding="utf-8")
+
+
+def overlay() -> World:
+    world = World()
+    remote = RemoteEndpoint(
+        mac="02:42:0A:05:00:03",
+        addresses=(ip_address("10.5.0.3"), ip_address("fd00:5::3")),
+        vtep=ip_address("fd12::2"),
+    )
+    spec = OverlaySpec(vni=4097, vtep=ip_address("fd12::1"), multicast=True, remotes=(remote,))
+    net = world.network(
+        "a", "10.5.0.0/24", "fd00:5::/64", driver="overlay", mtu_bytes=1350, overlay=spec
+    )
+    world.container("web", net, 2, "tcp:127.0.0.1:8080:80")
+    return world
+
+
+def test_golden_plan_of_an_overlay():
+    text = render(Wants(load_drivers()).build(overlay().desired, None).values())
+    assert text == (GOLDEN / "overlay.txt").read_text(encoding="utf-8")
 
 
 def apart() -> World:
