@@ -10,7 +10,20 @@ class Capture:
 
     def __init__(self, enter: Sequence[str], link: str, file: Path, expression: str = "") -> None:
         self.file = file
-        words = [*enter, "tcpdump", "-U", "-s0", "-Z", "root", "-i", link, "-w", file, expression]
+        words = [
+            *enter,
+            "tcpdump",
+            "-U",
+            "--immediate-mode",
+            "-s0",
+            "-Z",
+            "root",
+            "-i",
+            link,
+            "-w",
+            file,
+            expression,
+        ]
         self._process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
         assert any("listening on" in line for line in self._process.stderr)
 

@@ -1,0 +1,56 @@
+"""The encrypted way between hosts: one WireGuard device a host, in the sealed namespace."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from typing import Literal, Protocol
+
+from netdrivers.contract.specs import IPAddress
+
+Backend = Literal["", "kernel", "wireguard-go"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerSpec:
+    """Another host. ``key``: its public key, base64; its address inside follows from that."""
+
+    key: str
+    host: IPAddress
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStatus:
+    """What is known of a peer. ``handshake_s``: seconds since the epoch; 0 = never."""
+
+    key: str
+    handshake_s: float = 0.0
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncryptionStatus:
+    """How it is. ``problem``: why nothing can be sent, in words; "" = it can."""
+
+    backend: Backend
+    key: str
+    address: IPv6Address | None
+    port: int
+    peers: Mapping[str, PeerStatus] = field(default_factory=dict)
+    problem: str = ""
+    restarts: int = 0  # of the child, since this agent came
+
+
+class Encryption(Protocol):
+    """Keeps the device as it should be. Without it sealed tunnels send nothing."""
+
+    async def apply(self, peers: Mapping[str, PeerSpec]) -> None:
+        """These are the peers, by key. Unavailable: it cannot be had on this host, and why."""
+
+    async def status(self) -> EncryptionStatus:
+        """Never raises: what is wrong is in it."""
+        ...
+
+    async def remove(self) -> None:
+        """Take everything away but the key."""

@@ -1,0 +1,227 @@
+"""The host's one WireGuard device, kept as it should be; the kernel's, else wireguard-go's."""
+
+import logging
+import os
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
+
+import trio
+
+from netdrivers.contract.encryption import Backend, EncryptionStatus, PeerSpec
+from netdrivers.encryption import uapi
+from netdrivers.encryption.child import Child
+from netdrivers.encryption.device import Device, Seen, Steps, build_peers, diff
+from netdrivers.encryption.kernelwg import build_requests, build_seen
+from netdrivers.encryption.keys import PREFIX, address_of, create_key, parse_key, public_key
+from netdrivers.errors import NetDriverError, Refused, Unavailable
+from netdrivers.kernel.netns import Namespaces
+from netdrivers.kernel.sealed import Sealed
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DEFAULT_PORT: Final = 51820
+LOOK_S: Final = 5.0  # between two looks at what nobody tells of
+PIN: Final = "sealed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Whose device it is."""
+
+    key_file: Path
+    run: Path
+    agent_id: str
+    port: int = DEFAULT_PORT
+    kernel: bool = True  # the kernel's WireGuard may be used
+
+
+@dataclass(slots=True)
+class WireGuard:
+    """``contract.encryption.Encryption``."""
+
+    place: Place
+    on_change: Callable[[str], None] = lambda _: None  # told in words what was mended
+    mtu_bytes: int = 1420
+    restarts: int = 0
+    _peers: Mapping[str, PeerSpec] = field(default_factory=dict)
+    _private: bytes = b""
+    _problem: str = "it was not asked for yet"
+    _backend: Backend = ""
+    _family: int = 0
+    _sealed: Sealed | None = None
+    _turn: trio.Lock = field(default_factory=trio.Lock)
+    _thread: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+    _wanted: trio.Event = field(default_factory=trio.Event)
+    _child: Child = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._child = Child(self.name, self.place.run / "wireguard.log")
+
+    @property
+    def name(self) -> str:
+        """The device's."""
+        return f"wg-{self.place.agent_id}"[:15]
+
+    # --- the key -------------------------------------------------------------------------------
+
+    async def open(self) -> str:
+        """Read the key, or make one at the first time; the public key.
+
+        Raises:
+            Refused: the file is not a key. It is not replaced: other hosts know it.
+        """
+        if not self._private:
+            self._private = await self._off_loop(lambda: load_key(self.place.key_file))
+            self._sealed = Sealed(self.place.run / PIN, self.name, PREFIX, Namespaces())
+            self._child.home = self._sealed.namespaces.home
+        return public_key(self._private)
+
+    async def close(self) -> None:
+        """Let go of it: the device works on."""
+        self._child.let_go()
+        if self._sealed is not None:
+            self._sealed.namespaces.close()
+            self._sealed = None
+            self._private = b""
+
+    # --- what should be ------------------------------------------------------------------------
+
+    async def apply(self, peers: Mapping[str, PeerSpec]) -> None:
+        """These are the peers. Raises Unavailable, Refused: it cannot be had, and why."""
+        self._peers = peers
+        self._wanted.set()
+        await self._mend()
+
+    async def run(self) -> NoReturn:
+        """Look again when the child ends, and every few seconds, once it is wanted."""
+        while True:
+            await self._wanted.wait()
+            try:
+                await self._mend()
+            except NetDriverError as exc:
+                log.warning("encryption cannot be had, so nothing is sent", extra={"why": str(exc)})
+            with trio.move_on_after(LOOK_S):
+                await self._child.wait_exit()
+                await trio.sleep(LOOK_S if self._backend != "wireguard-go" else 0)
+
+    async def _mend(self) -> None:
+        async with self._turn:
+            try:
+                await self._ensure()
+                self._problem = ""
+            except NetDriverError as exc:
+                self._problem = str(exc)
+                raise
+
+    async def _ensure(self) -> None:
+        await self.open()
+        if self._sealed is None:
+            raise Unavailable("encryption is closed")
+        sealed, own = self._sealed, public_key(self._private)
+        await self._off_loop(sealed.ensure)
+        made = await self._ensure_device(sealed)
+        mtu, address = self.mtu_bytes, address_of(own)
+        set_ = await self._off_loop(lambda: sealed.set_up(address, mtu))
+        want = Device(
+            private=self._private, port=self.place.port, peers=build_peers(self._peers, own)
+        )
+        steps = diff(await self._read(sealed), want, own)
+        if steps:
+            await self._set(sealed, steps)
+        if made or set_:
+            self.on_change("device made" if made else "device set right")
+
+    async def _ensure_device(self, sealed: Sealed) -> bool:
+        """Whether it had to be made."""
+        found = await self._off_loop(sealed.find)
+        if found is not None and found.kind == "wireguard":
+            self._backend, self._family = "kernel", await self._off_loop(sealed.family)
+            return False
+        if found is None and self.place.kernel and await self._off_loop(sealed.add_kernel_device):
+            self._backend, self._family = "kernel", await self._off_loop(sealed.family)
+            return True
+        self._backend = "wireguard-go"
+        if await self._child.start():
+            self.restarts += 1
+            found = None
+        elif found is None:  # it runs, and its link is not where it belongs
+            await self._child.stop()
+            await self._child.start()
+        if found is None:
+            await self._off_loop(sealed.take_in)
+        return found is None
+
+    async def _read(self, sealed: Sealed) -> Seen:
+        if self._backend == "kernel":
+            return build_seen(await self._off_loop(lambda: sealed.read_kernel(self._family)))
+        return uapi.parse_get(await self._child.ask(uapi.GET))
+
+    async def _set(self, sealed: Sealed, steps: Steps) -> None:
+        if self._backend == "kernel":
+            requests = build_requests(self._family, self.name, steps)
+            await self._off_loop(lambda: sealed.ask_kernel(requests))
+        else:
+            uapi.check_answer(await self._child.ask(uapi.build_set(steps)))
+
+    # --- how it is -----------------------------------------------------------------------------
+
+    async def status(self) -> EncryptionStatus:
+        """Never raises: what is wrong is in it."""
+        key, status, problem = "", {}, self._problem
+        try:
+            key = await self.open()
+            if not problem and self._sealed is not None:
+                async with self._turn:
+                    status = dict((await self._read(self._sealed)).status)
+        except NetDriverError as exc:
+            problem = str(exc)
+        return EncryptionStatus(
+            backend=self._backend,
+            key=key,
+            address=address_of(key) if key else None,
+            port=self.place.port,
+            peers=status,
+            problem=problem,
+            restarts=max(0, self.restarts - 1),
+        )
+
+    async def remove(self) -> None:
+        """Take everything away but the key."""
+        async with self._turn:
+            self._wanted = trio.Event()
+            self._problem = "it was taken away"
+            await self._child.stop()
+            if self._sealed is not None:
+                await self._off_loop(self._sealed.remove)
+
+    async def _off_loop(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._thread)
+
+
+def load_key(path: Path) -> bytes:
+    """The private key in a file; one is made and kept where there is none."""
+    try:
+        key = parse_key(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        return _make_key(path)
+    except (OSError, ValueError, NetDriverError) as exc:
+        raise Refused("the key of this host cannot be read", path=path, reason=str(exc)) from exc
+    return key
+
+
+def _make_key(path: Path) -> bytes:
+    key = create_key()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(b64encode(key) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    return key
