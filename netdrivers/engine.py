@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
 
@@ -11,6 +12,7 @@ import trio
 from netdrivers.contract.engine import NetworkDriver, Report
 from netdrivers.contract.explain import Asked, Explanation
 from netdrivers.contract.specs import Desired, HostRoute, IPAddress, PublishedPort, Scope
+from netdrivers.encryption.keys import address_of
 from netdrivers.errors import Conflict, Invalid, Missing, Refused
 from netdrivers.explain.explainer import Explainer
 from netdrivers.keep import Keep
@@ -203,6 +205,10 @@ class Engine:
     async def uplink_mtu(self) -> int:
         """MTU of the link of the default route; 0 where there is none."""
         return await self._linux.look(read_uplink_mtu)
+
+    def sealed_address(self, key: str) -> IPv6Address:
+        """Where a host with this public key is, behind the encryption."""
+        return address_of(key)
 
     def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:
         """Per link in the sandbox ("" = here) but the loopback."""

@@ -14,14 +14,12 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from netdrivers.bridge import BOOL, BridgeDriver, link_name
+from netdrivers.contract.options import ENCRYPTED, MULTICAST
 from netdrivers.contract.specs import EndpointSpec, NetworkSpec, OverlaySpec
 from netdrivers.errors import Invalid
 from netdrivers.plan.objects import KernelObject
 from netdrivers.plan.tunnels import EVERYBODY, FdbEntry, Neighbour, Vxlan
 
-ENCRYPTED: Final = "encrypted"
-MULTICAST: Final = "multicast"
-VNI_MAX: Final = (1 << 24) - 1
 _OWN: Final = (ENCRYPTED, MULTICAST)
 
 
@@ -55,12 +53,6 @@ class OverlayDriver:
     def endpoint(self, net: NetworkSpec, ep: EndpointSpec) -> Iterable[KernelObject]:
         """As on a bridge."""
         return self._bridge.endpoint(_as_bridge(net), ep)
-
-
-def is_on(options: dict[str, str], option: str, *, default: bool) -> bool:
-    """What an option of ours says; given without a value it is on, as in Docker."""
-    text = options.get(option)
-    return default if text is None else BOOL.get(text or "true", default)
 
 
 def _as_bridge(net: NetworkSpec) -> NetworkSpec:

@@ -132,6 +132,20 @@ class Volume(_Section, frozen=True):
     retention_s: Annotated[float, Meta(ge=0, le=10 * 365 * 86400)] = 86400.0
 
 
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Cluster(_Section, frozen=True):
+    """``[cluster]``: where a node serves the others; the same on all of them is simplest."""
+
+    rpc_port: _Port = 2377
+    store_port: _Port = 2379
+    store_peer_port: _Port = 2380
+    wireguard_port: _Port = 51820
+    vxlan_port: _Port = 4789
+    kernel_wireguard: bool = True
+
+
 class State(_Section, frozen=True):
     """``[state]``."""
 
@@ -151,6 +165,7 @@ class Config(_Section, frozen=True):
     container: Container = Container()
     image: Image = Image()
     volume: Volume = Volume()
+    cluster: Cluster = Cluster()
     state: State = State()
 
     @property

@@ -3,43 +3,40 @@
 import argparse
 import logging
 import os
-import resource
-import secrets
 import signal
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import NoReturn
 
 import trio
 
 from netdrivers.dns.server import DnsServer
-from netdrivers.engine import Engine
 from netdrivers.keep import Wanted
 from netdrivers.registry import load_drivers as load_network_drivers
+from nodeagent.building import NetworkSide, build_shared, open_parts
 from nodeagent.config import Config, load_config
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.audit import Auditor
-from nodeagent.control.configured import build_settings
+from nodeagent.control.cluster import Cluster
 from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.containers import Containers
-from nodeagent.control.eventkeeper import open_events
 from nodeagent.control.explaining import Explaining
 from nodeagent.control.files import ContainerFiles
 from nodeagent.control.following import Follower
 from nodeagent.control.hostinfo import read_addresses
 from nodeagent.control.imaging import Imaging
-from nodeagent.control.inventory import Inventory
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.logs import LogKeeper
+from nodeagent.control.membership import Membership
 from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
+from nodeagent.control.nodes import Nodes
 from nodeagent.control.parts import Parts
 from nodeagent.control.planning import Planner
 from nodeagent.control.pruning import Pruner
@@ -66,27 +63,13 @@ from nodeagent.notify import Notifier
 from nodeagent.rpc.auth import bound_name
 from nodeagent.rpc.bindings.table import build_table
 from nodeagent.rpc.bindings.usecases import UseCases
-from nodeagent.rpc.server import Entrance, Limits, Options, serve_rpc
-from nodeagent.state.leases import Leases
-from nodeagent.state.sqlite import open_store
+from nodeagent.rpc.server import Entrance, Limits, Options, Server, build_server, serve_rpc
+from nodeagent.rpc.tcp import TcpEntrance
 from nodeagent.takeover.lives import Left, Place, Start, live
-from runtime.container.lifecycle import ContainerRuntime
 from runtime.files.within import RootFiles
-from runtime.image.http import HttpOptions
-from runtime.image.registry import RegistryOptions
-from runtime.image.store import ImageStore
-from runtime.image.untar import Limits as ImageLimits
 from runtime.logs.sinks import open_sink
-from runtime.rootfs import OverlayRoots
-from voldrivers.backup import TreeBackups
-from voldrivers.copyup import TreeCopyUp
-from voldrivers.registry import DriverSet
-from voldrivers.registry import load_drivers as load_volume_drivers
-from voldrivers.subpath import Subpaths
 
 log = logging.getLogger(__name__)
-
-CLOSE_S: Final = 5.0  # for the ways to the kernel to be closed; a guess
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -182,7 +165,10 @@ async def _live_once(
     names = DnsServer(keep=start.keep)
     nursery.start_soon(names.run)
     life = _Life(config=config, notifier=notifier, start=start, names=names)
-    async with _parts(life) as parts, trio.open_nursery() as inner:
+    async with (
+        open_parts(config, names, start.keep) as parts,
+        trio.open_nursery() as inner,
+    ):
         entrance = await _run(life, parts, inner)
         successor = await start.door.wait_asked()
         log.info("handing over", extra={"to": successor.pid, "version": successor.version})
@@ -192,74 +178,6 @@ async def _live_once(
             copies = start.keep.copies()
         inner.cancel_scope.cancel()
     return Left(successor=successor, fds=copies, stopped_s=stopped_s, drain=names.drain)
-
-
-@asynccontextmanager
-async def _parts(life: _Life) -> AsyncIterator[Parts]:
-    config = life.config
-    open_files = _raise_open_files()
-    clock = time.time  # noqa: TID251  the one clock, handed to everybody
-    async with (
-        open_store(config.root / "state.db", synchronous=config.state.synchronous) as store,
-        open_events(config.root / "events", clock) as events,
-    ):
-        inventory = Inventory(store)
-        await inventory.load()
-        leases = Leases(store)
-        await leases.load()
-        engine = Engine(config.run, agent_id=config.agent_id, keep=life.start.keep)
-        runtime = ContainerRuntime(
-            config.root,
-            config.run,
-            cgroup_parent=config.container.cgroup_parent,
-            runtime=config.container.runtime,
-        )
-        await engine.open()
-        try:
-            await runtime.open()
-            yield Parts(
-                settings=build_settings(config, open_files),
-                inventory=inventory,
-                events=events,
-                images=_images(config),
-                roots=OverlayRoots(config.root),
-                runtime=runtime,
-                engine=engine,
-                names=life.names,
-                volume_drivers=_volume_drivers(config),
-                leases=leases,
-                copy_up=TreeCopyUp(),
-                part_mounts=Subpaths(config.run),
-                backups=TreeBackups(),
-                now=clock,
-                new_id=lambda: secrets.token_hex(32),
-            )
-        finally:
-            with trio.move_on_after(CLOSE_S, shield=True):
-                await engine.close()
-
-
-def _images(config: Config) -> ImageStore:
-    ca_file = Path(config.image.ca_file) if config.image.ca_file else None
-    return ImageStore(
-        config.root,
-        limits=ImageLimits(
-            stream_bytes=config.image.max_unpacked_bytes,
-            file_bytes=config.image.max_unpacked_bytes,
-        ),
-        registry=RegistryOptions(http=HttpOptions(ca_file=ca_file)),
-    )
-
-
-def _volume_drivers(config: Config) -> DriverSet:
-    return load_volume_drivers(config.root, [Path(each) for each in config.volume.plugin_folders])
-
-
-def _raise_open_files() -> tuple[int, int]:
-    """A published port is a descriptor: have as many as allowed. Returns the limits before."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return soft, hard
 
 
 async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
@@ -279,18 +197,22 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     imaging = Imaging(parts)
     attachments = Attachments(parts, sandboxes, containers, lifecycle)
     auditor = Auditor(parts, sandboxes, addresses, repairer)
+    shared = build_shared(config, nursery, NetworkSide(parts, sandboxes, addresses, networks))
     copies, files = VolumeCopies(parts, volumes), RootFiles()
     keeper, sizes = VolumeKeeper(parts, copies), Sizes(parts)
     use = UseCases(
         attachments=attachments,
         auditor=auditor,
+        cluster=shared.cluster,
         containers=containers,
         explaining=Explaining(parts, sandboxes),
         files=ContainerFiles(parts, containers, volumes, lifecycle, files),
         lifecycle=lifecycle,
         imaging=imaging,
         inspector=NetworkInspector(parts, sandboxes, addresses, conflicts),
+        membership=Membership(parts, shared.cluster),
         networks=networks,
+        nodes=Nodes(shared.cluster),
         planner=Planner(parts, sandboxes, containers, networks, attachments),
         pruner=Pruner(parts, lifecycle, sizes),
         repairer=repairer,
@@ -316,17 +238,27 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     follower = Follower(parts, sandboxes, lifecycle.step)
     nursery.start_soon(Reconciler(parts, repairer, conflicts, follower.wake).run)
     observed.logs, observed.shipments = LogKeeper(parts), shipping.shipments
+    await shared.cluster.open()
     tasks = (follower.run, sandboxes.follow_resolvers, volumes.use.run, keeper.run)
-    for task in (*tasks, observed.logs.run, shipping.run):
+    for task in (*tasks, *shared.tasks, observed.logs.run, shipping.run):
         nursery.start_soon(task)
-    entrance = _open_entrance(life)
-    await nursery.start(_serve_rpc, config, entrance, use, observed)
+    entrance = await _open_doors(life, parts, nursery, use, observed)
+    nursery.start_soon(startup.start_by_policy)
+    return entrance
+
+
+async def _open_doors(
+    life: _Life, parts: Parts, nursery: trio.Nursery, use: UseCases, observed: Observed
+) -> Entrance:
+    """Let clients in, and say so."""
+    entrance, server = _open_entrance(life), _build_server(life.config, use, observed)
+    await nursery.start(serve_rpc, entrance, server)
+    nursery.start_soon(_serve_cluster, life.config, use.cluster, server)
     await _succeed(life, parts, observed)
     observed.is_ready = True
     life.notifier.tell("READY=1", "STATUS=serving")
     nursery.start_soon(life.notifier.feed_watchdog)
     log.info("ready", extra={"socket": str(entrance.path)})
-    nursery.start_soon(startup.start_by_policy)
     return entrance
 
 
@@ -375,19 +307,20 @@ async def _serve_metrics(
         task_status.started()
 
 
-async def _serve_rpc(
-    config: Config,
-    entrance: Entrance,
-    use: UseCases,
-    observed: Observed,
-    task_status: trio.TaskStatus[None],
-) -> None:
+def _build_server(config: Config, use: UseCases, observed: Observed) -> Server:
     limits = Limits(
         max_frame_bytes=config.rpc.max_frame_bytes, max_connections=config.rpc.max_connections
     )
-    await serve_rpc(
-        entrance,
-        build_table(use),
-        options=Options(limits=limits, version=VERSION, observe=observed.observe_call),
-        task_status=task_status,
-    )
+    options = Options(limits=limits, version=VERSION, observe=observed.observe_call)
+    return build_server(build_table(use), options)
+
+
+async def _serve_cluster(config: Config, cluster: Cluster, server: Server) -> NoReturn:
+    """Serve other nodes by TCP, as long as this agent is of a cluster."""
+    while True:
+        await cluster.active.wait()
+        entrance = TcpEntrance(server, cluster.server_context)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(entrance.serve, cluster.identity.address, config.cluster.rpc_port)
+            await cluster.ended.wait()
+            nursery.cancel_scope.cancel()

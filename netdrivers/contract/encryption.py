@@ -45,7 +45,7 @@ class EncryptionStatus:
 class Encryption(Protocol):
     """Keeps the device as it should be. Without it sealed tunnels send nothing."""
 
-    async def apply(self, peers: Mapping[str, PeerSpec]) -> None:
+    async def apply(self, peers: Mapping[str, PeerSpec], *, mtu_bytes: int) -> None:
         """These are the peers, by key. Unavailable: it cannot be had on this host, and why."""
 
     async def status(self) -> EncryptionStatus:

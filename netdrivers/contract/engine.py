@@ -6,6 +6,7 @@ agree. ``control`` sees this package and nothing below it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import ClassVar, NoReturn, Protocol
 
@@ -137,6 +138,10 @@ class NetworkEngine(Protocol):
 
     async def uplink_mtu(self) -> int:
         """MTU of the link of the default route; 0 where there is none."""
+        ...
+
+    def sealed_address(self, key: str) -> IPv6Address:
+        """Where a host with this public key is, behind the encryption."""
         ...
 
     def counters(self, sandbox_id: str) -> Mapping[str, Mapping[str, int]]:

@@ -90,25 +90,28 @@ class WireGuard:
 
     # --- what should be ------------------------------------------------------------------------
 
-    async def apply(self, peers: Mapping[str, PeerSpec]) -> None:
+    async def apply(self, peers: Mapping[str, PeerSpec], *, mtu_bytes: int = 1420) -> None:
         """These are the peers. Raises Unavailable, Refused: it cannot be had, and why."""
-        self._peers = peers
+        if peers == self._peers and mtu_bytes == self.mtu_bytes and not self._problem:
+            return  # the loop looks after what is as it was
+        self._peers, self.mtu_bytes = peers, mtu_bytes
         self._wanted.set()
-        await self._mend()
+        await self.mend()
 
     async def run(self) -> NoReturn:
         """Look again when the child ends, and every few seconds, once it is wanted."""
         while True:
             await self._wanted.wait()
             try:
-                await self._mend()
+                await self.mend()
             except NetDriverError as exc:
                 log.warning("encryption cannot be had, so nothing is sent", extra={"why": str(exc)})
             with trio.move_on_after(LOOK_S):
                 await self._child.wait_exit()
                 await trio.sleep(LOOK_S if self._backend != "wireguard-go" else 0)
 
-    async def _mend(self) -> None:
+    async def mend(self) -> None:
+        """Look at it, and set right what is not as it should be. Raises as ``apply``."""
         async with self._turn:
             try:
                 await self._ensure()

@@ -5,7 +5,7 @@ from ipaddress import IPv6Address
 from itertools import groupby
 from typing import Final
 
-from netdrivers.errors import Refused, Unavailable
+from netdrivers.errors import Refused
 from netdrivers.kernel import codec, neighcodec
 from netdrivers.kernel.access import Access
 from netdrivers.kernel.asking import ask_links, check, forgiven, make_link
@@ -24,7 +24,7 @@ def change_vxlan(access: Access, op: Op, obj: Vxlan) -> None:
     """Make the link or set what is different.
 
     Raises:
-        Unavailable: the sealed namespace is not there. Refused: the kernel said no.
+        Refused: the sealed namespace is not there, or the kernel said no.
     """
     was = op.was
     if op.verb == "change" and isinstance(was, Vxlan) and _tunnel(was) == _tunnel(obj):
@@ -45,7 +45,7 @@ def _add(access: Access, op: Op, obj: Vxlan) -> None:
         made = codec.born_in(made, access.namespaces.home)
         netlink = access.open_sealed()
         if netlink is None:
-            raise Unavailable(SEALED, op=render_op(op))
+            raise Refused(SEALED, op=render_op(op))
     else:
         netlink = access.host.route
     try:

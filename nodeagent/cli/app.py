@@ -93,6 +93,8 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("export", "import", "backup"), "volumecopies"),
     },
     "system": dict.fromkeys(["info", "df", "events", "version", "ping", "prune"], "system"),
+    "cluster": dict.fromkeys(["init", "join", "leave", "info", "token", "cert"], "cluster"),
+    "node": dict.fromkeys(["ls", "inspect", "update", "rm"], "node"),
     "rpc": {"describe": "rpc"},
 }
 ALIASES: Final = {"list": "ls", "ps": "ls", "remove": "rm"}

@@ -1,7 +1,7 @@
 """Address leases of networks: from memory, held from the moment of choice."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Protocol
@@ -32,6 +32,29 @@ class Lease:
     owner: str
 
 
+class Claims(Protocol):
+    """What keeps several hosts from giving out one address twice."""
+
+    async def read(self, network_id: str) -> set[IPAddress]:
+        """Addresses that somebody has. Unavailable: that cannot be known now."""
+        ...
+
+    async def take(self, network_id: str, address: IPAddress, owner: str) -> bool:
+        """Claim an address for a container; False: another one was faster."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What is asked for of one family."""
+
+    network: NetworkRecord
+    subnets: list[SubnetRequest]
+    asked: str
+    field: str
+    owner: str
+
+
 class Addresses:
     """Who has which address on which network: the records' endpoints plus choices in flight."""
 
@@ -43,6 +66,11 @@ class Addresses:
         self._pending: dict[tuple[str, IPAddress], str] = {}  # owner
         self._pending_macs: set[tuple[str, str]] = set()  # (network's id, MAC)
         self._last: dict[tuple[str, IPNetwork], IPAddress] = {}
+        self.claims: Claims | None = None
+
+    def is_pending(self, network_id: str, address: IPAddress) -> bool:
+        """Whether it is chosen and not yet of a record."""
+        return (network_id, address) in self._pending
 
     def used(self, network: NetworkRecord) -> set[IPAddress]:
         """Leased, pending, gateway and excluded addresses of a network; on a wire the host's."""
@@ -66,11 +94,13 @@ class Addresses:
         nets = [ip_network(subnet.subnet) for subnet in network.subnets]
         return {each for each in self._host_addresses() if any(each in net for net in nets)}
 
-    @contextmanager
-    def lease(
-        self, network: NetworkRecord, asked: EndpointRequest, owner: str
-    ) -> Iterator[list[str]]:
+    @asynccontextmanager
+    async def lease(
+        self, network: NetworkRecord, asked: EndpointRequest, owner: str, *, for_plan: bool = False
+    ) -> AsyncIterator[list[str]]:
         """Choose one address per family, held until the block ends (then the record holds it).
+
+        On a network of several hosts they are claimed, too, if it is not just ``for_plan``.
 
         Args:
             owner: the container's id.
@@ -80,24 +110,44 @@ class Addresses:
             Exhausted: none is free.
         """
         chosen: list[tuple[str, IPAddress]] = []
+        others: set[IPAddress] = set()
+        claims = self.claims if network.shared and not for_plan else None
         try:
+            if claims is not None:
+                others = await claims.read(network.id)
             texts = []
             for version, wanted in ((4, asked.ip), (6, asked.ip6)):
                 subnets = [each for each in network.subnets if _version(each) == version]
                 if not subnets:
                     continue
-                subnet, address = (
-                    self._wanted(network, subnets, wanted, FIELDS[version])
-                    if wanted
-                    else self._next(network, subnets)
+                subnet, address = await self._choose(
+                    _Choice(network, subnets, wanted, FIELDS[version], owner), others, claims
                 )
-                self._pending[network.id, address] = owner
                 chosen.append((network.id, address))
                 texts.append(f"{address}/{ip_network(subnet.subnet).prefixlen}")
             yield texts
         finally:
             for key in chosen:
                 del self._pending[key]
+
+    async def _choose(
+        self, choice: _Choice, others: set[IPAddress], claims: Claims | None
+    ) -> tuple[SubnetRequest, IPAddress]:
+        """An address that nobody has, pending when this returns; claimed if it must be."""
+        while True:
+            subnet, address = (
+                self._wanted(choice, others) if choice.asked else self._next(choice, others)
+            )
+            key = (choice.network.id, address)
+            self._pending[key] = choice.owner
+            try:
+                if claims is None or await claims.take(choice.network.id, address, choice.owner):
+                    return subnet, address
+            except BaseException:
+                del self._pending[key]
+                raise
+            del self._pending[key]
+            others.add(address)
 
     @contextmanager
     def hold_mac(self, network: NetworkRecord, mac: str) -> Iterator[None]:
@@ -129,18 +179,16 @@ class Addresses:
             if owner not in containers
         ]
 
-    def _next(
-        self, network: NetworkRecord, subnets: list[SubnetRequest]
-    ) -> tuple[SubnetRequest, IPAddress]:
+    def _next(self, choice: _Choice, others: set[IPAddress]) -> tuple[SubnetRequest, IPAddress]:
         """From the first subnet that has a free one."""
-        used = self.used(network)
-        for subnet in subnets:
+        used = self.used(choice.network) | others
+        for subnet in choice.subnets:
             with suppress(Exhausted):
-                return subnet, self._next_in(network, subnet, used)
+                return subnet, self._next_in(choice.network, subnet, used)
         raise Exhausted(
             "no address is left on the network",
-            network=network.name,
-            ranges=" ".join(each.ip_range or each.subnet for each in subnets),
+            network=choice.network.name,
+            ranges=" ".join(each.ip_range or each.subnet for each in choice.subnets),
         )
 
     def _next_in(
@@ -154,9 +202,8 @@ class Addresses:
         self._last[network.id, net] = address
         return address
 
-    def _wanted(
-        self, network: NetworkRecord, subnets: list[SubnetRequest], text: str, field: str
-    ) -> tuple[SubnetRequest, IPAddress]:
+    def _wanted(self, choice: _Choice, others: set[IPAddress]) -> tuple[SubnetRequest, IPAddress]:
+        text, field, subnets = choice.asked, choice.field, choice.subnets
         try:
             address = ip_address(text)
         except ValueError as exc:
@@ -176,7 +223,7 @@ class Addresses:
                 value=text,
                 subnet=subnet.subnet,
             )
-        if address in self.used(network):
+        if address in self.used(choice.network) | others:
             raise Conflict("the address is in use on this network", field=field, value=text)
         return subnet, address
 

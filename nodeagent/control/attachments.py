@@ -1,13 +1,12 @@
 """Networks of a container that exists: attach and detach, live."""
 
-from contextlib import ExitStack
-
 import msgspec
 import trio
 
 from nodeagent.control import etcdir
 from nodeagent.control.containers import Containers
 from nodeagent.control.desired import has_sandbox
+from nodeagent.control.held import Held
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
@@ -32,10 +31,9 @@ class Attachments:
 
     async def connect(self, network: str, name: str, asked: EndpointRequest) -> None:
         """Attach to a network; a running container gets its interface at once."""
-        async with self._lifecycle.step(name) as record:
-            with ExitStack() as held:
-                target, endpoints = self.joined(record, network, asked, held)
-                await self._change(record, endpoints)
+        async with self._lifecycle.step(name) as record, Held() as held:
+            target, endpoints = await self.joined(record, network, asked, held)
+            await self._change(record, endpoints)
         self._tell("connect", target, record)
 
     async def disconnect(self, network: str, name: str, *, force: bool = False) -> None:
@@ -58,8 +56,8 @@ class Attachments:
         lost = [id_ for id_ in record.endpoints if id_ not in self._parts.inventory.networks]
         return next((id_ for id_ in lost if id_.startswith(network)), None)
 
-    def joined(
-        self, record: ContainerRecord, network: str, asked: EndpointRequest, held: ExitStack
+    async def joined(
+        self, record: ContainerRecord, network: str, asked: EndpointRequest, held: Held
     ) -> tuple[NetworkRecord, dict[str, EndpointRecord]]:
         """The network and the endpoints with it; its addresses stay leased while ``held`` is."""
         target = self._parts.inventory.network(network)
@@ -74,7 +72,7 @@ class Attachments:
                 "the container is on this network already", field="network", name=target.name
             )
         interface = self._containers.free_interface(record)
-        endpoint = self._containers.endpoint(target, asked, interface, record.id, held)
+        endpoint = await self._containers.endpoint(target, asked, interface, record.id, held)
         return target, {**record.endpoints, target.id: endpoint}
 
     def left(

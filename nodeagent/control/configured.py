@@ -3,6 +3,7 @@
 from nodeagent.config import Config
 from nodeagent.control.logoptions import parse_log
 from nodeagent.control.parts import Settings
+from nodeagent.control.system import VERSION
 from nodeagent.model.logs import LogSettings
 
 
@@ -20,6 +21,7 @@ def build_settings(config: Config, open_files: tuple[int, int]) -> Settings:
         root=config.root,
         run=config.run,
         agent_id=config.agent_id,
+        version=VERSION,
         metrics_address=config.metrics.listen,
         pools=tuple((pool.base, pool.size) for pool in config.network.pools),
         publish_addresses=tuple(config.network.default_publish_address),

@@ -1,7 +1,6 @@
 """Containers as objects: create, list, inspect, rename. Their life is in lifecycle.py."""
 
 import re
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,6 +25,7 @@ from nodeagent.control.creation import (
 from nodeagent.control.desired import PREDEFINED, build_gateways, wanted_ports
 from nodeagent.control.filters import check_known
 from nodeagent.control.health import Health, resolve_check
+from nodeagent.control.held import Held
 from nodeagent.control.logoptions import resolve_log
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
@@ -77,8 +77,8 @@ class Containers:
 
         Nothing is made in the kernel before it starts, so a kill leaves nothing half-made.
         """
-        with ExitStack() as held:
-            record, volumes = self.draft(request, held)
+        async with Held() as held:
+            record, volumes = await self.draft(request, held)
             await self._parts.inventory.put(*volumes, record)
         await self._make_volumes(record, volumes)
         self._sandboxes.publish_names()
@@ -87,8 +87,8 @@ class Containers:
         )
         return record
 
-    def draft(
-        self, request: ContainerCreate, held: ExitStack
+    async def draft(
+        self, request: ContainerCreate, held: Held
     ) -> tuple[ContainerRecord, list[VolumeRecord]]:
         """What ``create`` would commit; name and addresses are its while ``held`` is."""
         check_request(request)
@@ -96,7 +96,7 @@ class Containers:
         id_ = self._parts.new_id()
         name = request.name or generate_name(id_, self._is_taken)
         held.enter_context(self._parts.inventory.reserve("container", name))
-        mode, endpoints = self._attach(request, id_, held)
+        mode, endpoints = await self._attach(request, id_, held)
         record = self._record(request, image, id_, name)
         record = msgspec.structs.replace(record, network_mode=mode, endpoints=endpoints)
         self._check_ports(record)
@@ -185,8 +185,8 @@ class Containers:
 
     # --- networks at creation -----------------------------------------------------------------
 
-    def _attach(
-        self, request: ContainerCreate, id_: str, held: ExitStack
+    async def _attach(
+        self, request: ContainerCreate, id_: str, held: Held
     ) -> tuple[str, dict[str, EndpointRecord]]:
         """(resolved mode, endpoints by network id); addresses stay leased while ``held`` is."""
         head, tail = split_mode(request.network_mode)
@@ -203,7 +203,7 @@ class Containers:
         endpoints: dict[str, EndpointRecord] = {}
         for n, (network_id, asked) in enumerate(wanted.items()):
             network = self._parts.inventory.networks[network_id]
-            endpoints[network_id] = self.endpoint(network, asked, f"eth{n}", id_, held)
+            endpoints[network_id] = await self.endpoint(network, asked, f"eth{n}", id_, held)
         return first.id, endpoints
 
     def _joined(self, request: ContainerCreate, target: str) -> str:
@@ -218,13 +218,13 @@ class Containers:
                 raise Invalid("conflicts with joining another container's network", field=field)
         return f"container:{self._parts.inventory.container(target).id}"
 
-    def endpoint(
+    async def endpoint(
         self,
         network: NetworkRecord,
         asked: EndpointRequest,
         interface: str,
         owner: str,
-        held: ExitStack,
+        held: Held,
     ) -> EndpointRecord:
         """A new endpoint with leased addresses; ``held`` keeps them until the record does."""
         if self._parts.inventory.is_leaving(network):
@@ -236,7 +236,8 @@ class Containers:
             else ipam.mac_for(self._parts.new_id())
         )
         held.enter_context(self._addresses.hold_mac(network, mac))
-        addresses = held.enter_context(self._addresses.lease(network, asked, owner))
+        lease = self._addresses.lease(network, asked, owner, for_plan=held.for_plan)
+        addresses = await held.enter_async_context(lease)
         return EndpointRecord(
             id=self._parts.new_id(),
             network_id=network.id,

@@ -10,7 +10,9 @@ from netdrivers.contract.specs import (
     EndpointSpec,
     IPAddress,
     NetworkSpec,
+    OverlaySpec,
     PublishedPort,
+    RemoteEndpoint,
     SandboxSpec,
     SubnetSpec,
 )
@@ -41,6 +43,26 @@ def network_spec(record: NetworkRecord) -> NetworkSpec:
         internal=record.internal,
         mtu_bytes=record.mtu_bytes,
         options=record.options,
+        overlay=_overlay(record),
+    )
+
+
+def _overlay(record: NetworkRecord) -> OverlaySpec | None:
+    if record.shared is None or record.reach is None or not record.reach.vtep:
+        return None
+    return OverlaySpec(
+        vni=record.shared.vni,
+        vtep=ip_address(record.reach.vtep),
+        sealed=record.shared.sealed,
+        multicast=record.shared.multicast,
+        remotes=tuple(
+            RemoteEndpoint(
+                mac=each.mac,
+                addresses=tuple(ip_address(text) for text in each.addresses),
+                vtep=ip_address(each.vtep),
+            )
+            for each in record.reach.remotes
+        ),
     )
 
 

@@ -10,14 +10,14 @@ and an answer must not.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Final
 
 from netdrivers.contract.names import DnsHost, DnsView, DnsZone
 from netdrivers.contract.specs import IPAddress
 from nodeagent.control.desired import endpoints_in_order
 from nodeagent.model.container import ContainerRecord, EndpointRecord
-from nodeagent.model.network import NetworkRecord
+from nodeagent.model.network import NetworkRecord, RemoteEndpoint
 
 PORT_LABEL: Final = "nodeagent.port."
 WELL_KNOWN: Final = {
@@ -122,7 +122,23 @@ def build_zone(network: NetworkRecord, members: Iterable[Member]) -> DnsZone:
         for name in {each.lower() for each in endpoint_names(member.record, endpoint)}:
             names[name] = (*names.get(name, ()), host)
         reverse |= dict.fromkeys(host.addresses, host.name)
+    for remote in network.reach.remotes if network.reach else ():
+        host = _remote_host(remote)
+        for name in {each.lower() for each in remote.names}:
+            names[name] = (*names.get(name, ()), host)
+        reverse |= dict.fromkeys(host.addresses, host.name)
     return DnsZone(name=network.name, names=names, reverse=reverse)
+
+
+def _remote_host(remote: RemoteEndpoint) -> DnsHost:
+    """An endpoint of another host, as that one has published it."""
+    return DnsHost(
+        name=remote.container,
+        addresses=tuple(ip_address(text) for text in remote.addresses),
+        is_up=True,
+        is_ready=remote.ready,
+        services=remote.services,
+    )
 
 
 def build_view(

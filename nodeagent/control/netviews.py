@@ -51,13 +51,18 @@ class Member:
     ports: Sequence[str]
 
 
+def scope_of(record: NetworkRecord) -> str:
+    """Whether a network is this host's or the cluster's."""
+    return "cluster" if record.shared else "local"
+
+
 def network_row(record: NetworkRecord) -> NetworkRow:
     """One line of ``network ls``."""
     return NetworkRow(
         id=record.id,
         name=record.name,
         driver=record.driver,
-        scope="local",
+        scope=scope_of(record),
         internal=record.internal,
         created_at=record.created,
         labels=",".join(f"{key}={value}" for key, value in record.labels.items()),
@@ -76,7 +81,7 @@ def network_view(
         name=record.name,
         id=record.id,
         created=record.created,
-        scope="local",
+        scope=scope_of(record),
         driver=record.driver,
         enable_ipv4=any(ip_network(each.subnet).version == 4 for each in record.subnets),
         enable_ipv6=any(ip_network(each.subnet).version == 6 for each in record.subnets),

@@ -4,11 +4,13 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_network
+from typing import Protocol
 
 import msgspec
 import trio
 
 from netdrivers.contract.engine import NetworkDriver
+from netdrivers.contract.options import ENCRYPTED, is_on
 from netdrivers.contract.specs import IPNetwork, Scope
 from nodeagent.control.creation import MODES
 from nodeagent.control.desired import build_desired, network_spec
@@ -36,7 +38,21 @@ RESERVED = ("default", "container")
 PREDEFINED = {"host": "host", "none": "null", "bridge": "bridge"}  # driver by name
 REMOVE_S = 30.0  # for the kernel's half of a removal; a guess
 LINK_OPTION = "com.docker.network.bridge.name"
+OVERLAY = "overlay"
+TUNNEL_BYTES = 70  # of VXLAN over IPv6; 50 over IPv4, but who knows how each host is reached
+SEALED_BYTES = 80  # of WireGuard over IPv6
 MTU_OPTION = "com.docker.network.driver.mtu"
+
+
+class Shared(Protocol):
+    """What keeps networks of several hosts."""
+
+    async def create(self, record: NetworkRecord) -> NetworkRecord:
+        """Enter it for all hosts; the record with what it was given there."""
+        ...
+
+    async def rm(self, record: NetworkRecord) -> None:
+        """Take it out for all hosts. Busy: it has endpoints on one of them."""
 
 
 class Networks:
@@ -52,6 +68,7 @@ class Networks:
         self._sandboxes = sandboxes
         self._drivers = drivers
         self._choosing = trio.Lock()  # one choice of subnets at a time: choices must not overlap
+        self.shared: Shared | None = None
 
     async def create(self, request: NetworkCreate, *, predefined: bool = False) -> NetworkRecord:
         """Make a network: intent first, then the kernel; undone if the kernel refuses.
@@ -62,6 +79,8 @@ class Networks:
         with self._parts.inventory.reserve("network", request.name):
             async with self._choosing:
                 record = await self._draft(request, predefined=predefined)
+                if record.driver == OVERLAY and self.shared is not None:
+                    record = await self.shared.create(record)
                 await self._parts.inventory.put(record)
         await self._apply_or_forget(record)
         self._parts.events.publish("network", "create", record.id, record.name)
@@ -149,7 +168,11 @@ class Networks:
             raise Invalid("an MTU is 68 to 65535 bytes", field=f"options.{MTU_OPTION}", value=text)
         if text:
             return int(text)
-        return self._parts.settings.mtu_bytes or await self._parts.engine.uplink_mtu() or 1500
+        mtu = self._parts.settings.mtu_bytes or await self._parts.engine.uplink_mtu() or 1500
+        if request.driver != OVERLAY:
+            return mtu
+        sealed = is_on(request.options, ENCRYPTED, default=True)
+        return mtu - (SEALED_BYTES + TUNNEL_BYTES if sealed else TUNNEL_BYTES)
 
     async def _subnets(self, request: NetworkCreate) -> list[SubnetRequest]:
         if request.driver in MODES:
@@ -194,6 +217,8 @@ class Networks:
             if force:
                 return
             raise
+        if record.shared is not None and self.shared is not None:
+            await self.shared.rm(record)
         with trio.move_on_after(REMOVE_S, shield=True) as scope:  # half a removal helps nobody
             await self._finish_rm(record)
         if scope.cancelled_caught:

@@ -28,6 +28,7 @@ class Settings:
     publish_addresses: tuple[str, ...]  # ("private",) or addresses
     dns_upstreams: tuple[str, ...]  # empty: the host's
     mtu_bytes: int  # 0: of the host's default route
+    version: str = ""
     volume_retention_s: float = 0.0  # how long a removed volume is kept
     logs: LogSettings = field(default_factory=LogSettings)
     resolv_conf: Path = Path("/etc/resolv.conf")

@@ -5,7 +5,6 @@ would refuse the change. What is held for it (a name, addresses, ports) is let g
 """
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 
 import msgspec
 
@@ -14,6 +13,7 @@ from netdrivers.plan.render import render_op
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.containers import Containers
 from nodeagent.control.desired import build_desired
+from nodeagent.control.held import Held
 from nodeagent.control.networks import Networks
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
@@ -53,8 +53,8 @@ class Planner:
     async def connect(self, network: str, name: str, asked: EndpointRequest) -> list[str]:
         """What ``network connect`` would change; nothing if the container is down."""
         record = self._parts.inventory.container(name)
-        with ExitStack() as held:
-            _, endpoints = self._attachments.joined(record, network, asked, held)
+        async with Held(for_plan=True) as held:
+            _, endpoints = await self._attachments.joined(record, network, asked, held)
             return await self._changed(msgspec.structs.replace(record, endpoints=endpoints))
 
     async def disconnect(self, network: str, name: str) -> list[str]:
@@ -65,8 +65,8 @@ class Planner:
 
     async def run(self, request: ContainerCreate) -> list[str]:
         """What the start of such a container would make."""
-        with ExitStack() as held:
-            record, _ = self._containers.draft(request, held)
+        async with Held(for_plan=True) as held:
+            record, _ = await self._containers.draft(request, held)
             async with self._sandboxes.ports.tried(record) as ports:
                 record = msgspec.structs.replace(
                     record, ports=ports, dns_port=UNKNOWN_PORT if record.endpoints else 0

@@ -5,7 +5,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -24,6 +25,7 @@ from nodeagent.control.ports import Ports
 from nodeagent.control.resolvers import Resolvers
 from nodeagent.control.wanted import Wanted
 from nodeagent.model.container import ContainerRecord
+from nodeagent.model.network import NetworkRecord
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,11 @@ class Repairs:
     ops: Counter[str] = field(default_factory=Counter)  # by kind of object
 
 
+async def _prepare_nothing(_network: NetworkRecord) -> None:
+    """Outside a cluster there are no such networks."""
+    await trio.lowlevel.checkpoint()
+
+
 class Sandboxes:
     """Opens and closes sandboxes, and re-applies what should be there."""
 
@@ -51,8 +58,13 @@ class Sandboxes:
         self._live: set[str] = set()
         self._named: set[str] = set()  # whose names are answered
         self._unready: set[str] = set()
+        self._present: set[str] = set()  # networks of several hosts that are here
+        self._entered: Counter[str] = Counter()  # of those, by how many containers just now
         self._directory = Directory()
         self._resolvers = Resolvers(parts.settings)
+        # makes a network of several hosts ready for its first endpoint here
+        self.prepare: Callable[[NetworkRecord], Awaitable[None]] = _prepare_nothing
+        self.told: Callable[[], None] = lambda: None  # of every change of endpoints and names
 
     def is_live(self, container_id: str) -> bool:
         """Whether the container's sandbox should exist now."""
@@ -76,7 +88,7 @@ class Sandboxes:
         if not has_sandbox(record):
             return ""
         try:
-            async with self.gate.step(record.id):
+            async with self._entering(record), self.gate.step(record.id):
                 self._live.add(record.id)  # not before: a repair would take it for drift
                 path = await self._parts.engine.make_sandbox(record.id)
                 dns_port = 0
@@ -112,6 +124,7 @@ class Sandboxes:
             async with self.gate.step(record.id):
                 await self._apply(record.id)
         self.ports.release(record.id)
+        await self._let_go(record.endpoints)
 
     def _tell_sharers(self, owner: ContainerRecord) -> None:
         """Who shares the network keeps the namespace, of which we have taken all else away."""
@@ -133,9 +146,51 @@ class Sandboxes:
         if record.endpoints and not record.dns_port:
             path = self._parts.settings.run / "netns" / record.id
             self._set_dns_port(record.id, self._parts.names.open(record.id, path, 0))
-        async with self.gate.step(record.id):
+        async with self._entering(record), self.gate.step(record.id):
             await self._apply(record.id)
+        await self._let_go(self._parts.inventory.networks)
         self.publish_names()
+
+    # --- networks of several hosts: here as long as an endpoint is ------------------------------
+
+    @asynccontextmanager
+    async def _entering(self, record: ContainerRecord) -> AsyncIterator[None]:
+        """Have the networks here before the container is; nobody takes them away meanwhile."""
+        networks = self._parts.inventory.networks
+        shared = [id_ for id_ in record.endpoints if id_ in networks and networks[id_].shared]
+        self._entered.update(shared)
+        try:
+            for id_ in shared:
+                if id_ not in self._present:
+                    await self.prepare(networks[id_])
+                    self._present.add(id_)
+                    await self.apply_network(id_)
+            yield
+        finally:
+            self._entered.subtract(shared)
+
+    async def _let_go(self, ids: Iterable[str]) -> None:
+        for id_ in [each for each in ids if each in self._present and not self.is_used(each)]:
+            self._present.discard(id_)
+            await self.apply_network(id_)
+
+    def is_used(self, network_id: str) -> bool:
+        """Whether a live container has an endpoint on the network."""
+        live = (network_id in each.endpoints for each in self._records(self._live))
+        return self._entered[network_id] > 0 or any(live)
+
+    def is_present(self, network_id: str) -> bool:
+        """Whether a network of several hosts is in this host's kernel."""
+        return network_id in self._present
+
+    def _here(self) -> dict[str, NetworkRecord]:
+        """Networks that should be in the kernel."""
+        networks = self._parts.inventory.networks
+        return {
+            id_: each
+            for id_, each in networks.items()
+            if each.shared is None or id_ in self._present
+        }
 
     # --- names ------------------------------------------------------------------------------
 
@@ -176,6 +231,7 @@ class Sandboxes:
             self._resolvers.upstreams,
         )
         self._parts.names.set_table(table)
+        self.told()
 
     @property
     def names(self) -> DnsTable:
@@ -202,6 +258,10 @@ class Sandboxes:
         if not has_sandbox(record):
             return
         self._named.add(record.id)
+        networks = self._parts.inventory.networks
+        self._present |= {
+            id_ for id_ in record.endpoints if id_ in networks and networks[id_].shared
+        }
         await self.ports.hold_again(record)
         if record.endpoints:
             async with self.gate.step(record.id):
@@ -211,12 +271,12 @@ class Sandboxes:
 
     def wanted(self) -> Desired:
         """All that the kernel should hold."""
-        return self._wanted.build(self._parts.inventory.networks, self._records(self._live))
+        return self._wanted.build(self._here(), self._records(self._live))
 
     def wanted_of(self, owner: str) -> Desired:
         """The same of one network or container: its cost is that of one, not of all."""
         live = self._records({owner} & self._live)
-        networks = self._parts.inventory.networks
+        networks = self._here()
         ids = {owner, *(id_ for each in live for id_ in each.endpoints)}
         return build_desired({id_: networks[id_] for id_ in ids if id_ in networks}, live)
 

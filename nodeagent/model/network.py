@@ -58,6 +58,33 @@ class NetworkDisconnect(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     force: bool = False
 
 
+class SharedNetwork(Struct, frozen=True, kw_only=True):
+    """Of a network of several hosts: the same on all of them."""
+
+    vni: int
+    sealed: bool  # its packets go encrypted, or not at all
+    multicast: bool = False
+
+
+class RemoteEndpoint(Struct, frozen=True, kw_only=True):
+    """An endpoint on another host, and where that is reached."""
+
+    mac: str
+    addresses: list[str]
+    vtep: str
+    container: str
+    names: list[str]
+    services: dict[str, int] = {}
+    ready: bool = True
+
+
+class Reach(Struct, frozen=True, kw_only=True):
+    """What this host knows of a shared network's other parts; kept, so that it is known again."""
+
+    vtep: str = ""
+    remotes: list[RemoteEndpoint] = []
+
+
 class NetworkRecord(Struct, frozen=True, kw_only=True):
     """All that is durable about one network."""
 
@@ -74,6 +101,8 @@ class NetworkRecord(Struct, frozen=True, kw_only=True):
     phase: Literal["creating", "ready", "removing"]
     predefined: bool = False
     on_wire: bool = False  # its subnets and gateways are those of a wire that is not ours
+    shared: SharedNetwork | None = None
+    reach: Reach | None = None  # of a shared one
 
 
 class _View(Struct, frozen=True, kw_only=True, rename="pascal"):

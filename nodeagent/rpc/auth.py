@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from nodeagent.errors import Busy, Conflict, Invalid
+from nodeagent.rpc.roles import Role
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +26,18 @@ _MAX_PATH_BYTES: Final = 107 - len(".new")  # sun_path, and room for the name be
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """The process at the other end of a connection, as the kernel knew it at connect."""
+    """Who is at the other end of a connection.
 
-    uid: int
-    gid: int
-    pid: int
+    By a unix socket it is a process, as the kernel knew it at connect, and may do everything. By
+    TCP it has a ``name`` and a ``role`` by its certificate, and an ``address``.
+    """
+
+    uid: int = -1
+    gid: int = -1
+    pid: int = -1
+    name: str = ""
+    role: Role = "admin"
+    address: str = ""
 
 
 def read_peer(sock: socket.socket | trio.socket.SocketType) -> Peer:

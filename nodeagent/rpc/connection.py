@@ -26,6 +26,7 @@ from nodeagent.rpc.protocol import (
     read_args,
     read_params,
 )
+from nodeagent.rpc.roles import may_call, needed_role
 from nodeagent.rpc.schema.shapes import Method
 
 log = logging.getLogger(__name__)
@@ -176,6 +177,8 @@ class Connection:
         if bound is None:
             text = f"unknown method {request.method[:100]!r}; rpc.describe lists all"
             return build_error(request.id, "missing", text, {"method": request.method[:100]})
+        if not may_call(self._peer.role, bound.method):
+            return self._forbid(request.id, bound.method)
         if request.id in self._calls:
             text = f"id {request.id} is in use by a running call"
             return build_error(request.id, "invalid", text, {"field": "id"})
@@ -186,6 +189,15 @@ class Connection:
         self._calls[request.id] = call
         self._methods[request.id] = bound.method
         return _Admitted(request, bound, call)
+
+    def _forbid(self, id_: int, method: Method) -> bytes:
+        peer, needed = self._peer, needed_role(method)
+        log.warning(
+            "call refused: not the role for it",
+            extra={"method": method.name, "who": peer.name, "role": peer.role, "needs": needed},
+        )
+        text = f"{method.name} needs the role {needed}; {peer.name or 'you'} has {peer.role}"
+        return build_error(id_, "refused", text, {"method": method.name, "role": peer.role})
 
     # --- workers: a request that does not wait costs no task of its own --------------------------
 

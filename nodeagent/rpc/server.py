@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from nodeagent.logs import AUDIT
-from nodeagent.rpc.auth import is_reached, open_listener, read_peer, remove_socket
+from nodeagent.rpc.auth import Peer, is_reached, open_listener, read_peer, remove_socket
 from nodeagent.rpc.call import Call
 from nodeagent.rpc.connection import Connection, Done, Limits
 from nodeagent.rpc.handlers import Bound, Handler, bind
@@ -36,6 +36,9 @@ def log_change(done: Done) -> None:
             "method": done.method,
             "target": done.target,
             "outcome": done.outcome,
+            "who": done.peer.name,
+            "role": done.peer.role,
+            "address": done.peer.address,
             "uid": done.peer.uid,
             "gid": done.peer.gid,
             "pid": done.peer.pid,
@@ -98,14 +101,8 @@ class Entrance:
             remove_socket(self.path, self.listener)
 
 
-async def serve_rpc(
-    entrance: Entrance,
-    handlers: Mapping[str, Handler],
-    *,
-    options: Options = Options(),
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve RPC until cancelled or handed on; started once clients can connect.
+def build_server(handlers: Mapping[str, Handler], options: Options = Options()) -> "Server":
+    """What serves any number of entrances.
 
     Args:
         handlers: by method name; ``rpc.describe`` is ours.
@@ -113,7 +110,16 @@ async def serve_rpc(
     Raises:
         ValueError: a handler for a method that is not in the table.
     """
-    server = _Server(bind(handlers, version=options.version), options)
+    return Server(bind(handlers, version=options.version), options)
+
+
+async def serve_rpc(
+    entrance: Entrance,
+    server: "Server",
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the unix socket until cancelled or handed on; started once clients can connect."""
     # trio closes what it accepts on: a copy
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(entrance.listener.dup()))
     try:
@@ -131,7 +137,7 @@ async def serve_rpc(
 
 
 async def _accept(
-    server: "_Server",
+    server: "Server",
     listener: trio.SocketListener,
     clients: trio.Nursery,
     task_status: trio.TaskStatus[list[trio.SocketListener]],
@@ -141,20 +147,25 @@ async def _accept(
     )
 
 
-class _Server:
+class Server:
+    """What all entrances share: the bound methods and the connections."""
+
     def __init__(self, bound: Mapping[str, Bound], options: Options) -> None:
         self._bound = bound
         self._options = options
         self._connections: set[Connection] = set()
 
     async def serve_client(self, stream: trio.SocketStream) -> None:
-        """Serve one client; nothing it does may end the server."""
+        """Serve one client of the unix socket; nothing it does may end the server."""
+        await self.serve_peer(stream, read_peer(stream.socket))
+
+    async def serve_peer(self, stream: trio.abc.Stream, peer: Peer) -> None:
+        """Serve who is at the other end, once it is known who that is."""
         limits = self._options.limits
         if len(self._connections) >= limits.max_connections:
             log.warning("too many connections", extra={"max": limits.max_connections})
             await trio.aclose_forcefully(stream)
             return
-        peer = read_peer(stream.socket)
         connection = Connection(stream, peer, self._bound, limits=limits, on_done=self._on_done)
         self._connections.add(connection)
         try:

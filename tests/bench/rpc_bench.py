@@ -23,7 +23,7 @@ import trio
 from nodeagent.rpc.protocol import Protocol, Response, build_request
 from nodeagent.rpc.schema.container import LogItem
 from nodeagent.rpc.schema.shapes import Done
-from nodeagent.rpc.server import Entrance, serve_rpc
+from nodeagent.rpc.server import Entrance, build_server, serve_rpc
 from nodeagent.rpc.sync_client import SyncClient
 
 BATCH = 100
@@ -46,7 +46,7 @@ async def serve(path):
         await nursery.start(
             lambda task_status: serve_rpc(
                 Entrance(Path(path), group="root"),
-                {"system.ping": ping, "container.logs": logs},
+                build_server({"system.ping": ping, "container.logs": logs}),
                 task_status=task_status,
             )
         )

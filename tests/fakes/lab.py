@@ -55,7 +55,7 @@ class Lab:
         """Run a shell script in a namespace."""
         done = subprocess.run(
             [*self.enter(name), "/bin/sh", "-ec", script],
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, errors="replace", check=False, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0 or not check, done.stderr
         return done.stdout

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from nodeagent.rpc.bindings.cluster import ClusterMethods
 from nodeagent.rpc.bindings.container import ContainerMethods
 from nodeagent.rpc.bindings.files import FileMethods
 from nodeagent.rpc.bindings.image import ImageMethods
@@ -12,7 +13,15 @@ from nodeagent.rpc.bindings.volume import VolumeMethods
 from nodeagent.rpc.schema.table import METHODS
 from nodeagent.rpc.server import Handler
 
-NOUNS = (ContainerMethods, FileMethods, ImageMethods, NetworkMethods, VolumeMethods, SystemMethods)
+NOUNS = (
+    ContainerMethods,
+    FileMethods,
+    ImageMethods,
+    NetworkMethods,
+    VolumeMethods,
+    ClusterMethods,
+    SystemMethods,
+)
 
 
 def build_table(use: UseCases) -> Mapping[str, Handler]:

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.audit import Auditor
+from nodeagent.control.cluster import Cluster
 from nodeagent.control.containers import Containers
 from nodeagent.control.explaining import Explaining
 from nodeagent.control.files import ContainerFiles
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.lifecycle import Lifecycle
+from nodeagent.control.membership import Membership
 from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
+from nodeagent.control.nodes import Nodes
 from nodeagent.control.planning import Planner
 from nodeagent.control.pruning import Pruner
 from nodeagent.control.quiescing import Quiescing
@@ -32,13 +35,16 @@ class UseCases:
 
     attachments: Attachments
     auditor: Auditor
+    cluster: Cluster
     containers: Containers
     explaining: Explaining
     files: ContainerFiles
     lifecycle: Lifecycle
     imaging: Imaging
     inspector: NetworkInspector
+    membership: Membership
     networks: Networks
+    nodes: Nodes
     planner: Planner
     pruner: Pruner
     repairer: Repairer

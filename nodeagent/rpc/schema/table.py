@@ -7,9 +7,9 @@ A streaming method sends notifications ``[2, "stream", [id, item]]`` before its 
 from collections.abc import Mapping
 from typing import Final
 
-from nodeagent.rpc.schema import container, files, image, network, system, volume
+from nodeagent.rpc.schema import cluster, container, files, image, network, system, volume
 from nodeagent.rpc.schema.shapes import Method
 
-_NOUNS = (container, files, image, network, volume, system)
+_NOUNS = (container, files, image, network, volume, cluster, system)
 
 METHODS: Final[Mapping[str, Method]] = {each.name: each for noun in _NOUNS for each in noun.METHODS}

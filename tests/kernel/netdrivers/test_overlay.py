@@ -17,7 +17,7 @@ import trio
 
 from netdrivers.contract.specs import Desired, OverlaySpec, RemoteEndpoint
 from netdrivers.engine import Engine
-from netdrivers.errors import Unavailable
+from netdrivers.errors import Refused
 from netdrivers.kernel.netns import HERE, Libc, open_fd
 from tests.fakes.capture import Capture
 from tests.fakes.lab import Lab
@@ -274,7 +274,7 @@ async def test_sealed_without_a_way_out_sends_nothing(two):
     first.network()
     overlay = replace(first.net.overlay, sealed=True, vtep=ip_address("fd12::1"))
     first.world.networks[first.net.id] = replace(first.net, overlay=overlay)
-    with pytest.raises(Unavailable, match="nothing is sent"):
+    with pytest.raises(Refused, match="nothing is sent"):
         await first.engine.apply(first.world.desired, scope(networks=(first.net,)))
     assert "vx-" not in first.lab.sh(first.name, "ip link")
 

@@ -5,9 +5,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from netdrivers.contract.options import ENCRYPTED, MULTICAST, is_on
 from netdrivers.contract.specs import OverlaySpec, RemoteEndpoint
 from netdrivers.errors import Invalid
-from netdrivers.overlay import ENCRYPTED, MULTICAST, OverlayDriver, is_on
+from netdrivers.overlay import OverlayDriver
 from netdrivers.plan.objects import Bridge
 from netdrivers.plan.tunnels import FdbEntry, Neighbour, Vxlan
 from tests.fakes.world import World

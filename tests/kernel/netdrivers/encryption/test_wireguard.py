@@ -60,7 +60,8 @@ class Sealing:
     async def apply(self, n: int) -> None:
         # a child is started where the thread is; so is the agent's own
         with self.hosts[n].lab.inside(self.hosts[n].name):
-            await self.devices[n].apply(self.peers)
+            await self.devices[n].apply(dict(self.peers))
+            await self.devices[n].mend()
 
     async def overlays(self) -> None:
         """Container a on the first host, b on the second, on a sealed overlay."""

@@ -1,6 +1,7 @@
 """The shared store on real etcd: the suite of every store, and what only hosts that share need.
 
-Covers nodeagent/cluster/etcd/channel.py, nodeagent/cluster/etcd/client.py
+Covers nodeagent/cluster/etcd/channel.py, nodeagent/cluster/etcd/client.py,
+nodeagent/cluster/mirror.py
 """
 
 import signal
@@ -11,6 +12,7 @@ import trio
 
 from nodeagent.cluster.etcd.client import open_client
 from nodeagent.cluster.etcdstore import EtcdStore
+from nodeagent.cluster.mirror import Mirror
 from nodeagent.errors import Missing, Refused, Unavailable
 from nodeagent.state.store import Compacted, Delete, Put, Row
 from tests.fakes.etcd import client_of, running_members
@@ -254,3 +256,39 @@ async def test_a_name_has_the_rights_that_its_role_has(cluster):
                 with pytest.raises(Refused):
                     await attempt()
         assert await EtcdStore(root).get("node/2/self") is None
+
+
+async def until(condition) -> None:
+    for _ in range(4000):
+        if condition():
+            return
+        await trio.sleep(0.01)
+
+
+async def test_a_mirror_follows_through_a_compaction_and_a_silent_store(three):
+    async with client_of(three) as client:
+        store = EtcdStore(client)
+        await store.commit(Put("a/1", b"1"), Put("b/1", b"1"))
+        told = []
+        mirror = Mirror(store, "a/", lambda: told.append(sorted(mirror.rows)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mirror.run)
+            with trio.fail_after(20):
+                await mirror.synced.wait()
+                await store.commit(Put("a/2", b"2"), Delete("a/1"))
+                await until(lambda: sorted(mirror.rows) == ["2"])
+            for n in (0, 1, 2):
+                await kill(three.members[n], signal.SIGSTOP)
+            await trio.sleep(0.5)
+            for n in (0, 1, 2):
+                await kill(three.members[n], signal.SIGCONT)
+            with trio.fail_after(40):
+                while True:
+                    try:
+                        await store.commit(Put("a/3", b"3"))
+                        break
+                    except Unavailable:
+                        await trio.sleep(0.1)
+                await until(lambda: sorted(mirror.rows) == ["2", "3"])
+            nursery.cancel_scope.cancel()
+    assert told[0] == ["1"]

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 import trio
 
-from nodeagent.rpc.server import Entrance, Options, serve_rpc
+from nodeagent.rpc.server import Entrance, Options, build_server, serve_rpc
 
 pytestmark = pytest.mark.skipif(find_spec("pynvim") is None, reason="pynvim is not installed")
 
@@ -57,8 +57,7 @@ async def test_a_client_of_other_authors_works(tmp_path, nursery):
     await nursery.start(
         lambda task_status: serve_rpc(
             Entrance(path, group="no-such-group"),
-            {"system.ping": ping, "container.logs": logs},
-            options=Options(version="1"),
+            build_server({"system.ping": ping, "container.logs": logs}, Options(version="1")),
             task_status=task_status,
         )
     )

@@ -1,6 +1,6 @@
 """Address leases: nobody gets an address twice, also while choices are in flight."""
 
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from ipaddress import ip_address
 
 import pytest
@@ -10,7 +10,7 @@ from nodeagent.control.addresses import Addresses
 from nodeagent.control.inventory import Inventory
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.containerrequest import EndpointRequest
-from nodeagent.model.network import SubnetRequest
+from nodeagent.model.network import SharedNetwork, SubnetRequest
 from nodeagent.state.sqlite import open_store
 from tests.fakes.records import container, endpoint, network
 
@@ -28,7 +28,7 @@ async def inventory(tmp_path):
 
 async def test_leases_in_flight_count(inventory):
     addresses = Addresses(inventory)
-    with (
+    async with (
         addresses.lease(network(), ANY, OWNER) as one,
         addresses.lease(network(), ANY, OWNER) as two,
     ):
@@ -39,15 +39,15 @@ async def test_leases_in_flight_count(inventory):
 
 async def test_a_freed_address_is_not_given_again_at_once(inventory):
     addresses = Addresses(inventory)
-    with addresses.lease(network(), ANY, OWNER) as one:
+    async with addresses.lease(network(), ANY, OWNER) as one:
         pass
-    with addresses.lease(network(), ANY, OWNER) as two:
+    async with addresses.lease(network(), ANY, OWNER) as two:
         assert one != two
 
 
 async def test_wanted_addresses_are_checked(inventory):
     addresses = Addresses(inventory)
-    with addresses.lease(network(), EndpointRequest(ip="172.20.0.77"), OWNER) as lease:
+    async with addresses.lease(network(), EndpointRequest(ip="172.20.0.77"), OWNER) as lease:
         assert lease == ["172.20.0.77/24"]
     for wanted, error in (
         ("172.20.0.2", Conflict),
@@ -58,11 +58,9 @@ async def test_wanted_addresses_are_checked(inventory):
         ("10.0.0.1", Invalid),
         ("x", Invalid),
     ):
-        with (
-            pytest.raises(error, match="field=ip"),
-            addresses.lease(network(), EndpointRequest(ip=wanted), OWNER),
-        ):
-            pass
+        with pytest.raises(error, match="field=ip"):
+            async with addresses.lease(network(), EndpointRequest(ip=wanted), OWNER):
+                pass
 
 
 async def test_a_mac_address_is_one_containers_on_a_network(inventory):
@@ -87,7 +85,7 @@ async def test_excluded_addresses_and_ranges_are_kept(inventory):
     )
     narrow = network(subnets=[subnet])
     addresses = Addresses(inventory)
-    with addresses.lease(narrow, ANY, OWNER) as one:
+    async with addresses.lease(narrow, ANY, OWNER) as one:
         assert one == ["172.20.0.129/24"]
         assert addresses.count(narrow, subnet) == (4, 250)
 
@@ -99,10 +97,11 @@ async def test_two_addresses_are_one_for_the_gateway_and_one_for_a_container(inv
     ):
         small = network("m" * 64, subnet=subnet, gateway=gateway)
         addresses = Addresses(inventory)
-        with addresses.lease(small, ANY, OWNER) as one:
+        async with addresses.lease(small, ANY, OWNER) as one:
             assert one == [address]
-            with pytest.raises(Exhausted), addresses.lease(small, ANY, OWNER):
-                pass
+            with pytest.raises(Exhausted):
+                async with addresses.lease(small, ANY, OWNER):
+                    pass
 
 
 async def test_one_address_a_family_from_the_first_subnet_with_room(inventory):
@@ -113,10 +112,13 @@ async def test_one_address_a_family_from_the_first_subnet_with_room(inventory):
     ]
     several = network("m" * 64, subnets=subnets)
     addresses = Addresses(inventory)
-    with addresses.lease(several, ANY, OWNER) as one, addresses.lease(several, ANY, OWNER) as two:
+    async with (
+        addresses.lease(several, ANY, OWNER) as one,
+        addresses.lease(several, ANY, OWNER) as two,
+    ):
         assert one == ["10.1.0.2/30", "fd00::2/64"]
         assert two == ["10.2.0.2/24", "fd00::3/64"]
-    with addresses.lease(several, EndpointRequest(ip="10.2.0.9"), OWNER) as wanted:
+    async with addresses.lease(several, EndpointRequest(ip="10.2.0.9"), OWNER) as wanted:
         assert wanted[0] == "10.2.0.9/24"
 
 
@@ -124,35 +126,69 @@ async def test_on_a_wire_the_hosts_addresses_are_never_given(inventory):
     there = [ip_address(each) for each in ("192.0.2.2", "192.0.2.3", "203.0.113.1")]
     addresses = Addresses(inventory, lambda: there)
     wire = network("m" * 64, subnet="192.0.2.0/24", gateway="192.0.2.1", on_wire=True)
-    with addresses.lease(wire, ANY, OWNER) as one:
+    async with addresses.lease(wire, ANY, OWNER) as one:
         assert one == ["192.0.2.4/24"]
-    with (
-        pytest.raises(Conflict, match="field=ip"),
-        addresses.lease(wire, EndpointRequest(ip="192.0.2.3"), OWNER),
-    ):
-        pass
+    with pytest.raises(Conflict, match="field=ip"):
+        async with addresses.lease(wire, EndpointRequest(ip="192.0.2.3"), OWNER):
+            pass
     there.append(ip_address("192.0.2.5"))  # while we run
-    with addresses.lease(wire, ANY, OWNER) as two:
+    async with addresses.lease(wire, ANY, OWNER) as two:
         assert two == ["192.0.2.6/24"]
 
 
 async def test_requests_at_once_get_what_is_there_and_give_all_back(inventory):
     addresses = Addresses(inventory)
     small = network("m" * 64, subnet="10.1.0.0/28", gateway="10.1.0.1")
-    with ExitStack() as held:
-        given = [held.enter_context(addresses.lease(small, ANY, OWNER))[0] for _ in range(13)]
-        assert len(set(given)) == 13
+    async with AsyncExitStack() as held:
+
+        async def lease() -> str:
+            return (await held.enter_async_context(addresses.lease(small, ANY, OWNER)))[0]
+
+        given = {await lease() for _ in range(13)}
+        assert len(given) == 13
         with pytest.raises(Exhausted, match=r"10.1.0.0/28"):
-            held.enter_context(addresses.lease(small, ANY, OWNER))
-    with ExitStack() as held:
-        assert {held.enter_context(addresses.lease(small, ANY, OWNER))[0] for _ in given} == set(
-            given
-        )
+            await lease()
+    async with AsyncExitStack() as held:
+        assert {await lease() for _ in given} == given
+
+
+class TakenElsewhere:
+    """Claims of another host: one that is known, and one that comes while we choose."""
+
+    def __init__(self) -> None:
+        self.mine: list[str] = []
+
+    async def read(self, _network_id):
+        return {ip_address("172.20.0.3")}
+
+    async def take(self, _network_id, address, owner):
+        if str(address) == "172.20.0.4":
+            return False
+        self.mine.append(f"{address} {owner}")
+        return True
+
+
+async def test_on_a_network_of_several_hosts_an_address_is_claimed(inventory):
+    addresses = Addresses(inventory)
+    addresses.claims = claims = TakenElsewhere()
+    shared = network(shared=SharedNetwork(vni=4097, sealed=True))
+    async with addresses.lease(shared, ANY, OWNER) as one:
+        assert one == ["172.20.0.5/24"]
+        assert claims.mine == [f"172.20.0.5 {OWNER}"]
+    with pytest.raises(Conflict, match="field=ip"):
+        async with addresses.lease(shared, EndpointRequest(ip="172.20.0.3"), OWNER):
+            pass
+    with pytest.raises(Conflict, match="field=ip"):  # somebody was faster
+        async with addresses.lease(shared, EndpointRequest(ip="172.20.0.4"), OWNER):
+            pass
+    async with addresses.lease(shared, ANY, OWNER, for_plan=True):
+        assert len(claims.mine) == 1
+    assert addresses.unowned(set()) == []
 
 
 async def test_a_lease_in_flight_has_an_owner(inventory):
     addresses = Addresses(inventory)
-    with addresses.lease(network(), ANY, OWNER):
+    async with addresses.lease(network(), ANY, OWNER):
         (lease,) = addresses.unowned({"a" * 64})
         assert (lease.owner, str(lease.address)) == (OWNER, "172.20.0.3")
         assert addresses.unowned({OWNER}) == []

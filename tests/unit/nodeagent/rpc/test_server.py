@@ -12,7 +12,7 @@ from nodeagent.errors import Busy
 from nodeagent.rpc.client import open_client
 from nodeagent.rpc.errors import ConnectionLost, RpcError
 from nodeagent.rpc.protocol import build_request
-from nodeagent.rpc.server import Entrance, Limits, Options, serve_rpc
+from nodeagent.rpc.server import Entrance, Limits, Options, build_server, serve_rpc
 
 
 async def ping(_params, _call):
@@ -42,8 +42,7 @@ async def serve(tmp_path, nursery):
         await nursery.start(
             lambda task_status: serve_rpc(
                 Entrance(path, group="no-such-group"),
-                HANDLERS,
-                options=Options(**options),
+                build_server(HANDLERS, Options(**options)),
                 task_status=task_status,
             )
         )
@@ -115,7 +114,9 @@ async def test_the_socket_file_goes_with_the_server(tmp_path):
     async with trio.open_nursery() as nursery:
         await nursery.start(
             lambda task_status: serve_rpc(
-                Entrance(tmp_path / "s", group="no-such-group"), HANDLERS, task_status=task_status
+                Entrance(tmp_path / "s", group="no-such-group"),
+                build_server(HANDLERS),
+                task_status=task_status,
             )
         )
         assert (tmp_path / "s").exists()
@@ -181,7 +182,7 @@ async def test_the_next_agent_takes_the_clients_that_wait(tmp_path, nursery):
 
 
 async def begin(entrance, task_status):
-    await serve_rpc(entrance, HANDLERS, task_status=task_status)
+    await serve_rpc(entrance, build_server(HANDLERS), task_status=task_status)
 
 
 def test_a_handed_listener_whose_file_is_gone_is_not_used(tmp_path):

@@ -9,7 +9,7 @@ import trio
 
 from nodeagent.rpc.errors import ConnectionLost, RpcError
 from nodeagent.rpc.schema.container import WaitResult
-from nodeagent.rpc.server import Entrance, serve_rpc
+from nodeagent.rpc.server import Entrance, build_server, serve_rpc
 from nodeagent.rpc.sync_client import open_sync_client
 
 EXEC = {"name": "web", "cmd": ["cat"], "stdin": True}
@@ -58,7 +58,7 @@ async def run(tmp_path, nursery):
     path = tmp_path / "s"
     await nursery.start(
         lambda task_status: serve_rpc(
-            Entrance(path, group="no-such-group"), HANDLERS, task_status=task_status
+            Entrance(path, group="no-such-group"), build_server(HANDLERS), task_status=task_status
         )
     )
 

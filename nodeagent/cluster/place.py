@@ -1,0 +1,118 @@
+"""What an agent keeps of its membership on disk: who it is, and with which key."""
+
+import os
+import shutil
+import ssl
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from nodeagent.cluster import ca
+from nodeagent.model.cluster import ClusterSelf
+
+KEY_MODE: Final = 0o600
+
+
+class ClusterPlace:
+    """``ROOT/cluster``. Calls block for some local writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self) -> ClusterSelf | None:
+        """Who this agent is; None outside a cluster."""
+        try:
+            raw = (self.folder / "self.json").read_bytes()
+        except FileNotFoundError:
+            return None
+        return msgspec.json.decode(raw, type=ClusterSelf)
+
+    def write(self, own: ClusterSelf) -> None:
+        """Durable when it returns."""
+        self._write("self.json", msgspec.json.encode(own))
+
+    def write_identity(self, authority: bytes, pair: ca.Pair) -> None:
+        """Authorities that are trusted, and the certificate of this node."""
+        self._write("ca.crt", authority)
+        self._write("node.key", pair.key)
+        self._write("node.crt", pair.certificate)
+
+    def write_founding(self, authority: ca.Pair) -> None:
+        """Keep the authority until it is in the store."""
+        self._write("founding.crt", authority.certificate)
+        self._write("founding.key", authority.key)
+
+    def read_founding(self) -> ca.Pair | None:
+        """The authority that is not yet known to be in the store."""
+        try:
+            return ca.Pair(
+                certificate=(self.folder / "founding.crt").read_bytes(),
+                key=(self.folder / "founding.key").read_bytes(),
+            )
+        except FileNotFoundError:
+            return None
+
+    def forget_founding(self) -> None:
+        """The store has it now."""
+        for name in ("founding.key", "founding.crt"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def certificate(self) -> bytes:
+        """This node's, PEM."""
+        return (self.folder / "node.crt").read_bytes()
+
+    def authority(self) -> bytes:
+        """Authorities that are trusted, PEM."""
+        return (self.folder / "ca.crt").read_bytes()
+
+    def forget(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, name: str, data: bytes) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self.folder / f"{name}.new"
+        new.unlink(missing_ok=True)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, KEY_MODE)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.folder / name)
+
+    # --- TLS -----------------------------------------------------------------------------------
+
+    def client_context(self) -> ssl.SSLContext:
+        """For this node as a client of the cluster's stores and agents."""
+        context = ssl.create_default_context(cadata=self.authority().decode())
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # etcd 3.4 of Debian has 1.3, too
+        context.load_cert_chain(self.folder / "node.crt", self.folder / "node.key")
+        return context
+
+    def store_context(self) -> ssl.SSLContext:
+        """The same, for HTTP/2."""
+        context = self.client_context()
+        context.set_alpn_protocols(["h2"])
+        return context
+
+    def server_context(self) -> ssl.SSLContext:
+        """For clients of this agent. One without a certificate may do no more than ask to join."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_verify_locations(cadata=self.authority().decode())
+        context.load_cert_chain(self.folder / "node.crt", self.folder / "node.key")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+
+def joiner_context() -> ssl.SSLContext:
+    """For a host that knows no authority yet: the caller checks the pin of its token.
+
+    Nothing is sent before that check.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

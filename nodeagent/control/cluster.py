@@ -1,0 +1,324 @@
+"""This agent in a cluster: it takes part, and knows what the others say.
+
+The store is etcd's, on the managers. Everything here goes on without it: what is known stays known,
+and only changes are refused.
+"""
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, NoReturn, TypeVar
+
+import msgspec
+import trio
+
+from netdrivers.contract.encryption import Encryption
+from nodeagent.cluster.etcd.client import Address, EtcdClient
+from nodeagent.cluster.etcdstore import EtcdStore
+from nodeagent.cluster.member import Member, MemberSpec, build_url
+from nodeagent.cluster.mirror import Mirror
+from nodeagent.cluster.place import ClusterPlace
+from nodeagent.control.clusteradmin import ClusterAdmin
+from nodeagent.control.hostaddress import build_host, parse_remote
+from nodeagent.control.parts import Parts
+from nodeagent.errors import Missing, Refused, Unavailable, kind_of
+from nodeagent.model.cluster import (
+    ClusterSelf,
+    NodeSelf,
+    NodeSpec,
+)
+from nodeagent.state.store import Put
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+NO_CLUSTER: Final = (
+    "this agent is in no cluster: `cluster init` begins one, `cluster join` enters one"
+)
+ALIVE_S: Final = 6.0  # after which a silent node counts as down
+BEAT_S: Final = 2.0
+FOUND_S: Final = 30.0  # for the first member to answer; 1.5 s seen (2026-11)
+JOIN_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterPorts:
+    """Where a node serves others."""
+
+    rpc: int = 2377
+    client: int = 2379
+    peer: int = 2380
+    wireguard: int = 51820
+    vxlan: int = 4789
+
+
+# asks another agent: (host, port), TLS, what to do with its certificate, method, parameters, answer
+Ask = Callable[[Address, ssl.SSLContext, Callable[[bytes], None], str, object], Awaitable[object]]
+
+
+class Cluster:
+    """What of a cluster this agent knows, and the tasks that keep it a part of it."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        nursery: trio.Nursery,
+        ports: ClusterPorts,
+        encryption: Encryption,
+        ask: Ask,
+    ) -> None:
+        self._parts = parts
+        self._nursery = nursery
+        self.ask = ask
+        self.ports = ports
+        self.encryption = encryption
+        self.place = ClusterPlace(parts.settings.root / "cluster")
+        self.own: ClusterSelf | None = None
+        self.changed: list[Callable[[], None]] = []  # told of every change that is seen
+        self.active = trio.Event()  # there is a store, and this agent is of its cluster
+        self.ended = trio.Event()  # it is not any more
+        self._server_context: tuple[bytes, ssl.SSLContext] | None = None  # by its certificate
+        self.entered: set[str] = set()  # networks for which a worker has its rights
+        self._scope = trio.CancelScope()
+        self._client: EtcdClient | None = None
+        self._store: EtcdStore | None = None
+        self._member: Member | None = None
+        self._mirrors: dict[str, Mirror] = {}
+        self.problem = ""  # why the store cannot be used now
+
+    # --- what is known ---------------------------------------------------------------------------
+
+    @property
+    def store(self) -> EtcdStore:
+        """The shared store. Refused: this agent is in no cluster."""
+        if self._store is None:
+            raise Refused(NO_CLUSTER)
+        return self._store
+
+    @property
+    def identity(self) -> ClusterSelf:
+        """Who this agent is. Refused: it is in no cluster."""
+        if self.own is None:
+            raise Refused(NO_CLUSTER)
+        return self.own
+
+    def admin(self) -> ClusterAdmin:
+        """What only managers can do. Refused: this is none."""
+        store, own = self.store, self.own
+        if own is None or own.role != "manager" or self._client is None:
+            raise Refused("this is a worker: ask one of the managers", field="node")
+        return ClusterAdmin(self._parts, store, self._client, own)
+
+    def mirror(self, prefix: str) -> Mirror:
+        """Rows that are followed: ``node/`` or ``network/``."""
+        return self._mirrors[prefix]
+
+    def specs(self) -> dict[str, NodeSpec]:
+        """Nodes as managers say, by id."""
+        return self._decoded("node/", NodeSpec, "/spec")
+
+    def selves(self) -> dict[str, NodeSelf]:
+        """Nodes as they say themselves, by id."""
+        return self._decoded("node/", NodeSelf, "/self")
+
+    def alive(self) -> set[str]:
+        """Nodes that keep their lease alive."""
+        rows = self._mirrors["node/"].rows if "node/" in self._mirrors else {}
+        return {key.removesuffix("/alive") for key in rows if key.endswith("/alive")}
+
+    def _decoded(self, prefix: str, type_: type[T], suffix: str) -> dict[str, T]:
+        mirror = self._mirrors.get(prefix)
+        return mirror.decoded(type_, suffix) if mirror else {}
+
+    # --- asking others ----------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """At start: go on as what this agent was."""
+        own = await trio.to_thread.run_sync(self.place.read)
+        if own is not None:
+            await self.begin(own)
+
+    async def ask_manager(self, remote: Address, method: str, params: object) -> object:
+        """Call an agent of the cluster, as this node."""
+        context = self.place.client_context()
+        return await self.ask(remote, context, lambda _certificate: None, method, params)
+
+    def server_context(self) -> ssl.SSLContext:
+        """TLS of this node as a server, with the certificate it has now."""
+        certificate = self.place.certificate()
+        if self._server_context is None or self._server_context[0] != certificate:
+            self._server_context = (certificate, self.place.server_context())
+        return self._server_context[1]
+
+    def managers(self) -> list[Address]:
+        """Where managers that are up serve RPC."""
+        specs, alive = self.specs(), self.alive()
+        return [
+            (node.address, node.rpc_port)
+            for node in self.selves().values()
+            if node.id in alive and node.id in specs and specs[node.id].role == "manager"
+        ]
+
+    # --- taking part -----------------------------------------------------------------------------
+
+    async def begin(self, own: ClusterSelf) -> None:
+        """Take part as what this agent is; ``active`` is set when that works."""
+        self.own = own
+        addresses = [parse_remote(each, self.ports.client) for each in own.managers]
+        if own.phase == "founding":
+            await self._start_member(own, {own.node_id: self._peer_url(own)}, "new")
+        elif own.role == "manager" and own.phase == "ready":
+            await self._start_member(own, {own.node_id: self._peer_url(own)}, "existing")
+        self._client = EtcdClient(addresses, self.place.store_context)
+        self._store = EtcdStore(self._client)
+        self._mirrors = {
+            prefix: Mirror(self._store, prefix, self._tell) for prefix in ("node/", "network/")
+        }
+        self._nursery.start_soon(self._take_part, own)
+
+    async def _take_part(self, own: ClusterSelf) -> None:
+        client = self._client
+        if client is None:
+            return
+        with trio.CancelScope() as self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.run)
+                if self._member is not None:
+                    nursery.start_soon(self._member.keep_running)
+                await self._until_done(self._settle, own, nursery)
+                for mirror in self._mirrors.values():
+                    nursery.start_soon(mirror.run)
+                nursery.start_soon(self._beat)
+                for mirror in self._mirrors.values():
+                    await mirror.synced.wait()
+                self.active.set()
+                self._tell()
+                log.info("takes part in a cluster", extra={"cluster": own.cluster, "as": own.role})
+
+    async def _until_done(
+        self,
+        step: Callable[[ClusterSelf, trio.Nursery], Awaitable[None]],
+        own: ClusterSelf,
+        nursery: trio.Nursery,
+    ) -> None:
+        while True:
+            try:
+                await step(own, nursery)
+            except Unavailable as exc:
+                self.problem = str(exc)
+                await trio.sleep(BEAT_S / 4)
+            else:
+                self.problem = ""
+                return
+
+    async def _settle(self, own: ClusterSelf, nursery: trio.Nursery) -> None:
+        """Finish what a beginning is; each step may have been done before a kill."""
+        if own.phase == "founding":
+            authority = self.place.read_founding()
+            if authority is not None and self._client is not None:
+                admin = ClusterAdmin(self._parts, self.store, self._client, own)
+                await admin.found(authority)
+        elif own.phase == "joining" and own.role == "manager" and self._client is not None:
+            members = await self._add_member(own, self._client)
+            await self._start_member(own, members, "existing")
+            if self._member is not None:
+                nursery.start_soon(self._member.keep_running)
+        self.own = msgspec.structs.replace(own, phase="ready")
+        self.place.write(self.own)
+        self.place.forget_founding()
+
+    async def _add_member(self, own: ClusterSelf, client: EtcdClient) -> Mapping[str, str]:
+        """Peer addresses by name; this node is among the members."""
+        url = self._peer_url(own)
+        listed = await client.call("MemberList")
+        members = listed.members
+        if not any(url in each.peerURLs for each in members):
+            members = (await client.call("MemberAdd", peerURLs=[url], timeout_s=10)).members
+        names = {tuple(each.peerURLs): each.name for each in members}
+        return {
+            (own.node_id if url in urls else name or "?"): urls[0] for urls, name in names.items()
+        }
+
+    async def _start_member(self, own: ClusterSelf, members: Mapping[str, str], state: str) -> None:
+        spec = MemberSpec(
+            name=own.node_id, folder=self.place.folder, host=own.address,
+            client_port=self.ports.client, peer_port=self.ports.peer, members=members,
+            state="new" if state == "new" else "existing",
+        )  # fmt: skip
+        self._member = Member(spec)
+        await self._member.start()
+
+    def _peer_url(self, own: ClusterSelf) -> str:
+        return build_url(own.address, self.ports.peer)
+
+    async def _beat(self) -> NoReturn:
+        """Keep this node's lease alive, and its row true."""
+        lease = 0
+        while True:
+            try:
+                lease = lease or await self._say_alive()
+                await self.store.renew(lease)
+                await self._say_self()
+                self.problem = ""
+            except Missing:
+                lease = 0
+                continue
+            except Unavailable as exc:
+                if not self.problem:
+                    log.warning("the cluster's store cannot be used", extra={"error": str(exc)})
+                self.problem = str(exc)
+            except Exception as exc:
+                if not kind_of(exc):
+                    raise
+                self.problem = str(exc)  # removed from the cluster, or without a right
+                log.warning("the cluster refuses this node", extra={"error": str(exc)})
+            await trio.sleep(BEAT_S)
+
+    async def _say_alive(self) -> int:
+        lease = await self.store.grant(ALIVE_S)
+        await self.store.commit(Put(f"node/{self.identity.node_id}/alive", b"", lease=lease))
+        return lease
+
+    async def _say_self(self) -> None:
+        own = self.identity
+        status = await self.encryption.status()
+        row = NodeSelf(
+            id=own.node_id,
+            address=own.address,
+            version=self._parts.settings.version,
+            key=status.key,
+            wireguard_port=self.ports.wireguard,
+            rpc_port=self.ports.rpc,
+        )
+        if self.selves().get(own.node_id) != row:
+            await self.store.commit(Put(f"node/{own.node_id}/self", msgspec.msgpack.encode(row)))
+        managers = [
+            f"{build_host(self.selves()[id_].address)}:{self.ports.client}"
+            for id_, spec in self.specs().items()
+            if spec.role == "manager" and id_ in self.selves()
+        ]
+        if managers and managers != own.managers and self._client is not None:
+            self.own = msgspec.structs.replace(own, managers=managers)
+            self.place.write(self.own)
+            self._client.set_members([parse_remote(each, self.ports.client) for each in managers])
+
+    def _tell(self) -> None:
+        for each in self.changed:
+            each()
+
+    async def end(self) -> None:
+        """Take part no more, and forget that it was so."""
+        self._scope.cancel()
+        if self._member is not None:
+            await self._member.stop()
+        self.own = self._client = self._store = self._member = None
+        self._mirrors = {}
+        self.entered = set()
+        self.active = trio.Event()
+        self.ended.set()
+        self.ended = trio.Event()
+        self.problem = ""
+        await self.encryption.remove()
+        await trio.to_thread.run_sync(self.place.forget)
+        self._tell()

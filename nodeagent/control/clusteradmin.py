@@ -1,0 +1,280 @@
+"""What managers do for a cluster: found it, admit and remove nodes, give rights and certificates.
+
+Who may read and write what is etcd's to check, by the name in the certificate: managers may all,
+a worker its own rows, and of a network those that its endpoints there need, once it has entered it.
+"""
+
+import logging
+from typing import Final
+
+import msgspec
+
+from nodeagent.cluster import ca
+from nodeagent.cluster.etcd.client import EtcdClient
+from nodeagent.cluster.etcd.messages import READ, READWRITE, range_end
+from nodeagent.cluster.etcdstore import PREFIX, EtcdStore
+from nodeagent.cluster.tokens import Token, hash_secret, role_of
+from nodeagent.control.parts import Parts
+from nodeagent.control.times import build_time
+from nodeagent.errors import AgentError, Conflict, Invalid, Missing, Refused
+from nodeagent.model.cluster import (
+    CertRequest,
+    CertView,
+    ClusterAdmit,
+    ClusterAdmitted,
+    ClusterSelf,
+    NodeRole,
+    NodeSpec,
+    NodeUpdate,
+    TokenRequest,
+)
+from nodeagent.state.store import ABSENT, Delete, Put, Row
+
+log = logging.getLogger(__name__)
+
+CALL_S: Final = 5.0
+SECRET_BYTES: Final = 16
+EXISTS: Final = "already exist"  # of users, roles and the like
+ENABLED: Final = "authentication is enabled"
+
+
+class Pems(msgspec.Struct, frozen=True, kw_only=True):
+    """The authority as it is kept in the store."""
+
+    certificate: bytes
+    key: bytes
+
+
+def build_permissions(node_id: str) -> list[tuple[int, bytes, bytes]]:
+    """(kind, key, end of range) of what a worker may from the beginning. Pure."""
+    own = f"{PREFIX}node/{node_id}/".encode()
+    return [
+        (READ, PREFIX.encode(), b""),  # the present revision is asked for by it
+        *((READ, *_range(f"{PREFIX}{each}/")) for each in ("node", "network")),
+        (READWRITE, own + b"self", b""),
+        (READWRITE, own + b"alive", b""),
+    ]
+
+
+def build_network_permissions(network: str, node_id: str) -> list[tuple[int, bytes, bytes]]:
+    """The same of what it may of a network that it has entered. Pure."""
+    return [
+        (READ, *_range(f"{PREFIX}ep/{network}/")),
+        (READWRITE, *_range(f"{PREFIX}ep/{network}/{node_id}/")),
+        (READWRITE, *_range(f"{PREFIX}addr/{network}/")),
+    ]
+
+
+def _range(prefix: str) -> tuple[bytes, bytes]:
+    return prefix.encode(), range_end(prefix.encode())
+
+
+class ClusterAdmin:
+    """With the rights of a manager."""
+
+    def __init__(
+        self, parts: Parts, store: EtcdStore, client: EtcdClient, own: ClusterSelf
+    ) -> None:
+        self._parts = parts
+        self._store = store
+        self._client = client
+        self._own = own
+
+    # --- the beginning ---------------------------------------------------------------------------
+
+    async def found(self, authority: ca.Pair) -> None:
+        """Write the first rows and turn the checks of rights on. Done twice it does nothing."""
+        spec = NodeSpec(
+            id=self._own.node_id, name=self._own.name, role="manager",
+            joined=build_time(self._parts.now()),
+        )  # fmt: skip
+        pems = Pems(certificate=authority.certificate, key=authority.key)
+        try:
+            await self._store.commit(
+                Put("cluster", self._own.cluster.encode(), ABSENT),
+                Put("secret/ca", msgspec.msgpack.encode(pems)),
+                Put("secret/tokens", msgspec.msgpack.encode(self._new_secrets())),
+                Put("allocation", b""),
+                Put(f"node/{spec.id}/spec", msgspec.msgpack.encode(spec)),
+            )
+        except Conflict:
+            log.info("the cluster was founded already, going on")
+        await self._have("UserAdd", name="root", options={"no_password": True})
+        await self._have("RoleAdd", name="root")
+        await self._have("UserGrantRole", user="root", role="root")
+        await self._add_user(f"manager-{spec.id}", "root")
+        await self._have("AuthEnable")
+
+    def _new_secrets(self) -> dict[str, str]:
+        return {role: self._new_secret() for role in ("worker", "manager")}
+
+    def _new_secret(self) -> str:
+        return self._parts.new_id()[: 2 * SECRET_BYTES]
+
+    async def _have(self, method: str, /, **fields: object) -> None:
+        """Make what may be there already."""
+        try:
+            await self._client.call(method, timeout_s=CALL_S, **fields)
+        except AgentError as exc:
+            if EXISTS not in str(exc) and ENABLED not in str(exc):
+                raise
+
+    async def _add_user(self, name: str, role: str) -> None:
+        await self._have("UserAdd", name=name, options={"no_password": True})
+        await self._have("UserGrantRole", user=name, role=role)
+
+    # --- nodes -----------------------------------------------------------------------------------
+
+    async def authority(self) -> ca.Pair:
+        """The cluster's, with its key."""
+        row = await self._row("secret/ca")
+        pems = msgspec.msgpack.decode(row.value, type=Pems)
+        return ca.Pair(certificate=pems.certificate, key=pems.key)
+
+    async def _row(self, key: str) -> Row:
+        row = await self._store.get(key)
+        if row is None:
+            raise Missing("the cluster's store lacks a row", key=key)
+        return row
+
+    async def admit(self, asked: ClusterAdmit, managers: list[str]) -> ClusterAdmitted:
+        """Give a host a certificate and the rights of its role.
+
+        Raises:
+            Refused: the secret admits nobody. Invalid: the request is none.
+        """
+        tokens = msgspec.msgpack.decode(
+            (await self._row("secret/tokens")).value, type=dict[str, str]
+        )
+        role = role_of(
+            asked.secret,
+            {"worker": hash_secret(tokens["worker"]), "manager": hash_secret(tokens["manager"])},
+        )
+        node_id = self._parts.new_id()[:24]
+        bearer = ca.Bearer(name=f"{role}-{node_id}", role=role, hosts=(asked.address,))
+        authority = await self.authority()
+        signed = ca.sign_request(authority, asked.request.encode(), bearer, now=self._parts.now())
+        spec = NodeSpec(
+            id=node_id, name=asked.name, role=role, joined=build_time(self._parts.now())
+        )
+        await self._give_rights(role, node_id)
+        await self._store.commit(Put(f"node/{node_id}/spec", msgspec.msgpack.encode(spec), ABSENT))
+        self._parts.events.publish("node", "create", node_id, asked.name, role=role)
+        return ClusterAdmitted(
+            cluster=self._own.cluster, node_id=node_id, role=role, certificate=signed.decode(),
+            managers=managers,
+        )  # fmt: skip
+
+    async def _give_rights(self, role: NodeRole, node_id: str) -> None:
+        name = f"{role}-{node_id}"
+        if role == "manager":
+            await self._add_user(name, "root")
+            return
+        await self._have("RoleAdd", name=name)
+        await self._grant(name, build_permissions(node_id))
+        await self._add_user(name, name)
+
+    async def _grant(self, role: str, permissions: list[tuple[int, bytes, bytes]]) -> None:
+        for kind, key, end in permissions:
+            await self._client.call(
+                "RoleGrantPermission",
+                name=role,
+                perm={"permType": kind, "key": key, "range_end": end},
+            )
+
+    async def enter(self, node_id: str, network: str) -> None:
+        """Let a worker have endpoints on a network."""
+        await self._row(f"network/{network}")
+        await self._row(f"node/{node_id}/spec")
+        await self._grant(f"worker-{node_id}", build_network_permissions(network, node_id))
+
+    async def update(self, node_id: str, asked: NodeUpdate) -> NodeSpec:
+        """Change labels and availability; of two at once, one is told to try again."""
+        key = f"node/{node_id}/spec"
+        row = await self._row(key)
+        spec = msgspec.msgpack.decode(row.value, type=NodeSpec)
+        labels = {k: v for k, v in spec.labels.items() if k not in asked.label_rm} | asked.labels
+        changed = msgspec.structs.replace(
+            spec, labels=labels, availability=asked.availability or spec.availability
+        )
+        await self._store.commit(Put(key, msgspec.msgpack.encode(changed), row.revision))
+        self._parts.events.publish("node", "update", node_id, spec.name)
+        return changed
+
+    async def take_out(self, node_id: str, *, is_last_allowed: bool = False) -> None:
+        """Forget a node: its rights, rows, endpoints and addresses.
+
+        Raises:
+            Refused: it is the last manager.
+        """
+        spec = msgspec.msgpack.decode(
+            (await self._row(f"node/{node_id}/spec")).value, type=NodeSpec
+        )
+        rows = await self._store.read("node/")
+        specs = [
+            msgspec.msgpack.decode(row.value, type=NodeSpec)
+            for row in rows
+            if row.key.endswith("/spec")
+        ]
+        others = [each for each in specs if each.role == "manager" and each.id != node_id]
+        if spec.role == "manager" and not others:
+            if is_last_allowed:
+                return
+            raise Refused(
+                "this is the last manager: the cluster would end with it; --force if it should"
+            )
+        await self._forget_rows(node_id)
+        if spec.role == "manager":
+            await self._drop_member(node_id)
+        await self._client.call("UserDelete", name=f"{spec.role}-{node_id}")
+        self._parts.events.publish("node", "remove", node_id, spec.name)
+
+    async def _forget_rows(self, node_id: str) -> None:
+        doomed = [row.key for row in await self._store.read(f"node/{node_id}/")]
+        doomed += [
+            row.key for row in await self._store.read("ep/") if row.key.split("/")[2] == node_id
+        ]
+        for row in await self._store.read("addr/"):
+            if msgspec.msgpack.decode(row.value, type=dict[str, str])["node_id"] == node_id:
+                doomed.append(row.key)
+        for at in range(0, len(doomed), 500):
+            await self._store.commit(*(Delete(key) for key in doomed[at : at + 500]))
+
+    async def _drop_member(self, node_id: str) -> None:
+        listed = await self._client.call("MemberList")
+        for member in listed.members:
+            if member.name == node_id:
+                await self._client.call("MemberRemove", ID=member.ID)
+
+    # --- tokens and certificates -----------------------------------------------------------------
+
+    async def token(self, asked: TokenRequest) -> str:
+        """The join token of a role; a new one if it is to be rotated."""
+        row = await self._row("secret/tokens")
+        secrets = msgspec.msgpack.decode(row.value, type=dict[str, str])
+        if asked.rotate:
+            secrets[asked.role] = self._new_secret()
+            await self._store.commit(
+                Put("secret/tokens", msgspec.msgpack.encode(secrets), row.revision)
+            )
+        digest = ca.ca_digest((await self.authority()).certificate)
+        return str(Token(digest=digest, secret=secrets[asked.role]))
+
+    async def certificate(self, asked: CertRequest) -> CertView:
+        """A certificate for a program; its key is made here and kept nowhere."""
+        if not asked.name.isprintable() or len(asked.name) > 64 or "/" in asked.name:
+            raise Invalid("a name is up to 64 printable characters, no slash", field="name")
+        authority = await self.authority()
+        bearer = ca.Bearer(name=f"client-{asked.name}"[:64], role=asked.role)
+        pair = ca.issue(authority, bearer, now=self._parts.now(), days=asked.days)
+        return CertView(
+            certificate=pair.certificate.decode(),
+            key=pair.key.decode(),
+            authority=authority.certificate.decode(),
+        )
+
+    async def renew(self, name: str, role: NodeRole, request: str, address: str) -> str:
+        """A new certificate for a node that has one."""
+        bearer = ca.Bearer(name=name, role=role, hosts=(address,))
+        authority = await self.authority()
+        return ca.sign_request(authority, request.encode(), bearer, now=self._parts.now()).decode()

@@ -1,0 +1,158 @@
+"""Networks of a cluster: made and removed in its store, known on every node, and their addresses.
+
+The record is the same on all hosts and comes to each by the store; a host keeps a copy, so it goes
+on with what it knows when the store does not answer.
+"""
+
+import logging
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Final
+
+import msgspec
+
+from netdrivers.contract.options import ENCRYPTED, MULTICAST, VNI_MAX, is_on
+from netdrivers.contract.specs import IPAddress
+from nodeagent.control.cluster import Cluster
+from nodeagent.control.parts import Parts
+from nodeagent.errors import Busy, Conflict, Exhausted, Unavailable
+from nodeagent.model.cluster import AddressClaim
+from nodeagent.model.network import NetworkRecord, SharedNetwork
+from nodeagent.state.store import ABSENT, Delete, Put
+from nodeagent.state.store import Conflict as Changed
+
+log = logging.getLogger(__name__)
+
+FIRST_VNI: Final = 4097  # as Docker's; below are VLANs, which people take for them
+TRIES: Final = 20  # against other managers that make networks at the same time
+DRIVER: Final = "overlay"
+
+
+class ClusterNetworks:
+    """The cluster's half of networks, and ``addresses.Claims``."""
+
+    def __init__(self, parts: Parts, cluster: Cluster) -> None:
+        self._parts = parts
+        self._cluster = cluster
+
+    # --- networks --------------------------------------------------------------------------------
+
+    def known(self) -> dict[str, NetworkRecord]:
+        """All networks of the cluster, as last heard."""
+        return self._cluster.mirror("network/").decoded(NetworkRecord)
+
+    async def create(self, record: NetworkRecord) -> NetworkRecord:
+        """Enter a network into the store; the record with what it was given there.
+
+        Raises:
+            Refused: no cluster, or this is a worker. Conflict: the name is taken.
+            Busy: others make networks all the time. Unavailable: the store does not answer.
+        """
+        self._cluster.admin()
+        store = self._cluster.store
+        for _ in range(TRIES):
+            row = await store.get("allocation")
+            rows = [msgspec.msgpack.decode(each.value, type=NetworkRecord)
+                    for each in await store.read("network/")]  # fmt: skip
+            self._check_free(record, rows)
+            shared = SharedNetwork(
+                vni=_free_vni(rows),
+                sealed=is_on(record.options, ENCRYPTED, default=True),
+                multicast=is_on(record.options, MULTICAST, default=False),
+            )
+            made = msgspec.structs.replace(record, shared=shared)
+            try:
+                await store.commit(
+                    Put("allocation", b"", row.revision if row else ABSENT),
+                    Put(f"network/{made.id}", msgspec.msgpack.encode(made), ABSENT),
+                )
+            except Changed:
+                continue  # somebody else made one: look again at what is free
+            return made
+        raise Busy("others make networks all the time; try again", field="name")
+
+    def _check_free(self, record: NetworkRecord, others: Iterable[NetworkRecord]) -> None:
+        for each in others:
+            if each.name == record.name:
+                raise Conflict(
+                    "the cluster has a network of this name", field="name", name=record.name
+                )
+            mine, theirs = ({s.subnet for s in one.subnets} for one in (record, each))
+            if mine & theirs:
+                raise Conflict(
+                    "the subnet was just given to another network of the cluster; try again",
+                    field="subnets",
+                    network=each.name,
+                )
+
+    async def rm(self, record: NetworkRecord) -> None:
+        """Take a network out of the store.
+
+        Raises:
+            Busy: it has endpoints somewhere; says on which nodes. Refused: this is a worker.
+        """
+        self._cluster.admin()
+        store = self._cluster.store
+        row = await store.get(f"network/{record.id}")
+        claims = await store.read(f"addr/{record.id}/")
+        holders = {msgspec.msgpack.decode(each.value, type=AddressClaim).node_id for each in claims}
+        if holders:
+            names = {id_: spec.name for id_, spec in self._cluster.specs().items()}
+            where = ", ".join(sorted(names.get(each, each[:12]) for each in holders))
+            raise Busy(
+                f"network has containers on: {where}; disconnect them first",
+                field="name",
+                name=record.name,
+            )
+        if row is not None:
+            await store.commit(Delete(f"network/{record.id}", row.revision))
+
+    async def sync(self) -> list[str]:
+        """Let this host know the networks that the cluster knows; ids of those that are gone."""
+        inventory = self._parts.inventory
+        known = self.known()
+        for id_, record in known.items():
+            mine = inventory.networks.get(id_)
+            if mine is None:
+                await inventory.put(record)
+                self._parts.events.publish("network", "create", id_, record.name)
+        return [id_ for id_, each in inventory.networks.items() if each.shared and id_ not in known]
+
+    # --- addresses -------------------------------------------------------------------------------
+
+    async def read(self, network_id: str) -> set[IPAddress]:
+        """Addresses that somebody has. Unavailable: that cannot be known now."""
+        await self.enter(network_id)
+        prefix = f"addr/{network_id}/"
+        rows = await self._cluster.store.read(prefix)
+        return {ip_address(row.key.removeprefix(prefix)) for row in rows}
+
+    async def take(self, network_id: str, address: IPAddress, owner: str) -> bool:
+        """Claim an address for a container; False: another one was faster."""
+        claim = AddressClaim(node_id=self._cluster.identity.node_id, container_id=owner)
+        try:
+            await self._cluster.store.commit(
+                Put(f"addr/{network_id}/{address}", msgspec.msgpack.encode(claim), ABSENT)
+            )
+        except Changed:
+            return False
+        return True
+
+    async def enter(self, network_id: str) -> None:
+        """Have the rights that endpoints on a network need: a worker asks a manager."""
+        own = self._cluster.identity
+        if own.role == "manager" or network_id in self._cluster.entered:
+            return
+        for remote in self._cluster.managers():
+            await self._cluster.ask_manager(remote, "cluster.enter", {"network": network_id})
+            self._cluster.entered.add(network_id)
+            return
+        raise Unavailable("no manager of the cluster is up, so no network can be entered")
+
+
+def _free_vni(networks: Iterable[NetworkRecord]) -> int:
+    used = {each.shared.vni for each in networks if each.shared}
+    vni = next(n for n in range(FIRST_VNI, FIRST_VNI + len(used) + 1) if n not in used)
+    if vni > VNI_MAX:
+        raise Exhausted("no network number (VNI) is left", most=VNI_MAX)
+    return vni

@@ -1,0 +1,290 @@
+"""Keeps this host's part of the cluster's networks as it should be, and tells the others of it.
+
+A loop that is woken by anything and looks at everything: which networks have endpoints here, what
+of them the others should know, and what the others have told. Wake-ups carry no data.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_interface
+from typing import Final, NoReturn
+
+import msgspec
+import trio
+
+from netdrivers.contract.encryption import PeerSpec
+from nodeagent.cluster.mirror import Mirror
+from nodeagent.control.addresses import Addresses
+from nodeagent.control.cluster import Cluster
+from nodeagent.control.clusternets import ClusterNetworks
+from nodeagent.control.names import build_services, endpoint_names
+from nodeagent.control.parts import Parts
+from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.wakes import Wakes
+from nodeagent.errors import Unavailable, kind_of
+from nodeagent.model.cluster import AddressClaim, EndpointRow, NodeSelf
+from nodeagent.model.network import NetworkRecord, Reach, RemoteEndpoint
+from nodeagent.state.store import Delete, Put
+
+log = logging.getLogger(__name__)
+
+PERIOD_S: Final = 10.0  # a look at everything even if nobody told of a change
+AGAIN_S: Final = 0.5  # after one that failed
+READY_S: Final = 5.0  # for what the others have told to be read, before an endpoint begins here
+OPS: Final = 500  # of one commit
+MTU_MIN: Final = 1280
+
+
+@dataclass(slots=True)
+class _Entered:
+    """A network with endpoints here: what is known of it, and the task that follows it."""
+
+    mirror: Mirror
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+class Overlays:
+    """One for the agent; without a cluster it does nothing."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        sandboxes: Sandboxes,
+        addresses: Addresses,
+        cluster: Cluster,
+        networks: ClusterNetworks,
+    ) -> None:
+        self._parts = parts
+        self._sandboxes = sandboxes
+        self._addresses = addresses
+        self._cluster = cluster
+        self._networks = networks
+        self._entered: dict[str, _Entered] = {}
+        self._wakes = Wakes()
+        self._nursery: trio.Nursery | None = None
+        self._turn = trio.Lock()
+
+    def wake(self) -> None:
+        """Look again soon."""
+        self._wakes.wake()
+
+    async def run(self) -> NoReturn:
+        """Keep it so for ever, through any failure."""
+        async with trio.open_nursery() as self._nursery:
+            while True:
+                await self._cluster.active.wait()
+                try:
+                    await self._step()
+                except Exception as exc:
+                    if not kind_of(exc):
+                        raise
+                    log.warning("the cluster's networks wait", extra={"error": str(exc)})
+                    await trio.sleep(AGAIN_S)
+                    self.wake()
+                await self._wakes.wait(PERIOD_S)
+
+    async def prepare(self, network: NetworkRecord) -> None:
+        """Before the first endpoint here: rights, what the others have told, the encrypted way.
+
+        The store may be silent: then what was known last is gone on with.
+
+        Raises:
+            Unavailable: the network is encrypted, and there is no way to encrypt.
+        """
+        async with self._turn:
+            if self._cluster.own is not None:
+                try:
+                    await self._enter(network.id)
+                except Unavailable as exc:
+                    log.warning("joining a network with what was known", extra={"why": str(exc)})
+            await self._seal([network])
+            await self._reach(network.id)
+
+    async def _step(self) -> None:
+        async with self._turn:
+            gone = await self._networks.sync()
+            here = self._here()
+            await self._seal(here.values())
+            for id_ in here:
+                await self._enter(id_)
+            for id_ in here:
+                await self._reach(id_)
+            await self._publish()
+            for id_ in [each for each in self._entered if each not in here]:
+                self._entered.pop(id_).scope.cancel()
+            await self._forget(gone)
+        await self._tidy()
+
+    def _here(self) -> dict[str, NetworkRecord]:
+        networks = self._parts.inventory.networks
+        return {
+            id_: each
+            for id_, each in networks.items()
+            if each.shared and self._sandboxes.is_used(id_)
+        }
+
+    async def _forget(self, gone: list[str]) -> None:
+        """Networks that the cluster has no more; one with members here stays until they leave."""
+        inventory = self._parts.inventory
+        for id_ in gone:
+            record = inventory.networks.get(id_)
+            if record is not None and not inventory.members(id_):
+                await inventory.delete(record)
+                self._sandboxes.publish_names()
+                self._parts.events.publish("network", "destroy", id_, record.name)
+
+    # --- what the others tell --------------------------------------------------------------------
+
+    async def _enter(self, id_: str) -> None:
+        if id_ in self._entered or self._nursery is None:
+            return
+        await self._networks.enter(id_)
+        mirror = Mirror(self._cluster.store, f"ep/{id_}/", self.wake)
+        entered = self._entered[id_] = _Entered(mirror)
+        self._nursery.start_soon(self._follow, entered)
+        with trio.move_on_after(READY_S):
+            await mirror.synced.wait()
+
+    @staticmethod
+    async def _follow(entered: _Entered) -> None:
+        with entered.scope:
+            await entered.mirror.run()
+
+    async def _reach(self, id_: str) -> None:
+        """What is known now of the other hosts, into the record and the kernel."""
+        record = self._parts.inventory.networks.get(id_)
+        own = self._cluster.own
+        if record is None or own is None or record.shared is None:
+            return
+        before = record.reach or Reach()
+        reach = Reach(
+            vtep=await self._vtep(own.address, sealed=record.shared.sealed) or before.vtep,
+            remotes=self._remotes(id_, own.node_id, record)
+            if self._is_known(id_)
+            else before.remotes,
+        )
+        if reach == record.reach:
+            return
+        await self._parts.inventory.put(msgspec.structs.replace(record, reach=reach))
+        if self._sandboxes.is_present(id_):
+            await self._sandboxes.apply_network(id_)
+        self._sandboxes.publish_names()
+
+    def _is_known(self, id_: str) -> bool:
+        return id_ in self._entered and self._entered[id_].mirror.synced.is_set()
+
+    async def _vtep(self, address: str, *, sealed: bool) -> str:
+        if not sealed:
+            return address
+        status = await self._cluster.encryption.status()
+        return str(status.address) if status.address else ""
+
+    def _remotes(self, id_: str, own: str, record: NetworkRecord) -> list[RemoteEndpoint]:
+        nodes, alive = self._cluster.selves(), self._cluster.alive()
+        found = []
+        for row in self._entered[id_].mirror.decoded(EndpointRow).values():
+            node = nodes.get(row.node_id)
+            if row.node_id == own or node is None:
+                continue
+            if vtep := self._vtep_of(node, record):
+                found.append(
+                    RemoteEndpoint(
+                        mac=row.mac, addresses=row.addresses, vtep=vtep, container=row.container,
+                        names=row.names, services=row.services,
+                        ready=row.ready and node.id in alive,
+                    )
+                )  # fmt: skip
+        return sorted(found, key=lambda each: (each.container, each.mac))
+
+    def _vtep_of(self, node: NodeSelf, record: NetworkRecord) -> str:
+        if record.shared is None or not record.shared.sealed:
+            return node.address
+        return str(self._parts.engine.sealed_address(node.key)) if node.key else ""
+
+    # --- the encrypted way -----------------------------------------------------------------------
+
+    async def _seal(self, networks: Iterable[NetworkRecord]) -> None:
+        if not any(each.shared and each.shared.sealed for each in networks):
+            return
+        own = self._cluster.own
+        peers = {
+            node.key: PeerSpec(
+                key=node.key, host=ip_address(node.address), port=node.wireguard_port
+            )
+            for node in self._cluster.selves().values()
+            if node.key and own is not None and node.id != own.node_id
+        }
+        mtu = self._parts.settings.mtu_bytes or await self._parts.engine.uplink_mtu() or 1500
+        await self._cluster.encryption.apply(peers, mtu_bytes=max(MTU_MIN, mtu - 80))
+
+    # --- what we tell ----------------------------------------------------------------------------
+
+    async def _publish(self) -> None:
+        own = self._cluster.identity.node_id
+        for id_, entered in self._entered.items():
+            if not entered.mirror.synced.is_set():
+                continue
+            want = {f"{own}/{row.id}": msgspec.msgpack.encode(row) for row in self._rows(id_, own)}
+            have = {
+                key: row.value
+                for key, row in entered.mirror.rows.items()
+                if key.startswith(f"{own}/")
+            }
+            ops: list[Put | Delete] = [
+                Put(f"ep/{id_}/{key}", value)
+                for key, value in want.items()
+                if have.get(key) != value
+            ]
+            ops += [Delete(f"ep/{id_}/{key}") for key in have if key not in want]
+            for at in range(0, len(ops), OPS):
+                await self._cluster.store.commit(*ops[at : at + OPS])
+
+    def _rows(self, id_: str, own: str) -> list[EndpointRow]:
+        """Endpoints of containers that live here, as the others need them."""
+        rows = []
+        for record in self._parts.inventory.members(id_):
+            if not self._sandboxes.is_live(record.id):
+                continue
+            endpoint = record.endpoints[id_]
+            rows.append(
+                EndpointRow(
+                    id=endpoint.id, node_id=own, container=record.name, mac=endpoint.mac,
+                    addresses=[str(ip_interface(text).ip) for text in endpoint.addresses],
+                    names=endpoint_names(record, endpoint), services=build_services(record),
+                    ready=self._sandboxes.is_ready(record.id),
+                )
+            )  # fmt: skip
+        return rows
+
+    async def _tidy(self) -> None:
+        """Give back what nobody here has any more: addresses, and rows of a former life."""
+        own, store = self._cluster.identity.node_id, self._cluster.store
+        doomed: list[str] = []
+        for id_, record in list(self._parts.inventory.networks.items()):
+            is_open = self._cluster.identity.role == "manager" or id_ in self._cluster.entered
+            if record.shared is None or not is_open:
+                continue
+            doomed += await self._stale_addresses(id_, own)
+            if id_ not in self._entered:
+                doomed += [row.key for row in await store.read(f"ep/{id_}/{own}/")]
+        for at in range(0, len(doomed), OPS):
+            await store.commit(*(Delete(key) for key in doomed[at : at + OPS]))
+
+    async def _stale_addresses(self, id_: str, own: str) -> list[str]:
+        """Claims of this node that no container has, and none is about to have."""
+        prefix = f"addr/{id_}/"
+        rows = await self._cluster.store.read(prefix)  # first: what is claimed later is not in it
+        held = {
+            str(ip_interface(text).ip)
+            for member in self._parts.inventory.members(id_)
+            for text in member.endpoints[id_].addresses
+        }
+        stale = []
+        for row in rows:
+            address = row.key.removeprefix(prefix)
+            claim = msgspec.msgpack.decode(row.value, type=AddressClaim)
+            pending = self._addresses.is_pending(id_, ip_address(address))
+            if claim.node_id == own and address not in held and not pending:
+                stale.append(row.key)
+        return stale

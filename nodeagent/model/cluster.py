@@ -1,0 +1,185 @@
+"""A cluster: requests, records and views."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from nodeagent.model.containerrequest import Labels, Name, Text
+
+NodeRole = Literal["manager", "worker"]
+Availability = Literal["active", "pause", "drain"]
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class ClusterInit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``advertise_addr``: this host's address for the others; "" = that of the default route."""
+
+    advertise_addr: Name = ""
+
+
+class ClusterJoin(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``remote``: HOST:PORT of a manager."""
+
+    token: Text
+    remote: Text
+    advertise_addr: Name = ""
+
+
+class ClusterAdmit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a host that joins sends to a manager. ``request``: for a certificate, PEM."""
+
+    secret: Text
+    request: Text
+    name: Name
+    address: Name
+
+
+class ClusterAdmitted(Struct, frozen=True, kw_only=True):
+    """What it is given. ``managers``: HOST:PORT of their stores."""
+
+    cluster: str
+    node_id: str
+    role: NodeRole
+    certificate: str
+    managers: list[str]
+
+
+class ClusterEnter(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A node asks for the rights that an endpoint on a network needs."""
+
+    network: Text
+
+
+class ClusterLeave(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``force``: also a manager whose cluster cannot be asked."""
+
+    force: bool = False
+
+
+class TokenRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``rotate``: the former token admits nobody any more."""
+
+    role: NodeRole
+    rotate: bool = False
+
+
+class CertRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A certificate for a program that speaks to the cluster's agents by TCP."""
+
+    name: Text
+    role: Literal["admin", "operator", "reader"]
+    days: Annotated[int, Meta(ge=1, le=3650)] = 90
+
+
+class NodeUpdate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Labels that are set and taken away; availability if given."""
+
+    name: Text
+    labels: Labels = {}
+    label_rm: list[Name] = []
+    availability: Availability | None = None
+
+
+class NodeRemove(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``force``: also one that is up; it finds itself removed and leaves."""
+
+    name: Text
+    force: bool = False
+
+
+class ClusterSelf(Struct, frozen=True, kw_only=True):
+    """What an agent keeps of its own membership. Until ``ready`` its beginning goes on."""
+
+    cluster: str
+    node_id: str
+    role: NodeRole
+    name: str
+    address: str
+    managers: list[str]
+    phase: Literal["founding", "joining", "ready"]
+
+
+class NodeSpec(Struct, frozen=True, kw_only=True):
+    """What managers say of a node."""
+
+    id: str
+    name: str
+    role: NodeRole
+    joined: str
+    availability: Availability = "active"
+    labels: dict[str, str] = {}
+
+
+class NodeSelf(Struct, frozen=True, kw_only=True):
+    """What a node says of itself. ``key``: its public key, for encrypted networks."""
+
+    id: str
+    address: str
+    version: str
+    key: str = ""
+    wireguard_port: _Port = 51820
+    rpc_port: _Port = 2377
+
+
+class AddressClaim(Struct, frozen=True, kw_only=True):
+    """Whose an address of a network is."""
+
+    node_id: str
+    container_id: str
+
+
+class EndpointRow(Struct, frozen=True, kw_only=True):
+    """An endpoint as other nodes need it: where it is, and what it is called."""
+
+    id: str
+    node_id: str
+    container: str
+    mac: str
+    addresses: list[str]  # without a prefix length
+    names: list[str]
+    services: dict[str, int] = {}
+    ready: bool = True
+
+
+class Secret(Struct, frozen=True, kw_only=True):
+    """A secret that is shown once."""
+
+    text: str
+
+
+class CertView(Struct, frozen=True, kw_only=True):
+    """A certificate, its key and the authority, PEM."""
+
+    certificate: str
+    key: str
+    authority: str
+
+
+class NodeView(Struct, frozen=True, kw_only=True, rename="pascal"):
+    """One node. ``status``: ready as long as it keeps its lease alive."""
+
+    id: str
+    hostname: str
+    status: Literal["ready", "down"]
+    availability: Availability
+    role: NodeRole
+    address: str
+    engine_version: str
+    labels: dict[str, str]
+    is_self: bool
+    joined_at: str
+
+
+class ClusterView(Struct, frozen=True, kw_only=True, rename="pascal"):
+    """This agent's place in a cluster. ``problem``: why changes are refused now, if they are."""
+
+    state: Literal["inactive", "active"]
+    id: str = ""
+    node_id: str = ""
+    role: str = ""
+    address: str = ""
+    nodes: int = 0
+    managers: int = 0
+    problem: str = ""
+    encryption: str = ""  # which WireGuard, or why there is none
+    warnings: list[str] = []

@@ -1,0 +1,82 @@
+"""Handlers of the cluster and its nodes. No decisions here: unpack, call, pack."""
+
+from nodeagent.model.cluster import (
+    CertRequest,
+    CertView,
+    ClusterAdmit,
+    ClusterAdmitted,
+    ClusterEnter,
+    ClusterInit,
+    ClusterJoin,
+    ClusterLeave,
+    NodeRemove,
+    NodeUpdate,
+    Secret,
+    TokenRequest,
+)
+from nodeagent.rpc.bindings.usecases import UseCases
+from nodeagent.rpc.schema.shapes import Done, Id, ListParams, Nothing, Refs
+from nodeagent.rpc.server import Call
+
+
+class ClusterMethods:
+    """Handlers of the cluster and its nodes: unpack, call, pack."""
+
+    def __init__(self, use: UseCases) -> None:
+        self._use = use
+
+    async def cluster_init(self, p: ClusterInit, _call: Call) -> Id:
+        own = await self._use.membership.init(p)
+        return Id(id=own.node_id, name=own.name)
+
+    async def cluster_join(self, p: ClusterJoin, _call: Call) -> Id:
+        own = await self._use.membership.join(p)
+        return Id(id=own.node_id, name=own.role)
+
+    async def cluster_leave(self, p: ClusterLeave, _call: Call) -> Done:
+        await self._use.membership.leave(force=p.force)
+        return Done()
+
+    async def cluster_info(self, _p: Nothing, _call: Call) -> object:
+        return await self._use.nodes.info()
+
+    async def cluster_token(self, p: TokenRequest, _call: Call) -> Secret:
+        return Secret(text=await self._use.cluster.admin().token(p))
+
+    async def cluster_certificate(self, p: CertRequest, _call: Call) -> CertView:
+        return await self._use.cluster.admin().certificate(p)
+
+    async def cluster_authority(self, _p: Nothing, _call: Call) -> str:
+        return self._use.cluster.place.authority().decode()
+
+    async def cluster_admit(self, p: ClusterAdmit, _call: Call) -> ClusterAdmitted:
+        cluster = self._use.cluster
+        return await cluster.admin().admit(p, cluster.identity.managers)
+
+    async def cluster_enter(self, p: ClusterEnter, call: Call) -> Done:
+        await self._use.cluster.admin().enter(_node_of(call), p.network)
+        return Done()
+
+    async def cluster_goodbye(self, _p: Nothing, call: Call) -> Done:
+        await self._use.cluster.admin().take_out(_node_of(call))
+        return Done()
+
+    async def node_ls(self, p: ListParams, _call: Call) -> object:
+        return self._use.nodes.ls(p.filters)
+
+    async def node_inspect(self, p: Refs, _call: Call) -> object:
+        return [self._use.nodes.find(name) for name in p.names]
+
+    async def node_update(self, p: NodeUpdate, _call: Call) -> Done:
+        node = self._use.nodes.find(p.name)
+        await self._use.cluster.admin().update(node.id, p)
+        return Done()
+
+    async def node_rm(self, p: NodeRemove, _call: Call) -> Done:
+        await self._use.nodes.rm(p.name, force=p.force)
+        return Done()
+
+
+def _node_of(call: Call) -> str:
+    """The id in a node's certificate."""
+    return call.peer.name.partition("-")[2]

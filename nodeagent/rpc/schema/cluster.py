@@ -1,0 +1,36 @@
+"""RPC methods of a cluster and its nodes: parameters, results. Pure."""
+
+from nodeagent.model.cluster import (
+    CertRequest,
+    CertView,
+    ClusterAdmit,
+    ClusterAdmitted,
+    ClusterEnter,
+    ClusterInit,
+    ClusterJoin,
+    ClusterLeave,
+    ClusterView,
+    NodeRemove,
+    NodeUpdate,
+    NodeView,
+    Secret,
+    TokenRequest,
+)
+from nodeagent.rpc.schema.shapes import Done, Id, ListParams, Nothing, Refs, change, read
+
+METHODS = (
+    change("cluster.init", "Begin a cluster with this agent as manager.", ClusterInit, Id),
+    change("cluster.join", "Enter a cluster.", ClusterJoin, Id),
+    change("cluster.leave", "Leave the cluster.", ClusterLeave, Done),
+    read("cluster.info", "This agent's place in a cluster.", Nothing, ClusterView),
+    change("cluster.token", "The join token of a role.", TokenRequest, Secret),
+    change("cluster.certificate", "A certificate for a program.", CertRequest, CertView),
+    read("cluster.authority", "Whom the cluster trusts (PEM).", Nothing, str),
+    change("cluster.admit", "Let a host in that has a token.", ClusterAdmit, ClusterAdmitted),
+    change("cluster.enter", "Let a node have endpoints on a network.", ClusterEnter, Done),
+    change("cluster.goodbye", "A node leaves.", Nothing, Done),
+    read("node.ls", "Nodes of the cluster.", ListParams, list[NodeView]),
+    read("node.inspect", "All about nodes.", Refs, list[NodeView]),
+    change("node.update", "Change labels or availability.", NodeUpdate, Done),
+    change("node.rm", "Remove a node that is down.", NodeRemove, Done),
+)

@@ -1,0 +1,260 @@
+"""Agents that form a cluster, and networks that reach over it: what users do, and what they see.
+
+Covers nodeagent/building.py, nodeagent/control/cluster.py, nodeagent/control/clusternets.py,
+nodeagent/control/overlays.py, nodeagent/control/held.py, nodeagent/control/membership.py,
+nodeagent/rpc/bindings/cluster.py
+"""
+
+import json
+import time
+
+import pytest
+
+from tests.system.harness.cluster import open_hosts, pings, wait_for
+
+pytestmark = pytest.mark.timeout(300)
+SECRET = "no-byte-of-this"
+
+
+@pytest.fixture(scope="module")
+def hosts(busybox_tar):
+    """One manager, two workers."""
+    with open_hosts(3, busybox_tar) as made:
+        made.form("worker", "worker")
+        yield made
+
+
+@pytest.fixture
+def clean(hosts):
+    yield hosts
+    for agent in hosts.agents:
+        names = agent.say("container", "ls", "-aq").split()
+        if names:
+            agent.cli("container", "rm", "-f", *names)
+    for name in [
+        row["Name"] for row in hosts.agents[0].rows("network") if row["Scope"] == "cluster"
+    ]:
+        wait_for(
+            lambda name=name: (
+                hosts.agents[0].cli("network", "rm", name, check=False).returncode == 0
+            )
+        )
+
+
+def known(agent, name):
+    return any(row["Name"] == name for row in agent.rows("network"))
+
+
+def names(agent, network):
+    """Whose names lead somewhere."""
+    records = agent.inspect("network", network)["DNSRecords"]
+    return {each["Name"] for each in records if each["Ready"]}
+
+
+def make_network(hosts, name, *flags):
+    hosts.agents[0].cli("network", "create", "-d", "overlay", *flags, name)
+    for agent in hosts.agents:
+        wait_for(lambda agent=agent: known(agent, name))
+
+
+def run(agent, name, network, *flags):
+    agent.cli("run", "-d", "--name", name, "--network", network, *flags, "busybox", "sleep", "1000")
+
+
+def test_nodes_are_listed_everywhere(hosts):
+    for agent in hosts.agents:
+        rows = agent.rows("node")
+        assert [row["Role"] for row in rows].count("manager") == 1
+        assert {row["Status"] for row in rows} == {"ready"}
+        assert {row["Address"] for row in rows} == {hosts.lab.address(n) for n in range(3)}
+        assert sum(row["IsSelf"] for row in rows) == 1
+
+
+def test_containers_of_three_hosts_find_and_reach_each_other(clean):
+    make_network(clean, "app")
+    for n, name in enumerate("abc"):
+        run(clean.agents[n], name, "app", "--network-alias", "any")
+    for n, name in enumerate("abc"):
+        for other in "abc":
+            wait_for(lambda n=n, name=name, other=other: pings(clean.agents[n], name, other))
+    (first,) = json.loads(clean.agents[0].say("network", "inspect", "app"))
+    assert first["Scope"] == "cluster"
+    addresses = clean.agents[1].say("exec", "b", "nslookup", "any").count("Address")
+    assert addresses >= 4  # the server's, and three
+
+
+def test_nothing_is_seen_on_the_wire(clean):
+    make_network(clean, "app")
+    run(clean.agents[0], "a", "app")
+    run(clean.agents[1], "b", "app")
+    wire = clean.capture(0, "udp")
+    wait_for(lambda: pings(clean.agents[0], "a", "b", "-p", "ab"))
+    clean.agents[1].cli("exec", "-d", "b", "sh", "-c", "nc -l -p 99 > /got")
+    wait_for(
+        lambda: (
+            clean.agents[0]
+            .cli("exec", "a", "sh", "-c", f"echo {SECRET} | nc -w 2 b 99", check=False)
+            .returncode
+            == 0
+        )
+    )
+    wait_for(lambda: SECRET in clean.agents[1].say("exec", "b", "cat", "/got"))
+    seen = wire.stop()
+    assert ".51820: UDP" in seen
+    assert ".4789" not in seen
+    assert not wire.has(SECRET.encode(), b"\xab" * 16)
+
+
+def test_an_unencrypted_network_is_so_only_if_asked_for(clean):
+    make_network(clean, "plain", "--opt", "encrypted=false")
+    run(clean.agents[0], "a", "plain")
+    run(clean.agents[1], "b", "plain")
+    wire = clean.capture(0, "udp port 4789")
+    wait_for(lambda: pings(clean.agents[0], "a", "b"))
+    assert "VXLAN" in wire.stop()
+
+
+def test_a_network_is_on_a_host_only_while_it_has_a_container_there(clean):
+    make_network(clean, "app")
+    (view,) = json.loads(clean.agents[0].say("network", "inspect", "app"))
+    link = f"br-{view['Id'][:12]}"
+    assert link not in clean.inside(1, "ip link")
+    run(clean.agents[1], "b", "app")
+    assert link in clean.inside(1, "ip link")
+    assert link not in clean.inside(2, "ip link")
+    clean.agents[1].cli("rm", "-f", "b")
+    wait_for(lambda: link not in clean.inside(1, "ip link"))
+
+
+def test_no_address_is_given_twice(clean):
+    make_network(clean, "app", "--subnet", "10.77.0.0/24")
+    for n, agent in enumerate(clean.agents):
+        for k in range(4):
+            run(agent, f"c{n}{k}", "app")
+    found = [
+        agent.inspect("container", f"c{n}{k}")["NetworkSettings"]["Networks"]["app"]["IPAddress"]
+        for n, agent in enumerate(clean.agents)
+        for k in range(4)
+    ]
+    assert len(set(found)) == 12
+    taken = clean.agents[2].cli(
+        "run", "-d", "--network", "app", "--ip", found[0], "busybox", "true", check=False
+    )
+    assert taken.returncode != 0
+    assert "in use" in taken.stderr
+
+
+def test_a_stopped_container_leaves_the_names_of_all(clean):
+    make_network(clean, "app")
+    run(clean.agents[0], "a", "app")
+    run(clean.agents[1], "b", "app")
+    wait_for(lambda: pings(clean.agents[0], "a", "b"))
+    clean.agents[1].cli("rm", "-f", "b")
+    assert wait_for(lambda: "b" not in names(clean.agents[0], "app")) < 2
+
+
+def test_a_network_in_use_elsewhere_is_not_removed(clean):
+    make_network(clean, "app")
+    run(clean.agents[2], "c", "app")
+    said = clean.agents[0].cli("network", "rm", "app", check=False)
+    assert said.returncode != 0
+    assert "has containers on" in said.stderr
+
+
+def test_only_managers_make_networks(clean):
+    said = clean.agents[1].cli("network", "create", "-d", "overlay", "mine", check=False)
+    assert said.returncode != 0
+    assert "worker" in said.stderr
+    assert not known(clean.agents[1], "mine")
+
+
+def test_ports_and_the_outside_work_on_an_overlay(clean):
+    make_network(clean, "app")
+    run(clean.agents[1], "b", "app", "-p", "0.0.0.0:8080:80")
+    clean.agents[1].cli("exec", "-d", "b", "sh", "-c", "echo hello > /index.html; httpd -h /")
+    url = f"http://{clean.lab.address(1)}:8080/"
+    wait_for(lambda: "hello" in clean.lab.sh(clean.lab.router, f"curl -s -m 2 {url} || true"))
+    assert pings(clean.agents[1], "b", "10.200.1.1")
+
+
+def test_the_agent_is_killed_and_traffic_goes_on(clean):
+    make_network(clean, "app")
+    run(clean.agents[0], "a", "app")
+    run(clean.agents[1], "b", "app")
+    wait_for(lambda: pings(clean.agents[0], "a", "b"))
+    clean.agents[1].kill()
+    assert pings(clean.agents[0], "a", "b")
+    clean.agents[1].start()
+    assert pings(clean.agents[1], "b", "a")
+    run(clean.agents[1], "b2", "app")
+    wait_for(lambda: pings(clean.agents[0], "a", "b2"))
+
+
+def test_a_node_that_is_cut_off_leaves_the_names(clean):
+    make_network(clean, "app")
+    run(clean.agents[0], "a", "app")
+    run(clean.agents[2], "c", "app")
+    wait_for(lambda: pings(clean.agents[0], "a", "c"))
+    clean.lab.cut(2)
+    try:
+        assert wait_for(lambda: "c" not in names(clean.agents[0], "app")) < 10
+        down = [row for row in clean.agents[0].rows("node") if row["Status"] == "down"]
+        assert [row["Address"] for row in down] == [clean.lab.address(2)]
+        # what runs there runs on, and is asked as before
+        assert clean.agents[2].cli("exec", "c", "true").returncode == 0
+    finally:
+        clean.lab.heal(2)
+    wait_for(lambda: pings(clean.agents[0], "a", "c"), 60)
+
+
+def test_bad_joins_are_refused_and_leave_nothing(hosts, busybox_tar):
+    first = hosts.agents[0]
+    good = first.say("cluster", "token", "worker")
+    for token, why in (
+        ("x", "not a join token"),
+        (good[:-1], "copied whole"),
+        (good[:-4] + "0000", "rotated"),
+        (f"NAT-1-{'0' * 64}-{good.rpartition('-')[2]}", "not of the cluster"),
+    ):
+        with open_hosts(1, busybox_tar) as alone:
+            remote = f"{alone.lab.address(0)}:2377"  # nobody is there
+            said = alone.agents[0].cli("cluster", "join", "--token", token, remote, check=False)
+            assert said.returncode != 0
+            assert not (alone.agents[0].root / "cluster").exists()
+            if why in {"not a join token", "copied whole"}:
+                assert why in said.stderr
+            else:
+                assert "no answer" in said.stderr
+    said = first.cli("cluster", "init", check=False)
+    assert "in a cluster already" in said.stderr
+
+
+def test_a_worker_has_no_right_to_what_is_not_its_own(hosts):
+    """With its own certificate, at the store itself: secrets, other nodes, networks not entered."""
+    worker, manager = hosts.agents[1], hosts.agents[0]
+    folder = worker.root / "cluster"
+    own = json.loads((folder / "self.json").read_text())["node_id"]
+    other = json.loads((manager.root / "cluster" / "self.json").read_text())["node_id"]
+
+    def etcdctl(*words):
+        flags = (f"--endpoints=https://{hosts.lab.address(0)}:2379 --cacert={folder}/ca.crt"
+                 f" --cert={folder}/node.crt --key={folder}/node.key")  # fmt: skip
+        return hosts.inside(1, f"ETCDCTL_API=3 etcdctl {flags} {' '.join(words)} 2>&1 || true")
+
+    assert "permission denied" in etcdctl("get", "/nodeagent/secret/ca")
+    assert "permission denied" in etcdctl("get", "--prefix", "/nodeagent/secret/")
+    assert "permission denied" in etcdctl("put", f"/nodeagent/node/{other}/self", "x")
+    assert "permission denied" in etcdctl("put", f"/nodeagent/node/{own}/spec", "x")
+    assert "permission denied" in etcdctl("put", "/nodeagent/network/x", "x")
+    assert "permission denied" in etcdctl("user", "add", "--no-password", "evil")
+    assert "permission denied" not in etcdctl("get", f"/nodeagent/node/{own}/self")
+
+
+def test_labels_and_events(hosts):
+    first = hosts.agents[0]
+    since = time.time()
+    name = first.rows("node")[0]["Id"]
+    first.cli("node", "update", "--label-add", "disk=ssd", name.split()[0])
+    assert any("disk" in row["Labels"] for row in first.rows("node"))
+    said = first.say("events", "--since", str(since), "--until", str(time.time() + 1))
+    assert "node update" in said

@@ -1,0 +1,42 @@
+"""Who may call what."""
+
+import pytest
+
+from nodeagent.rpc.roles import may_call, needed_role, role_of
+from nodeagent.rpc.schema.table import METHODS
+
+RANKED = ("anyone", "reader", "operator", "admin")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_role_and_who_has_more_may_more(name):
+    method = METHODS[name]
+    allowed = [may_call(role, method) for role in RANKED]
+    assert allowed == sorted(allowed)
+    assert allowed[-1]
+    assert needed_role(method) in (*RANKED, "node")
+
+
+def test_a_reader_changes_nothing():
+    changing = [each for each in METHODS.values() if each.changes]
+    open_to_all = {"cluster.admit"}
+    assert {each.name for each in changing if may_call("reader", each)} == open_to_all
+    assert len(changing) > 40
+
+
+def test_who_has_no_certificate_may_ask_to_join_and_no_more():
+    allowed = {name for name, each in METHODS.items() if may_call("anyone", each)}
+    assert allowed == {"cluster.admit", "cluster.authority"}
+
+
+def test_a_node_does_what_nodes_do():
+    allowed = {name for name, each in METHODS.items() if may_call("node", each)}
+    assert allowed == {"cluster.admit", "cluster.authority", "cluster.enter", "cluster.goodbye"}
+    assert role_of("worker") == role_of("manager") == "node"
+    assert role_of("reader") == "reader"
+
+
+@pytest.mark.parametrize("name", ["cluster.token", "cluster.certificate", "node.rm"])
+def test_an_operator_is_no_admin(name):
+    assert not may_call("operator", METHODS[name])
+    assert may_call("operator", METHODS["container.create"])
