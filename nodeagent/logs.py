@@ -36,6 +36,7 @@ def set_up_logs(
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger(AUDIT).setLevel(logging.INFO)  # who changed what is always written
+    logging.getLogger("hpack").setLevel(logging.WARNING)  # it tells every header of every call
 
 
 class TextLines(logging.Formatter):

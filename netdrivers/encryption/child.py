@@ -111,7 +111,11 @@ class Child:
     async def wait_exit(self) -> None:
         """Return when it has ended."""
         if self._pidfd >= 0:
-            await trio.lowlevel.wait_readable(self._pidfd)
+            fd = os.dup(self._pidfd)  # several may wait, and a descriptor takes one
+            try:
+                await trio.lowlevel.wait_readable(fd)
+            finally:
+                os.close(fd)
         if self._process is not None:
             await self._process.wait()
 

@@ -176,7 +176,11 @@ class Member:
     async def wait_exit(self) -> None:
         """Return when the process has ended."""
         if self._pidfd >= 0:
-            await trio.lowlevel.wait_readable(self._pidfd)
+            fd = os.dup(self._pidfd)  # several may wait, and a descriptor takes one
+            try:
+                await trio.lowlevel.wait_readable(fd)
+            finally:
+                os.close(fd)
         if self._child is not None:
             await self._child.wait()
 

@@ -8,6 +8,7 @@ import logging
 from typing import Final
 
 import msgspec
+import trio
 
 from nodeagent.cluster import ca
 from nodeagent.cluster.etcd.client import EtcdClient
@@ -16,7 +17,7 @@ from nodeagent.cluster.etcdstore import PREFIX, EtcdStore
 from nodeagent.cluster.tokens import Token, hash_secret, role_of
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time
-from nodeagent.errors import AgentError, Conflict, Invalid, Missing, Refused
+from nodeagent.errors import AgentError, Conflict, Invalid, Missing, Refused, Unavailable
 from nodeagent.model.cluster import (
     CertRequest,
     CertView,
@@ -33,7 +34,10 @@ from nodeagent.state.store import ABSENT, Delete, Put, Row
 log = logging.getLogger(__name__)
 
 CALL_S: Final = 5.0
+REMOVE_S: Final = 20.0  # etcd wants its members connected for 5 s before it loses one
+AGAIN_S: Final = 1.0
 SECRET_BYTES: Final = 16
+GONE: Final = "not found"
 EXISTS: Final = "already exist"  # of users, roles and the like
 ENABLED: Final = "authentication is enabled"
 
@@ -226,7 +230,7 @@ class ClusterAdmin:
         await self._forget_rows(node_id)
         if spec.role == "manager":
             await self._drop_member(node_id)
-        await self._client.call("UserDelete", name=f"{spec.role}-{node_id}")
+        await self._insist("UserDelete", name=f"{spec.role}-{node_id}")
         self._parts.events.publish("node", "remove", node_id, spec.name)
 
     async def _forget_rows(self, node_id: str) -> None:
@@ -244,7 +248,29 @@ class ClusterAdmin:
         listed = await self._client.call("MemberList")
         for member in listed.members:
             if member.name == node_id:
-                await self._client.call("MemberRemove", ID=member.ID)
+                # the others must have been well connected for a while
+                await self._insist("MemberRemove", ID=member.ID)
+        if node_id == self._own.node_id:
+            self._client.leave_out(self._own.address)
+
+    async def _insist(self, method: str, /, **fields: object) -> None:
+        """Ask until it is done; what is done twice is done."""
+        why = ""
+        with trio.move_on_after(REMOVE_S):
+            while True:
+                try:
+                    await self._client.call(method, timeout_s=CALL_S, **fields)
+                except Unavailable as exc:
+                    why = str(exc)
+                    log.info("the cluster's store cannot do it yet", extra={"why": why})
+                    await trio.sleep(AGAIN_S)
+                except AgentError as exc:
+                    if GONE in str(exc):
+                        return
+                    raise
+                else:
+                    return
+        raise Unavailable("the cluster's store does not do it: are the other managers up?", why=why)
 
     # --- tokens and certificates -----------------------------------------------------------------
 

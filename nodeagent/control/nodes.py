@@ -3,7 +3,7 @@
 from nodeagent.control.cluster import Cluster
 from nodeagent.control.creation import matches_labels
 from nodeagent.control.filters import Filters, check_known
-from nodeagent.errors import Busy, Invalid, Missing
+from nodeagent.errors import Busy, Invalid, Missing, Unavailable
 from nodeagent.model.cluster import ClusterView, NodeSelf, NodeSpec, NodeView
 
 LS = ("id", "name", "label", "role")
@@ -40,7 +40,6 @@ class Nodes:
     def ls(self, filters: Filters) -> list[NodeView]:
         """Nodes by name."""
         check_known(filters, LS)
-        self._cluster.store  # noqa: B018  refuses outside a cluster
         return [
             each
             for each in self._views()
@@ -51,8 +50,13 @@ class Nodes:
         ]
 
     def _views(self) -> list[NodeView]:
-        selves, alive = self._cluster.selves(), self._cluster.alive()
         own = self._cluster.identity.node_id
+        if not self._cluster.active.is_set():
+            raise Unavailable(
+                "the cluster's store has not been read since this agent started",
+                reason=self._cluster.problem or "it is being asked",
+            )
+        selves, alive = self._cluster.selves(), self._cluster.alive()
         views = [
             _view(spec, selves.get(id_), is_up=id_ in alive, is_self=id_ == own)
             for id_, spec in self._cluster.specs().items()
@@ -61,7 +65,6 @@ class Nodes:
 
     def find(self, name: str) -> NodeView:
         """By id, name, unique id prefix or ``self`` (Missing, Invalid when ambiguous)."""
-        self._cluster.store  # noqa: B018  refuses outside a cluster
         views = self._views()
         found = [
             each

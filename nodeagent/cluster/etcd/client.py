@@ -52,6 +52,13 @@ class EtcdClient:
         if members:
             self._members = list(members)
 
+    def leave_out(self, host: str) -> None:
+        """Ask this member no more, if there are others: it is going."""
+        others = [each for each in self._members if each[0] != host]
+        if others:
+            self._members = others
+            self.drop()
+
     def drop(self) -> None:
         """End the connection; the next call makes a new one, with certificates of that moment."""
         if self._channel is not None:

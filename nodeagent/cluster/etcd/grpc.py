@@ -17,6 +17,7 @@ MESSAGE_MAX_BYTES: Final = 64 << 20  # an answer of many rows; etcd itself sends
 _HEAD_BYTES: Final = 5
 
 _ERRORS: Final[Mapping[int, type[AgentError]]] = {
+    2: Unavailable,  # etcd's word for a member that is stopping
     3: Invalid, 7: Refused, 16: Refused, 8: Exhausted, 4: Unavailable, 14: Unavailable,
     9: Refused, 1: Unavailable,
 }  # fmt: skip
