@@ -253,7 +253,7 @@ async def _open_doors(
     """Let clients in, and say so."""
     entrance, server = _open_entrance(life), _build_server(life.config, use, observed)
     await nursery.start(serve_rpc, entrance, server)
-    nursery.start_soon(_serve_cluster, life.config, use.cluster, server)
+    nursery.start_soon(_serve_cluster, life.config, use.cluster, server, observed)
     await _succeed(life, parts, observed)
     observed.is_ready = True
     life.notifier.tell("READY=1", "STATUS=serving")
@@ -311,15 +311,20 @@ def _build_server(config: Config, use: UseCases, observed: Observed) -> Server:
     limits = Limits(
         max_frame_bytes=config.rpc.max_frame_bytes, max_connections=config.rpc.max_connections
     )
-    options = Options(limits=limits, version=VERSION, observe=observed.observe_call)
+    options = Options(
+        limits=limits, version=VERSION, observe=observed.observe_call,
+        observe_role=observed.observe_role,
+    )  # fmt: skip
     return build_server(build_table(use), options)
 
 
-async def _serve_cluster(config: Config, cluster: Cluster, server: Server) -> NoReturn:
+async def _serve_cluster(
+    config: Config, cluster: Cluster, server: Server, observed: Observed
+) -> NoReturn:
     """Serve other nodes by TCP, as long as this agent is of a cluster."""
     while True:
         await cluster.active.wait()
-        entrance = TcpEntrance(server, cluster.server_context)
+        entrance = TcpEntrance(server, cluster.server_context, observed.observe_meeting)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(entrance.serve, cluster.identity.address, config.cluster.rpc_port)
             await cluster.ended.wait()

@@ -6,7 +6,12 @@ from nodeagent.cli.call import Call, pick
 from nodeagent.cli.grammar import Verb
 from nodeagent.cli.output import LIST_FORMAT, json_pretty, put, render_list
 
-_COLUMNS: Final = (("METHOD", "name"), ("CHANGES", "changes"), ("WHAT IT DOES", "doc"))
+_COLUMNS: Final = (
+    ("METHOD", "name"),
+    ("CHANGES", "changes"),
+    ("ROLE", "role"),
+    ("WHAT IT DOES", "doc"),
+)
 
 
 def _describe(call: Call) -> int:

@@ -44,7 +44,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bearer:
-    """Whom a certificate is for. ``hosts``: addresses and names at which it serves."""
+    """Whom a certificate is for. ``hosts``: where it serves; none: it is good for a client only."""
 
     name: str
     role: Role
@@ -113,7 +113,9 @@ def _sign(
 ) -> bytes:
     authority, ca_key = x509.load_pem_x509_certificate(ca.certificate), _load_key(ca.key)
     subject = _name(bearer.name, bearer.role, cluster_of(ca.certificate))
-    uses = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+    uses = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    if bearer.hosts:
+        uses.append(ExtendedKeyUsageOID.SERVER_AUTH)
     key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     builder = (
         _builder(subject, authority.subject, key, now, days)
@@ -231,13 +233,30 @@ def pick_ca(bundle: bytes, digest: str) -> bytes:
     )
 
 
-def check_signed(ca_certificate: bytes, certificate: bytes) -> None:
-    """Refuse a certificate that this authority did not sign."""
-    authority = x509.load_pem_x509_certificate(ca_certificate)
-    try:
-        x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature) as exc:
-        raise Refused("the certificate is not of this cluster's authority") from exc
+def check_signed(authorities: bytes, certificate: bytes) -> None:
+    """Refuse a certificate (PEM) that none of these authorities signed."""
+    found = x509.load_pem_x509_certificate(certificate)
+    for authority in x509.load_pem_x509_certificates(authorities):
+        try:
+            found.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return
+    raise Refused("the certificate is not of this cluster's authority")
+
+
+def check_manager(authorities: bytes, certificate: bytes, *, now: float) -> None:
+    """Refuse who is no manager of ours now: any node's or program's certificate is not enough."""
+    check_signed(authorities, certificate)
+    found = x509.load_pem_x509_certificate(certificate)
+    if not found.not_valid_before_utc <= _at(now) <= found.not_valid_after_utc:
+        raise Refused("the manager's certificate is not good now: are the clocks right?")
+    if (identity := read_identity(certificate)).role != "manager":
+        raise Refused(
+            "who answers there is no manager of the cluster",
+            who=identity.name,
+            role=identity.role,
+        )
 
 
 def join_bundle(certificates: Sequence[bytes]) -> bytes:

@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from netdrivers.contract.encryption import Encryption
+from nodeagent.cluster import ca
 from nodeagent.cluster.etcd.client import Address, EtcdClient
 from nodeagent.cluster.etcdstore import EtcdStore
 from nodeagent.cluster.member import Member, MemberSpec, build_url
@@ -142,7 +143,12 @@ class Cluster:
     async def ask_manager(self, remote: Address, method: str, params: object) -> object:
         """Call an agent of the cluster, as this node."""
         context = self.place.client_context()
-        return await self.ask(remote, context, lambda _certificate: None, method, params)
+
+        def check(certificate: bytes) -> None:  # a worker may claim a manager's address
+            pem = ssl.DER_cert_to_PEM_cert(certificate).encode()
+            ca.check_manager(self.place.authority(), pem, now=self._parts.now())
+
+        return await self.ask(remote, context, check, method, params)
 
     def server_context(self) -> ssl.SSLContext:
         """TLS of this node as a server, with the certificate it has now."""

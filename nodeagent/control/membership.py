@@ -103,7 +103,8 @@ class Membership:
         authority = ca.pick_ca(str(found).encode(), digest)
 
         def check(certificate: bytes) -> None:
-            ca.check_signed(authority, ssl.DER_cert_to_PEM_cert(certificate).encode())
+            pem = ssl.DER_cert_to_PEM_cert(certificate).encode()
+            ca.check_manager(authority, pem, now=self._parts.now())
 
         name = socket.gethostname()
         csr, key = ca.create_request(name)

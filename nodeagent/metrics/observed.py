@@ -76,6 +76,14 @@ class Observed:
         """Note one RPC call."""
         self._own.observe_call(method, outcome, seconds)
 
+    def observe_role(self, role: str, outcome: str) -> None:
+        """Note in which role a call was made."""
+        self._own.observe_role(role, outcome)
+
+    def observe_meeting(self, outcome: str) -> None:
+        """Note a client that came by TCP."""
+        self._own.observe_meeting(outcome)
+
     def note_takeover(self, gap_s: float, sockets: int) -> None:
         """Note that this agent took over from a running one."""
         self._own.note_takeover(gap_s, sockets)

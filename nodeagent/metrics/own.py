@@ -35,11 +35,32 @@ class OwnMetrics:
             buckets=BOUNDS_S,
             registry=self._registry,
         )
+        self._by_role = Counter(
+            "nodeagent_rpc_role_calls_total",
+            "RPC calls by the caller's role and outcome.",
+            ("role", "outcome"),
+            registry=self._registry,
+        )
+        self._meetings = Counter(
+            "nodeagent_rpc_tcp_connections_total",
+            "Clients by TCP: met in a role, or not (early, expired, foreign, use, role: their"
+            " certificate; protocol, broken, slow, crowded: their handshake).",
+            ("outcome",),
+            registry=self._registry,
+        )
 
     def observe_call(self, method: str, outcome: str, seconds: float) -> None:
         """Note one RPC call. ``method`` must be a bound one: anything else could be endless."""
         self._calls.labels(method, outcome).inc()
         self._duration.labels(method).observe(seconds)
+
+    def observe_role(self, role: str, outcome: str) -> None:
+        """Note in which role a call was made."""
+        self._by_role.labels(role, outcome).inc()
+
+    def observe_meeting(self, outcome: str) -> None:
+        """Note a client that came by TCP."""
+        self._meetings.labels(outcome).inc()
 
     def note_takeover(self, gap_s: float, sockets: int) -> None:
         """Note that this agent took over from a running one."""

@@ -39,6 +39,11 @@ class Peer:
     role: Role = "admin"
     address: str = ""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it came by TCP."""
+        return bool(self.address)
+
 
 def read_peer(sock: socket.socket | trio.socket.SocketType) -> Peer:
     """Ask the kernel who connected (SO_PEERCRED)."""

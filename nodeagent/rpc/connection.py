@@ -75,7 +75,7 @@ class Connection:
         on_done: Callable[[Done], None],
     ) -> None:
         self._stream = stream
-        self._peer = peer
+        self.peer = peer
         self._bound = bound
         self._limits = limits
         self._on_done = on_done
@@ -101,11 +101,11 @@ class Connection:
                 nursery.start_soon(self._write, nursery.cancel_scope)
                 await self._read(nursery)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                log.debug("connection broke", extra={"pid": self._peer.pid})
+                log.debug("connection broke", extra={"pid": self.peer.pid})
             except ProtocolError as exc:
                 log.warning(
                     "connection closed: not msgpack-rpc",
-                    extra={"pid": self._peer.pid, "uid": self._peer.uid, "reason": str(exc)},
+                    extra={"pid": self.peer.pid, "uid": self.peer.uid, "reason": str(exc)},
                 )
             finally:
                 self._is_over = True
@@ -177,7 +177,7 @@ class Connection:
         if bound is None:
             text = f"unknown method {request.method[:100]!r}; rpc.describe lists all"
             return build_error(request.id, "missing", text, {"method": request.method[:100]})
-        if not may_call(self._peer.role, bound.method):
+        if not may_call(self.peer.role, bound.method):
             return self._forbid(request.id, bound.method)
         if request.id in self._calls:
             text = f"id {request.id} is in use by a running call"
@@ -185,19 +185,27 @@ class Connection:
         if self._refuses(bound.method):
             return build_error(request.id, "unavailable", _REPLACED, {"begun": False})
         takes_input = bound.method.takes_input
-        call = Call(request.id, self._peer, self._outbox, takes_input=takes_input)
+        call = Call(request.id, self.peer, self._outbox, takes_input=takes_input)
         self._calls[request.id] = call
         self._methods[request.id] = bound.method
         return _Admitted(request, bound, call)
 
     def _forbid(self, id_: int, method: Method) -> bytes:
-        peer, needed = self._peer, needed_role(method)
+        peer, needed = self.peer, needed_role(method)
         log.warning(
             "call refused: not the role for it",
             extra={"method": method.name, "who": peer.name, "role": peer.role, "needs": needed},
         )
+        account = _Account(started=trio.current_time())
+        account.outcome = "refused"
+        self._on_done(account.close(method, peer))
         text = f"{method.name} needs the role {needed}; {peer.name or 'you'} has {peer.role}"
-        return build_error(id_, "refused", text, {"method": method.name, "role": peer.role})
+        return build_error(
+            id_,
+            "refused",
+            text,
+            {"method": method.name, "role": peer.role, "needs": needed, "who": peer.name},
+        )
 
     # --- workers: a request that does not wait costs no task of its own --------------------------
 
@@ -254,7 +262,7 @@ class Connection:
             return await _handle(admitted, account)
         finally:
             self._forget(call)
-            self._on_done(account.close(method, self._peer))
+            self._on_done(account.close(method, self.peer))
 
     def _forget(self, call: Call) -> None:
         del self._calls[call.id], self._methods[call.id]

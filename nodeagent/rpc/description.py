@@ -4,7 +4,7 @@ from msgspec import Struct
 
 
 class MethodView(Struct, frozen=True, kw_only=True):
-    """One method with its JSON Schemas."""
+    """One method with its JSON Schemas. ``role``: the least that may call it by TCP."""
 
     name: str
     doc: str
@@ -13,6 +13,7 @@ class MethodView(Struct, frozen=True, kw_only=True):
     stream: dict[str, object] | None
     takes_input: bool
     changes: bool
+    role: str
 
 
 class Description(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from nodeagent.errors import fields_of
 from nodeagent.rpc.call import Call
 from nodeagent.rpc.description import Description, MethodView
 from nodeagent.rpc.errors import KINDS, RpcError
+from nodeagent.rpc.roles import needed_role
 from nodeagent.rpc.schema.shapes import Method, Nothing
 from nodeagent.rpc.schema.table import METHODS
 
@@ -131,6 +132,7 @@ def _view(method: Method) -> MethodView:
         stream=_schema(method.stream) if method.stream else None,
         takes_input=method.takes_input,
         changes=method.changes,
+        role=needed_role(method),
     )
 
 

@@ -1,7 +1,8 @@
 """Who may call what: the least role of each method. Pure.
 
 ``anyone`` has no certificate and asks to be admitted; ``reader`` looks, ``operator`` changes
-containers, images, networks and volumes, ``admin`` does all; ``node`` is another agent.
+containers, images, networks and volumes and sees what is inside them, ``admin`` does all;
+``node`` is another agent. A method that is not named here is for admins only.
 """
 
 from collections.abc import Mapping
@@ -15,15 +16,45 @@ _ROLES: Final[Mapping[str, Role]] = {
     "admin": "admin", "operator": "operator", "reader": "reader",
 }  # fmt: skip
 _RANK: Final[Mapping[str, int]] = {"anyone": 0, "reader": 1, "operator": 2, "admin": 3}
-# all others: who looks is a reader, who changes an operator
-_NAMED: Final[Mapping[Role, frozenset[str]]] = {
-    "node": frozenset({"cluster.enter", "cluster.goodbye"}),
-    "anyone": frozenset({"cluster.authority", "cluster.admit"}),
-    "admin": frozenset(
-        {"cluster.init", "cluster.join", "cluster.leave", "cluster.token", "cluster.certificate",
-         "node.update", "node.rm"}
-    ),
-}  # fmt: skip
+
+# noun -> verbs
+_READER: Final = {
+    "container": "wait ls inspect top logs stats",
+    "image": "tags ls inspect history",
+    "network": "ls inspect plan check audit",
+    "port": "ls",
+    "volume": "ls inspect",
+    "cluster": "info",
+    "node": "ls inspect",
+    "system": "info version df events ping",
+    "rpc": "describe",
+}
+# also what only reads: files of containers and volumes, packets sent in a container's name
+_OPERATOR: Final = {
+    "container": "create start stop kill restart pause unpause rm rename update prune attach exec"
+    " stat pack unpack export diff commit",
+    "image": "pull import load save push tag rm prune login",
+    "network": "create rm connect disconnect prune repair explain",
+    "volume": "create rm prune update rename snapshot clone backup restore import export",
+}
+_ADMIN: Final = {
+    "cluster": "init join leave token certificate",
+    "node": "update rm",
+}
+_TABLES: Final[Mapping[Role, Mapping[str, str]]] = {
+    "anyone": {"cluster": "authority admit"},
+    "reader": _READER,
+    "operator": _OPERATOR,
+    "admin": _ADMIN,
+    "node": {"cluster": "enter goodbye"},
+}
+_LEAST: Final[Mapping[str, Role]] = {
+    f"{noun}.{verb}": role
+    for role, table in _TABLES.items()
+    for noun, verbs in table.items()
+    for verb in verbs.split()
+}
+NAMED: Final = frozenset(_LEAST)
 
 
 def role_of(certified: Certified) -> Role:
@@ -33,8 +64,7 @@ def role_of(certified: Certified) -> Role:
 
 def needed_role(method: Method) -> Role:
     """The least role that may call a method."""
-    named = next((role for role, names in _NAMED.items() if method.name in names), None)
-    return named or ("operator" if method.changes else "reader")
+    return _LEAST.get(method.name, "admin")
 
 
 def may_call(role: Role, method: Method) -> bool:

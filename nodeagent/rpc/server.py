@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,10 @@ READS_S: Final = 0.25  # for the others, and for who has just connected to ask
 
 
 def _observe_nothing(_method: str, _outcome: str, _seconds: float) -> None:
+    """Count nothing."""
+
+
+def _observe_no_role(_role: str, _outcome: str) -> None:
     """Count nothing."""
 
 
@@ -52,12 +57,14 @@ class Options:
     """Limits, the agent's version, and who is told about calls.
 
     ``observe`` gets method, "ok" or the kind of the error, and seconds, for every bound method;
+    ``observe_role`` the caller's role and the same;
     ``audit`` gets each ended call that changes something.
     """
 
     limits: Limits = field(default_factory=Limits)
     version: str = ""
     observe: Callable[[str, str, float], None] = _observe_nothing
+    observe_role: Callable[[str, str], None] = _observe_no_role
     audit: Callable[[Done], None] = log_change
 
 
@@ -162,8 +169,11 @@ class Server:
     async def serve_peer(self, stream: trio.abc.Stream, peer: Peer) -> None:
         """Serve who is at the other end, once it is known who that is."""
         limits = self._options.limits
-        if len(self._connections) >= limits.max_connections:
-            log.warning("too many connections", extra={"max": limits.max_connections})
+        ways = Counter(each.peer.is_remote for each in self._connections)
+        # each way has a limit of its own: who comes by TCP keeps nobody from the unix socket
+        if ways[peer.is_remote] >= limits.max_connections:
+            extra = {"max": limits.max_connections, "address": peer.address}
+            log.warning("too many connections", extra=extra)
             await trio.aclose_forcefully(stream)
             return
         connection = Connection(stream, peer, self._bound, limits=limits, on_done=self._on_done)
@@ -185,5 +195,6 @@ class Server:
 
     def _on_done(self, done: Done) -> None:
         self._options.observe(done.method, done.outcome, done.seconds)
+        self._options.observe_role(done.peer.role, done.outcome)
         if done.changes:
             self._options.audit(done)

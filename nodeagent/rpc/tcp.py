@@ -27,6 +27,7 @@ from nodeagent.errors import (
 )  # fmt: skip
 from nodeagent.rpc.auth import Peer
 from nodeagent.rpc.client import open_client_on
+from nodeagent.rpc.crowd import Crowd, Pace
 from nodeagent.rpc.errors import RpcError
 from nodeagent.rpc.roles import role_of
 from nodeagent.rpc.server import Server
@@ -34,7 +35,11 @@ from nodeagent.rpc.server import Server
 log = logging.getLogger(__name__)
 
 HANDSHAKE_S: Final = 5.0
-HANDSHAKES: Final = 128  # at once; who comes then is turned away
+HANDSHAKES: Final = 128  # at once; who comes then is let in at the cost of another
+STRANGERS: Final = 32  # at once, of those who have no certificate
+STRANGER_S: Final = 30.0  # for what one asks
+LINES: Final = 10  # in the log about one address; then one each LINE_S
+LINE_S: Final = 10.0
 ASK_S: Final = 20.0  # for a call of another agent, connecting included
 AGAIN_S: Final = 0.2  # while a former agent still has the port
 _KINDS: Final[Mapping[str, type[AgentError]]] = {
@@ -42,14 +47,36 @@ _KINDS: Final[Mapping[str, type[AgentError]]] = {
     for each in (Busy, Conflict, Exhausted, Internal, Invalid, Missing, Refused, Unavailable)
 }
 
+# OpenSSL's X509_V_ERR_*; what is none of these is of another authority
+_CERTIFICATE: Final = {9: "early", 10: "expired", 26: "use"}
+_OLD: Final = ("UNSUPPORTED_PROTOCOL", "WRONG_VERSION_NUMBER", "NO_SHARED_CIPHER")
+_Tls = trio.SSLStream[trio.SocketStream]
+
+
+def _observe_nothing(_outcome: str) -> None:
+    """Count nothing."""
+
 
 class TcpEntrance:
-    """Serves a server's methods on one address."""
+    """Serves a server's methods on one address.
 
-    def __init__(self, server: Server, context: Callable[[], ssl.SSLContext]) -> None:
+    Args:
+        context: asked for each client, so that certificates can be renewed.
+        observe: told how each meeting ended: a role, or why nobody was met.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        context: Callable[[], ssl.SSLContext],
+        observe: Callable[[str], None] = _observe_nothing,
+    ) -> None:
         self._server = server
-        self._context = context  # asked for each client: certificates are renewed
-        self._handshakes = 0
+        self._context = context
+        self._observe = observe
+        self._handshakes = Crowd(HANDSHAKES)
+        self._strangers = Crowd(STRANGERS)
+        self._told = Pace(burst=LINES, every_s=LINE_S)
 
     async def serve(
         self,
@@ -63,27 +90,64 @@ class TcpEntrance:
         await trio.serve_listeners(self._welcome, listeners)
 
     async def _welcome(self, stream: trio.SocketStream) -> None:
-        if self._handshakes >= HANDSHAKES:
-            log.warning("too many handshakes at once", extra={"max": HANDSHAKES})
-            await trio.aclose_forcefully(stream)
-            return
         try:
             address = str(stream.socket.getpeername()[0])
-        except OSError:  # gone again already
+            tls = trio.SSLStream(stream, self._context(), server_side=True, https_compatible=True)
+        except OSError as exc:  # the client is gone again, or our certificate cannot be read
+            log.warning("connection cannot be served", extra={"error": str(exc)})
             await trio.aclose_forcefully(stream)
             return
-        peer: Peer | None = None
-        tls = trio.SSLStream(stream, self._context(), server_side=True, https_compatible=True)
-        self._handshakes += 1
         try:
-            with trio.move_on_after(HANDSHAKE_S):
-                peer = await _meet(tls, address)
-        finally:
-            self._handshakes -= 1
-        if peer is None:
+            peer = await self._meet(tls, address)
+            self._observe(peer.role)
+        except _Unmet as exc:
+            self._refuse(address, exc)
             await trio.aclose_forcefully(stream)
-        else:
+            return
+        if peer.role != "anyone":
             await self._server.serve_peer(tls, peer)
+            return
+        with trio.move_on_after(STRANGER_S) as scope:
+            self._strangers.enter(scope, address, scope.cancel)
+            try:
+                await self._server.serve_peer(tls, peer)
+            finally:
+                self._strangers.leave(scope)
+
+    async def _meet(self, tls: _Tls, address: str) -> Peer:
+        evicted = False
+
+        def evict() -> None:
+            nonlocal evicted
+            evicted = True
+            scope.cancel()
+
+        with trio.move_on_after(HANDSHAKE_S) as scope:
+            self._handshakes.enter(scope, address, evict)
+            try:
+                return await _shake_hands(tls, address)
+            finally:
+                self._handshakes.leave(scope)
+        raise _Unmet(
+            *(("crowded", "too many handshakes at once") if evicted else ("slow", "no handshake"))
+        )
+
+    def _refuse(self, address: str, unmet: "_Unmet") -> None:
+        self._observe(unmet.outcome)
+        if self._told.may(address, trio.current_time()):  # a flood does not fill the log
+            log.warning(
+                "connection refused",
+                extra={"address": address, "outcome": unmet.outcome, "reason": unmet.reason},
+            )
+
+
+class _Unmet(Exception):
+    """Nobody we speak to; ``outcome`` is one of a few words."""
+
+    def __init__(self, outcome: str, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.reason = reason
 
 
 async def _listen(host: str, port: int) -> list[trio.SocketListener]:
@@ -96,23 +160,27 @@ async def _listen(host: str, port: int) -> list[trio.SocketListener]:
             await trio.sleep(AGAIN_S)
 
 
-async def _meet(tls: trio.SSLStream[trio.SocketStream], address: str) -> Peer | None:
-    """Who it is; None: nobody we speak to."""
+async def _shake_hands(tls: _Tls, address: str) -> Peer:
+    """Who it is, and in which role."""
     try:
         await tls.do_handshake()
         certificate = tls.getpeercert(binary_form=True)
     except (trio.BrokenResourceError, ssl.SSLError) as exc:
-        reason = str(exc.__cause__ or exc)
-        log.warning("connection refused", extra={"address": address, "reason": reason})
-        return None
+        raise _explain(exc.__cause__ or exc) from exc
     if not certificate:
         return Peer(name="", role="anyone", address=address)
     try:
         found = read_identity(certificate)
     except Refused as exc:
-        log.warning("connection refused", extra={"address": address, "reason": str(exc)})
-        return None
+        raise _Unmet("role", str(exc)) from exc
     return Peer(name=found.name, role=role_of(found.role), address=address)
+
+
+def _explain(exc: BaseException) -> _Unmet:
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return _Unmet(_CERTIFICATE.get(exc.verify_code, "foreign"), exc.verify_message)
+    reason = str(getattr(exc, "reason", "") or exc)
+    return _Unmet("protocol" if reason in _OLD else "broken", reason)
 
 
 async def ask_agent(

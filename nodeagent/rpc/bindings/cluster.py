@@ -1,5 +1,10 @@
 """Handlers of the cluster and its nodes. No decisions here: unpack, call, pack."""
 
+from typing import Final
+
+import trio
+
+from nodeagent.errors import Busy
 from nodeagent.model.cluster import (
     CertRequest,
     CertView,
@@ -15,8 +20,12 @@ from nodeagent.model.cluster import (
     TokenRequest,
 )
 from nodeagent.rpc.bindings.usecases import UseCases
+from nodeagent.rpc.crowd import Pace
 from nodeagent.rpc.schema.shapes import Done, Id, ListParams, Nothing, Refs
 from nodeagent.rpc.server import Call
+
+ADMITS: Final = 10  # from one address at once; then one each ADMIT_S
+ADMIT_S: Final = 2.0
 
 
 class ClusterMethods:
@@ -24,6 +33,7 @@ class ClusterMethods:
 
     def __init__(self, use: UseCases) -> None:
         self._use = use
+        self._asked_in = Pace(burst=ADMITS, every_s=ADMIT_S)
 
     async def cluster_init(self, p: ClusterInit, _call: Call) -> Id:
         own = await self._use.membership.init(p)
@@ -49,7 +59,9 @@ class ClusterMethods:
     async def cluster_authority(self, _p: Nothing, _call: Call) -> str:
         return self._use.cluster.place.authority().decode()
 
-    async def cluster_admit(self, p: ClusterAdmit, _call: Call) -> ClusterAdmitted:
+    async def cluster_admit(self, p: ClusterAdmit, call: Call) -> ClusterAdmitted:
+        if not self._asked_in.may(call.peer.address, trio.current_time()):
+            raise Busy("this address asks to be admitted too often", retry_after_s=ADMIT_S)
         cluster = self._use.cluster
         return await cluster.admin().admit(p, cluster.identity.managers)
 

@@ -102,7 +102,7 @@ def agent(agent_of):
             "system.ping": {},
             "rpc.describe": {"protocol": "msgpack-rpc", "version": "1",
                              "methods": [{"name": "system.ping", "doc": "Answer.",
-                                          "changes": False}]},
+                                          "changes": False, "role": "reader"}]},
         }
     )  # fmt: skip
 
@@ -163,8 +163,8 @@ def _logs(call):
         (["system", "df"], "TYPE      TOTAL     ACTIVE    SIZE      RECLAIMABLE\n"
                            "Images    2         1         4kB       1kB (25%)\n"),
         (["events"], "1970-01-01T00:00:00.000000001Z container start a (image=x, name=web)\n"),
-        (["rpc", "describe"], "METHOD        CHANGES   WHAT IT DOES\n"
-                              "system.ping   false     Answer.\n"),
+        (["rpc", "describe"], "METHOD        CHANGES   ROLE      WHAT IT DOES\n"
+                              "system.ping   false     reader    Answer.\n"),
         (["stats", "--no-stream", "--format", "{{.ID}} {{.CPUPerc}} {{.MemUsage}} {{.BlockIO}}"],
          "0123456789ab 1.50% 1MiB / 1GiB -- / --\n"),
         (["inspect", "-f", "{{.Name}}", "demo", "data"], "demo\ndata\n"),

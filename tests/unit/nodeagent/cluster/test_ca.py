@@ -92,3 +92,33 @@ def test_a_certificate_of_another_authority_is_told_apart():
 def test_a_role_that_is_not_ours_is_refused():
     with pytest.raises(Refused, match="role"):
         ca.read_identity(AUTHORITY.certificate)
+
+
+def test_only_a_manager_may_answer_for_the_cluster():
+    here = ca.Bearer(name="manager-1", role="manager", hosts=("192.0.2.1",))
+    good = ca.issue(AUTHORITY, here, now=NOW).certificate
+    both = ca.join_bundle([OTHER.certificate, AUTHORITY.certificate])
+    for trusted in (AUTHORITY.certificate, both):
+        ca.check_manager(trusted, good, now=NOW)
+    wrong = [
+        (AUTHORITY.certificate, ca.issue(AUTHORITY, NODE, now=NOW).certificate, NOW),
+        (OTHER.certificate, good, NOW),
+        (AUTHORITY.certificate, good, NOW + 91 * DAY_S),
+        (AUTHORITY.certificate, good, NOW - 2 * 3600),
+    ]
+    for trusted, certificate, at in wrong:
+        with pytest.raises(Refused):
+            ca.check_manager(trusted, certificate, now=at)
+
+
+def test_a_program_s_certificate_serves_nobody(tmp_path):
+    (tmp_path / "ca.crt").write_bytes(AUTHORITY.certificate)
+    program = ca.issue(AUTHORITY, ca.Bearer(name="client-x", role="admin"), now=NOW)
+    (tmp_path / "x.crt").write_bytes(program.certificate)
+    for purpose, good in (("sslclient", True), ("sslserver", False)):
+        done = subprocess.run(
+            ["openssl", "verify", "-attime", str(int(NOW)), "-purpose", purpose,
+             "-CAfile", tmp_path / "ca.crt", tmp_path / "x.crt"],
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode == 0) == good, done.stderr

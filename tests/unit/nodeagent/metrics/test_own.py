@@ -28,6 +28,16 @@ def test_calls_are_counted_by_method_and_outcome():
     assert found["nodeagent_rpc_duration_seconds_count", "container.ls"] == 3
 
 
+def test_callers_are_counted_by_role_and_clients_by_how_they_were_met():
+    own = OwnMetrics()
+    own.observe_role("reader", "refused")
+    own.observe_meeting("expired")
+    own.observe_meeting("expired")
+    found = samples(own)
+    assert found["nodeagent_rpc_role_calls_total", "reader", "refused"] == 1
+    assert found["nodeagent_rpc_tcp_connections_total", "expired"] == 2
+
+
 def test_the_process_is_described():
     found = samples(OwnMetrics())
     assert found["nodeagent_process_resident_memory_bytes",] > 1 << 20

@@ -88,6 +88,7 @@ async def test_describe_lists_every_method_with_its_schemas():
     assert params["required"] == ["image"]
     assert params["additionalProperties"] is False
     assert create.changes
+    assert (create.role, views["system.ping"].role) == ("operator", "reader")
     assert views["container.logs"].stream["$ref"] == "#/$defs/LogItem"
     assert views["container.exec"].takes_input
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from nodeagent.rpc.roles import may_call, needed_role, role_of
+from nodeagent.rpc.roles import NAMED, may_call, needed_role, role_of
+from nodeagent.rpc.schema.shapes import Nothing, read
 from nodeagent.rpc.schema.table import METHODS
 
 RANKED = ("anyone", "reader", "operator", "admin")
@@ -15,6 +16,25 @@ def test_every_method_has_a_role_and_who_has_more_may_more(name):
     assert allowed == sorted(allowed)
     assert allowed[-1]
     assert needed_role(method) in (*RANKED, "node")
+
+
+def test_each_method_is_named_and_nothing_else():
+    assert set(METHODS) == NAMED
+
+
+def test_a_method_without_a_role_is_for_admins():
+    forgotten = read("thing.peek", "Look.", Nothing, Nothing)
+    assert [role for role in (*RANKED, "node") if may_call(role, forgotten)] == ["admin"]
+
+
+INSIDE = ["container.pack", "container.export", "volume.export", "image.save", "network.explain"]
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_reader_sees_no_files_and_sends_no_packets(name):
+    assert not METHODS[name].changes
+    assert not may_call("reader", METHODS[name])
+    assert may_call("operator", METHODS[name])
 
 
 def test_a_reader_changes_nothing():

@@ -3,18 +3,22 @@
 import logging
 import ssl
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 import trio
-import trio.lowlevel
+import trio.testing
 
 from nodeagent.cluster import ca
 from nodeagent.cluster.place import ClusterPlace, joiner_context
 from nodeagent.errors import Missing, Refused, Unavailable
 from nodeagent.rpc import tcp
+from nodeagent.rpc.auth import Peer
+from nodeagent.rpc.client import open_client_on
+from nodeagent.rpc.errors import RpcError
 from nodeagent.rpc.schema.shapes import Done
-from nodeagent.rpc.server import build_server
+from nodeagent.rpc.schema.table import METHODS
+from nodeagent.rpc.server import Limits, Options, build_server
 from nodeagent.rpc.tcp import TcpEntrance, ask_agent
 
 HOST = "127.0.0.1"
@@ -34,6 +38,7 @@ class World:
             "server", ca.Bearer(name="manager-1", role="manager", hosts=(HOST,))
         )
         self.calls: list[tuple[str, str]] = []
+        self.met: list[str] = []  # how each client was met
 
     def place(self, name, bearer, *, authority=None, at=None, days=90):
         made = ClusterPlace(self.folder / name)
@@ -71,7 +76,8 @@ async def served(world):
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     async with trio.open_nursery() as nursery:
-        await nursery.start(TcpEntrance(server, world.server.server_context).serve, HOST, port)
+        entrance = TcpEntrance(server, world.server.server_context, world.met.append)
+        await nursery.start(entrance.serve, HOST, port)
         yield (HOST, port)
         nursery.cancel_scope.cancel()
 
@@ -117,9 +123,9 @@ async def test_without_a_certificate_one_may_ask_to_join_and_no_more(world):
 
 
 WRONG = {
-    "another authority": {"authority": ca.create_ca("c1", now=now())},
+    "foreign": {"authority": ca.create_ca("c1", now=now())},
     "expired": {"at": now() - 100 * DAY_S},
-    "not yet": {"at": now() + 2 * DAY_S},
+    "early": {"at": now() + 2 * DAY_S},
 }
 
 
@@ -130,16 +136,56 @@ async def test_a_wrong_certificate_is_refused(world, wrong, caplog):
         with caplog.at_level(logging.WARNING), pytest.raises(Unavailable):
             await ask(address, world.client("admin", **WRONG[wrong]))
     assert len(world.calls) == 1
+    assert world.met == ["reader", wrong]
     assert "connection refused" in caplog.text
+    (record,) = [each for each in caplog.records if each.message == "connection refused"]
+    assert (record.address, record.outcome) == (HOST, wrong)
+    assert record.reason
 
 
-async def test_an_older_protocol_is_refused(world):
+async def test_a_certificate_for_servers_only_is_no_client_s(world, tmp_path):
+    """Made by openssl: ours are always good for clients."""
+    (tmp_path / "ca.crt").write_bytes(world.authority.certificate)
+    (tmp_path / "ca.key").write_bytes(world.authority.key)
+    (tmp_path / "ext").write_text("extendedKeyUsage=serverAuth\n")
+    script = (
+        "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout x.key"
+        " -subj /O=c1/OU=admin/CN=client-x -out x.csr &&"
+        " openssl x509 -req -in x.csr -CA ca.crt -CAkey ca.key -days 9 -extfile ext -out x.crt"
+    )
+    await trio.run_process(["sh", "-c", script], cwd=tmp_path, capture_stderr=True)
+    context = ssl.create_default_context(cadata=world.authority.certificate.decode())
+    context.load_cert_chain(tmp_path / "x.crt", tmp_path / "x.key")
     async with served(world) as address:
-        await ask(address, world.client("reader"))
-        context = world.client("admin", days=3).client_context()
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
         with pytest.raises(Unavailable):
             await ask_agent(address, context, trust, "system.ping", {})
+    assert world.met == ["use"]
+
+
+async def test_a_flood_of_wrong_clients_does_not_fill_the_log(world, caplog):
+    async with served(world) as address:
+        for _ in range(tcp.LINES * 3):
+            stream = await trio.open_tcp_stream(*address)
+            async with stream:
+                await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
+                while await stream.receive_some():
+                    pass
+        await ask(address, world.client("reader"))
+    assert world.met.count("reader") == 1
+    assert len(world.met) == tcp.LINES * 3 + 1
+    assert caplog.text.count("connection refused") == tcp.LINES
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+async def test_an_older_protocol_is_refused(world, version):
+    async with served(world) as address:
+        context = world.client("admin").client_context()
+        context.minimum_version = context.maximum_version = version
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.raises(Unavailable):
+            await ask_agent(address, context, trust, "system.ping", {})
+    assert world.met == ["protocol"]
 
 
 async def test_a_server_of_another_cluster_gets_no_call(world):
@@ -154,34 +200,124 @@ async def test_a_server_of_another_cluster_gets_no_call(world):
     assert len(world.calls) == 1
 
 
-async def test_half_open_handshakes_end_and_keep_nobody_out(world, monkeypatch):
-    monkeypatch.setattr(tcp, "HANDSHAKE_S", 0.3)
+@pytest.mark.parametrize("first_bytes", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01"])
+async def test_half_open_handshakes_keep_nobody_out(world, first_bytes):
     async with served(world) as address:
-        await ask(address, world.client("reader"))
-        open_ = [await trio.open_tcp_stream(*address) for _ in range(tcp.HANDSHAKES + 20)]
-        await trio.lowlevel.checkpoint()
-        for stream in open_[:10]:
-            await stream.send_all(b"\x16")  # and nothing more
-        with trio.fail_after(5):
-            while True:
-                try:
-                    await ask(address, world.client("reader"))
-                    break
-                except Unavailable:
-                    await trio.sleep(0.05)
-        for stream in open_:
+        flood = [await trio.open_tcp_stream(*address) for _ in range(tcp.HANDSHAKES * 3)]
+        for stream in flood:
+            with suppress(trio.BrokenResourceError):  # those that were here first are gone
+                await stream.send_all(first_bytes)
+        with trio.fail_after(tcp.HANDSHAKE_S / 2):  # before the first of them has ended
+            for _ in range(5):
+                await ask(address, world.client("reader"))
+        for stream in flood:
             await stream.aclose()
-    assert len(world.calls) == 2
+    assert len(world.calls) == 5
+    assert world.met.count("crowded") > tcp.HANDSHAKES
+
+
+def say_hello() -> bytes:
+    """The first message of a client that speaks TLS."""
+    out = ssl.MemoryBIO()
+    client = joiner_context().wrap_bio(ssl.MemoryBIO(), out, server_hostname=HOST)
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return out.read()
+
+
+async def test_a_handshake_byte_by_byte_ends_in_time(world, monkeypatch):
+    monkeypatch.setattr(tcp, "HANDSHAKE_S", 0.3)
+
+    async def drip(stream):
+        for byte in say_hello():
+            await stream.send_all(bytes([byte]))
+            await trio.sleep(0.02)
+
+    async with served(world) as address:
+        stream = await trio.open_tcp_stream(*address)
+        began = trio.current_time()
+        async with stream:
+            with pytest.raises(trio.BrokenResourceError):
+                await drip(stream)
+        assert trio.current_time() - began < 2
+        await ask(address, world.client("reader"))
+    assert world.met == ["slow", "reader"]
+
+
+async def test_strangers_who_stay_keep_nobody_out(world, monkeypatch):
+    async with served(world) as address, AsyncExitStack() as stack:
+        for _ in range(tcp.STRANGERS * 2):
+            raw = await stack.enter_async_context(await trio.open_tcp_stream(*address))
+            tls = trio.SSLStream(raw, joiner_context(), server_hostname=HOST)
+            await tls.do_handshake()
+        assert "BEGIN" in await ask_agent(address, joiner_context(), trust, "cluster.authority", {})
+        await ask(address, world.client("reader"))
+    monkeypatch.setattr(tcp, "STRANGER_S", 0.2)
+    async with served(world) as address:
+        raw = await trio.open_tcp_stream(*address)
+        tls = trio.SSLStream(raw, joiner_context(), server_hostname=HOST, https_compatible=True)
+        with trio.fail_after(5):
+            with suppress(trio.BrokenResourceError):  # closed either way
+                assert await tls.receive_some(1) == b""
+        await trio.aclose_forcefully(tls)
+
+
+async def test_who_comes_by_tcp_takes_no_room_from_the_unix_socket(world):
+    server = build_server({"system.ping": world.ping}, Options(limits=Limits(max_connections=2)))
+    ends = [trio.testing.memory_stream_pair() for _ in range(6)]
+    async with trio.open_nursery() as nursery:
+        for _, theirs in ends[:3]:
+            peer = Peer(name="client-x", role="admin", address="192.0.2.9")
+            nursery.start_soon(server.serve_peer, theirs, peer)
+            await trio.testing.wait_all_tasks_blocked()
+        for _, theirs in ends[3:]:
+            nursery.start_soon(server.serve_peer, theirs, Peer(uid=0))
+            await trio.testing.wait_all_tasks_blocked()
+        for (ours, _), is_served in zip(ends, [True, True, False] * 2, strict=True):
+            if is_served:
+                async with open_client_on(ours) as client:
+                    await client.call("system.ping", {})
+            else:
+                assert await ours.receive_some(1) == b""
+    assert len(world.calls) == 4
+
+
+async def test_every_change_of_a_reader_is_refused_and_told(world):
+    changing = [each.name for each in METHODS.values() if each.changes]
+    told = []
+
+    async def never(_params, _call):
+        raise AssertionError
+
+    server = build_server(dict.fromkeys(changing, never), Options(audit=told.append))
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        peer = Peer(name="client-r", role="reader", address="192.0.2.9")
+        nursery.start_soon(server.serve_peer, theirs, peer)
+        async with open_client_on(ours) as client:
+            for name in changing:
+                if name == "cluster.admit":
+                    continue  # with a token anyone may
+                with pytest.raises(RpcError, match="client-r has reader") as raised:
+                    await client.call(name, {"password": "hush"})
+                assert raised.value.kind == "refused"
+                assert raised.value.fields["method"] == name
+    assert {(each.outcome, each.peer.name) for each in told} == {("refused", "client-r")}
+    assert [each.method for each in told] == [each for each in changing if each != "cluster.admit"]
 
 
 async def test_a_new_certificate_is_used_for_who_comes_then(world):
-    async with served(world) as address:
-        await ask(address, world.client("reader"))
+    async with served(world) as address, AsyncExitStack() as stack:
+        raw = await trio.open_tcp_stream(*address)
+        tls = trio.SSLStream(raw, world.client("admin").client_context(), server_hostname=HOST)
+        stays = await stack.enter_async_context(open_client_on(tls))
+        await stays.call("system.ping", {})
         before = world.server.certificate()
         pair = ca.issue(
             world.authority, ca.Bearer(name="manager-2", role="manager", hosts=(HOST,)), now=now()
         )
         world.server.write_identity(world.authority.certificate, pair)
+        await stays.call("system.ping", {})  # and who is here already is not disturbed
         seen = []
         await ask_agent(
             address, world.client("reader").client_context(), seen.append, "system.ping", {}
