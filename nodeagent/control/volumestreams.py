@@ -10,14 +10,13 @@ import zstandard
 
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_stamp
+from nodeagent.control.unpacking import plain
 from nodeagent.control.volumecopies import VolumeCopies
 from nodeagent.errors import Busy, Invalid
 from nodeagent.model.volume import VolumeArchive, VolumeBackup, VolumeCreate, VolumeRecord
 from runtime.contract.files import Files
 
 UNDO_S = 60.0  # to take back what could not be read in; a guess
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-PIECE_BYTES = 1 << 20
 TAR_END_BYTES = 1024
 
 
@@ -124,8 +123,8 @@ class VolumeStreams:
         try:
             await self._volumes.create_bytes(draft)
             async with self._mounted(draft) as place:
-                plain = _whole(_plain(digest.of(chunks)))
-                await self._files.write(place, "/", plain, keep_owner=True)
+                tar = _whole(plain(digest.of(chunks)))
+                await self._files.write(place, "/", tar, keep_owner=True)
             digest.check(sha256)
             await self._copies.install(draft, wanted, replace=known is not None)
         except BaseException:
@@ -193,27 +192,3 @@ async def _whole(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
     if tail != bytes(TAR_END_BYTES):
         raise Invalid("the archive is not whole: a tar ends with 1024 zero bytes")
-
-
-async def _plain(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Without zstd, if there is any.
-
-    Raises:
-        Invalid: the frame is damaged or not whole.
-    """
-    unpacker: zstandard.ZstdDecompressionObj | None = None
-    is_first = True
-    async for chunk in chunks:
-        if is_first and chunk.startswith(ZSTD_MAGIC):
-            unpacker = zstandard.ZstdDecompressor().decompressobj()
-        is_first = False
-        if unpacker is None:
-            yield chunk
-            continue
-        for start in range(0, len(chunk), PIECE_BYTES):
-            try:
-                yield unpacker.decompress(chunk[start : start + PIECE_BYTES])
-            except zstandard.ZstdError as exc:
-                raise Invalid("the archive's zstd frame is damaged", says=str(exc)) from exc
-    if unpacker is not None and not unpacker.eof:
-        raise Invalid("the archive ends before its zstd frame does")
