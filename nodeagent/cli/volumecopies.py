@@ -177,6 +177,7 @@ VERBS: Final = (
         help="Give a volume that no container refers to another name",
         run=_rename,
         words=Words(usage="VOLUME NEW", least=2, most=2, completes="volume"),
+        notes=("Its snapshots follow: VOLUME@LABEL becomes NEW@LABEL.",),
         examples=("nodeagent volume rename data old-data",),
     ),
     Verb(

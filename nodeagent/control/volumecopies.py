@@ -77,6 +77,9 @@ class VolumeCopies:
         source = self._parts.inventory.volume(name)
         if source.phase != "ready":
             raise Conflict("the volume is not ready", field="name", name=name, phase=source.phase)
+        for each in self._parts.inventory.volumes.values():
+            if each.phase == "moving" and each.moved_from == name:
+                raise Busy("the volume gets another name", field="name", name=name, new=each.name)
         return source
 
     async def _copy(
@@ -92,19 +95,20 @@ class VolumeCopies:
         target = msgspec.structs.replace(
             target, phase="copying", created=build_time(self._parts.now())
         )
-        await self._parts.inventory.put(target)
-        try:
-            async with self.volumes.use.turn(source.name):
+        async with self.volumes.use.turn(source.name):
+            self._source(source.name)  # it may have got another name meanwhile
+            await self._parts.inventory.put(target)
+            try:
                 if quiet:
                     await quiet()
                 driver = self.volumes.driver(source)
                 method = await driver.clone(spec(source), spec(target))
-        except BaseException:
-            with trio.move_on_after(UNDO_S, shield=True):
-                await self.volumes.finish_rm(target)
-            raise
-        target = msgspec.structs.replace(target, phase="ready")
-        await self._parts.inventory.put(target)
+            except BaseException:
+                with trio.move_on_after(UNDO_S, shield=True):
+                    await self.volumes.finish_rm(target)
+                raise
+            target = msgspec.structs.replace(target, phase="ready")
+            await self._parts.inventory.put(target)
         self._tell(target, "snapshot" if target.kind == "snapshot" else "clone", of=source.name)
         return VolumeCopied(name=target.name, of=source.name, method=method)
 
@@ -269,19 +273,62 @@ class VolumeCopies:
         return await self.volumes.prune(everything=everything, remove=remove)
 
     async def rename(self, name: str, new: str) -> None:
-        """Give a volume that no container refers to another name."""
+        """Give a volume that no container refers to another name; its snapshots follow.
+
+        Raises:
+            Busy: a container refers to it, or a snapshot of it is being made or removed.
+        """
         check_name(new, field="new")
         record = self._source(name)
         if record.kind != "volume":
             raise Invalid("only a volume is renamed; see restore", field="name", value=name)
         self._need(record, "rename")
         await self.volumes.check_free(record)
-        await self._move(record, msgspec.structs.replace(record, name=new))
+        async with self.volumes.use.turn(name):
+            moves = [
+                _moving(each, f"{new}{each.name.removeprefix(name)}", origin=new)
+                for each in self._snapshots(self._source(name))
+            ]
+            moves.insert(0, _moving(record, new, origin=record.origin))
+            self._check_new([each.name for each in moves])
+            await self._parts.inventory.put(*moves)
+        await self._finish_moves(moves)
         self._tell(record, "rename", to=new)
 
+    def _snapshots(self, volume: VolumeRecord) -> list[VolumeRecord]:
+        found = [
+            each
+            for each in self._parts.inventory.volumes.values()
+            if (each.kind, each.origin) == ("snapshot", volume.name)
+        ]
+        for each in found:
+            if each.phase != "ready":
+                raise Busy(
+                    "a snapshot of the volume is being made or removed; try again",
+                    field="name",
+                    name=each.name,
+                )
+        return found
+
+    def _check_new(self, names: list[str]) -> None:
+        for name in names:
+            if name in self._parts.inventory.volumes:
+                raise Conflict("there is a volume of this name", field="name", name=name)
+
+    async def _finish_moves(self, moves: list[VolumeRecord]) -> None:
+        """All of them, or none if the first cannot be."""
+        first, *others = moves
+        try:
+            await self.finish_move(first)
+        except Exception:
+            for each in others:
+                await self._parts.inventory.delete(each)
+            raise
+        for each in others:
+            await self.finish_move(each)
+
     async def _move(self, record: VolumeRecord, moved: VolumeRecord) -> None:
-        if moved.name in self._parts.inventory.volumes:
-            raise Conflict("there is a volume of this name", field="name", name=moved.name)
+        self._check_new([moved.name])
         moved = msgspec.structs.replace(moved, phase="moving", moved_from=record.name)
         await self._parts.inventory.put(moved)
         await self.finish_move(moved)
@@ -308,6 +355,13 @@ class VolumeCopies:
             await self.volumes.finish_rm(record)
         else:
             await self.volumes.settle(record)
+
+
+def _moving(record: VolumeRecord, name: str, *, origin: str) -> VolumeRecord:
+    """The intent to give a record another name."""
+    return msgspec.structs.replace(
+        record, name=name, origin=origin, phase="moving", moved_from=record.name
+    )
 
 
 def _kind(record: VolumeRecord) -> tuple[str, dict[str, str]]:

@@ -58,6 +58,10 @@ def test_back_to_a_snapshot_and_back_from_there(data: Agent) -> None:
     assert sh(data, "restored", "cat /d/sub/file") == "first"
     assert names(data, "volume") == ["data", "restored"]
     assert [row["Name"] for row in data.rows("volume")] == ["data", "restored"]
+    assert names(data, "snapshot") == ["restored@one"]  # it went with the bytes it is of
+    sh(data, "restored", "echo third > /d/sub/file")
+    data.cli("volume", "restore", "restored@one")
+    assert sh(data, "restored", "cat /d/sub/file") == "first"
 
 
 def test_a_clone_has_a_life_of_its_own(data: Agent) -> None:

@@ -134,3 +134,54 @@ async def test_two_removals_of_one_name_in_a_second_are_two_that_can_come_back(c
         kept.add(await control.copies.rm("data", force=False, now=False))
     assert len(kept) == 3
     assert there(control) == (sorted(kept), sorted(kept))
+
+
+async def test_snapshots_follow_their_volume_to_its_new_name(control):
+    await make(control, "data", "database")
+    for name in ("data", "database"):
+        await control.copies.snapshot(name, "one")
+    await control.copies.rename("data", "new")
+    names = ["database", "database@one", "new", "new@one"]
+    assert there(control) == (names, names)
+    assert control.inventory.volumes["new@one"].origin == "new"
+    assert (await control.copies.restore("new@one")).name == "new"
+
+
+async def test_a_kill_amid_a_rename_leaves_no_snapshot_behind(control):
+    await make(control, "data")
+    await control.copies.snapshot("data", "one")
+    control.faults.shut("volume rename")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(control.copies.rename, "data", "new")
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Busy, match="another name"):
+            await control.copies.snapshot("data", "two")
+        nursery.cancel_scope.cancel()
+    control.faults.doors.clear()
+    for record in list(control.inventory.volumes.values()):
+        await control.copies.settle(record)
+    assert there(control) == (["new", "new@one"], ["new", "new@one"])
+
+
+async def test_a_rename_that_cannot_be_leaves_the_snapshots_where_they_were(control):
+    await make(control, "data", "new@one")
+    await control.copies.snapshot("data", "one")
+    with pytest.raises(Conflict):
+        await control.copies.rename("data", "new")
+    await control.copies.rm("new@one", force=False, now=True)
+    control.faults.errors["volume rename"] = Exhausted("no")
+    with pytest.raises(Exhausted):
+        await control.copies.rename("data", "new")
+    assert there(control) == (["data", "data@one"], ["data", "data@one"])
+
+
+async def test_a_volume_is_not_renamed_while_a_snapshot_is_made(control):
+    await make(control, "data")
+    door = control.faults.shut("volume clone")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(control.copies.snapshot, "data", "one")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(control.copies.rename, "data", "new")
+        await trio.testing.wait_all_tasks_blocked()
+        door.set()
+    assert there(control) == (["new", "new@one"], ["new", "new@one"])
