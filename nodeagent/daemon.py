@@ -219,7 +219,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
         sandboxes=sandboxes,
         sizes=sizes,
         streams=streams,
-        system=System(parts, imaging, volumes, sizes),
+        system=System(parts, imaging, volumes, sizes, containers),
         updater=Updater(parts, containers),
         volumes=volumes,
         copies=copies,

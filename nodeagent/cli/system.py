@@ -176,11 +176,12 @@ VERBS: Final = (
             many("filter", "Show only what fits KEY=VALUE", "f"),
             LIST_FORMAT,
             text("since", "Begin with events after this time (RFC 3339, or 10m); 4096 are kept"),
-            text("until", "End at this time"),
+            text("until", "End at this time; one in the past alone shows what is kept until then"),
         ),
         examples=(
             "nodeagent events --filter type=container --format json",
             "nodeagent events --since 24h --until 0s --filter container=web",
+            "nodeagent events --until 0s --filter label=app=shop",
         ),
     ),
     Verb(

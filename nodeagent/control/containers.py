@@ -82,9 +82,7 @@ class Containers:
             await self._parts.inventory.put(*volumes, record)
         await self._make_volumes(record, volumes)
         self._sandboxes.publish_names()
-        self._parts.events.publish(
-            "container", "create", record.id, record.name, image=record.image_name
-        )
+        self._parts.events.tell(record, "create")
         return record
 
     async def draft(
@@ -264,7 +262,9 @@ class Containers:
             with self._parts.inventory.reserve("container", new_name):
                 await self._parts.inventory.put(msgspec.structs.replace(record, name=new_name))
         self._sandboxes.publish_names()
-        self._parts.events.publish("container", "rename", record.id, new_name, oldName=record.name)
+        self._parts.events.tell(
+            self._parts.inventory.container(new_name), "rename", oldName=record.name
+        )
 
     def ls(self, *, everything: bool, filters: dict[str, list[str]]) -> list[ContainerRow]:
         """Containers, newest first."""

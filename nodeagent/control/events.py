@@ -1,11 +1,12 @@
 """What happens, for whoever listens: a bounded history and bounded subscribers."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import trio
 
+from nodeagent.model.container import ContainerRecord
 from nodeagent.model.system import Event
 
 HISTORY = 4096  # events kept for --since, and for a slow subscriber; a guess, some 2 MB each
@@ -55,19 +56,29 @@ class Events:
 
     def publish(self, type_: str, action: str, id_: str, name: str, **attributes: str) -> None:
         """Tell everybody; never blocks."""
+        self._add(type_, action, id_, name, attributes)
+
+    def _add(
+        self, type_: str, action: str, id_: str, name: str, attributes: Mapping[str, str]
+    ) -> None:
         event = Event(
             time_ns=int(self._now() * 1e9),
             type=type_,
             action=action,
             id=id_,
             name=name,
-            attributes=attributes,
+            attributes=dict(attributes),
         )
         self._history.append(event)
         self.unwritten.append(event)
         self._wake.set()
         for subscriber in self._subscribers:
             subscriber.put(event)
+
+    def tell(self, record: ContainerRecord, action: str, /, **attributes: str) -> None:
+        """Tell of a container, with its image and its labels as Docker does."""
+        told = {**record.labels, "image": record.image_name, **attributes}
+        self._add("container", action, record.id, record.name, told)
 
     async def wait_unwritten(self) -> None:
         """Return once there is something to write."""

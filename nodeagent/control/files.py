@@ -162,7 +162,7 @@ class ContainerFiles:
 
     def _tell(self, name: str, action: str, **attributes: str) -> None:
         record = self._parts.inventory.container(name)
-        self._parts.events.publish("container", action, record.id, record.name, **attributes)
+        self._parts.events.tell(record, action, **attributes)
 
     @asynccontextmanager
     async def _mounted(self, name: str) -> AsyncIterator[ContainerRecord]:

@@ -123,6 +123,4 @@ class Follower:
             "published ports followed the host's addresses",
             extra={"id": record.id[:12], "added": added, "removed": removed},
         )
-        self._parts.events.publish(
-            "container", "ports", record.id, record.name, added=added, removed=removed
-        )
+        self._parts.events.tell(record, "ports", added=added, removed=removed)

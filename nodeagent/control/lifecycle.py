@@ -77,9 +77,7 @@ class Lifecycle:
         return changed
 
     def _tell(self, record: ContainerRecord, action: str, **attributes: str) -> None:
-        self._parts.events.publish(
-            "container", action, record.id, record.name, image=record.image_name, **attributes
-        )
+        self._parts.events.tell(record, action, **attributes)
 
     # --- start --------------------------------------------------------------------------------
 

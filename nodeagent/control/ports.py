@@ -287,9 +287,7 @@ class Ports:
         if kind_of(exc) == "conflict":
             self.conflicts += 1
             said = {key: str(value) for key, value in fields_of(exc).items()}
-            self._parts.events.publish(
-                "container", "port-conflict", record.id, record.name, error=str(exc), **said
-            )
+            self._parts.events.tell(record, "port-conflict", error=str(exc), **said)
 
 
 def _is_asked_for(record: ContainerRecord, words: list[str]) -> bool:

@@ -134,9 +134,7 @@ class Sandboxes:
                     "a container's shared network ended; it has another one after a restart",
                     extra={"id": each.id[:12], "owner": owner.name},
                 )
-                self._parts.events.publish(
-                    "container", "network-lost", each.id, each.name, owner=owner.name
-                )
+                self._parts.events.tell(each, "network-lost", owner=owner.name)
 
     async def refresh(self, record: ContainerRecord) -> None:
         """Make a live sandbox agree with its changed endpoints, and tell the names."""

@@ -179,7 +179,7 @@ class Shipping:
     def _tell(self, shipment: Shipment, action: str, **attributes: str) -> None:
         record = shipment.record
         attributes["driver"] = record.log.driver
-        self._parts.events.publish("container", action, record.id, record.name, **attributes)
+        self._parts.events.tell(record, action, **attributes)
 
     def _open_sink(self, shipment: Shipment) -> AbstractAsyncContextManager[Sink]:
         record = self._parts.inventory.containers.get(shipment.record.id, shipment.record)

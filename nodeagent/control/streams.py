@@ -160,9 +160,7 @@ class Streams:
         )
         runtime = self._parts.runtime
         async with runtime.exec(record.id, merged, privileged=privileged) as session:
-            self._parts.events.publish(
-                "container", "exec_start", record.id, record.name, command=" ".join(process.args)
-            )
+            self._parts.events.tell(record, "exec_start", command=" ".join(process.args))
             if detach:
                 return 0
             await caller.send_output("stdout", b"")

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from nodeagent.control import hostinfo
+from nodeagent.control.containers import Containers
+from nodeagent.control.creation import matches_labels
 from nodeagent.control.events import Subscriber
 from nodeagent.control.filters import check_known
 from nodeagent.control.imaging import Imaging
@@ -19,17 +21,20 @@ from nodeagent.model.system import DiskUsageRow, Event, InfoView, VersionView
 
 VERSION = "0.1.0"
 API_VERSION = "1"
-FILTERS = ("type", "event", "container", "image", "network", "volume", "id")
+FILTERS = ("type", "event", "container", "image", "network", "volume", "id", "label")
 
 
 class System:
     """Use cases about the agent."""
 
-    def __init__(self, parts: Parts, imaging: Imaging, volumes: Volumes, sizes: Sizes) -> None:
+    def __init__(
+        self, parts: Parts, imaging: Imaging, volumes: Volumes, sizes: Sizes, containers: Containers
+    ) -> None:
         self._parts = parts
         self._imaging = imaging
         self._volumes = volumes
         self._sizes = sizes
+        self._containers = containers
         self._started_at = build_time(parts.now())
 
     def version(self) -> VersionView:
@@ -46,15 +51,17 @@ class System:
     def info(self) -> InfoView:
         """The agent, its host and its counts."""
         inventory, settings = self._parts.inventory, self._parts.settings
-        phases = Counter(record.phase for record in inventory.containers.values())
+        known = inventory.containers.values()
+        phases = Counter(record.phase for record in known)
+        paused = sum(self._containers.is_paused(record.id) for record in known)
         name, _, version = self.runtime_name().partition(" ")
         return InfoView(
             id=settings.agent_id,
             name=hostinfo.host_name(),
             server_version=VERSION,
             containers=len(inventory.containers),
-            containers_running=phases["running"],
-            containers_paused=0,
+            containers_running=phases["running"] - paused,
+            containers_paused=paused,
             containers_stopped=phases["exited"] + phases["created"],
             images=len(self._parts.images.ls()),
             networks=len(inventory.networks),
@@ -121,9 +128,12 @@ class System:
         """Send events that pass the filters; returns at ``until``."""
         check_known(filters, FILTERS)
         now = self._parts.now()
-        start = parse_since(since, now=now, field="since") if since else now
         end = parse_since(until, now=now, field="until") if until else None
-        if end is not None and end <= now:
+        is_past = end is not None and end <= now
+        # what is over can only be told from the history: its beginning, if none is given
+        default = 0.0 if is_past else now
+        start = parse_since(since, now=now, field="since") if since else default
+        if end is not None and is_past:
             for past in self._parts.events.history(int(start * 1e9)):
                 if past.time_ns <= end * 1e9 and _passes(past, filters):
                     await send(past)
@@ -147,6 +157,8 @@ def _passes(event: Event, filters: dict[str, list[str]]) -> bool:
             passes = event.type in wanted
         elif key == "event":
             passes = bool({event.action, event.action.partition(":")[0]} & set(wanted))
+        elif key == "label":
+            passes = matches_labels(event.attributes, wanted)
         elif key == "id":
             passes = any(event.id.startswith(word) for word in wanted)
         else:

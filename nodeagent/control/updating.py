@@ -43,7 +43,7 @@ class Updater:
             await self._parts.inventory.put(changed)
             if runs:
                 await self._tell_kernel(record, changed, limits)
-        self._parts.events.publish("container", "update", record.id, record.name)
+        self._parts.events.tell(record, "update")
 
     async def _tell_kernel(
         self, before: ContainerRecord, changed: ContainerRecord, limits: LimitsChange
