@@ -128,6 +128,7 @@ class SharedSide:
     """This agent's part in a cluster, and the tasks that keep it."""
 
     cluster: Cluster
+    overlays: Overlays
     tasks: tuple[Callable[[], Awaitable[object]], ...]
 
 
@@ -146,7 +147,7 @@ def build_shared(config: Config, nursery: trio.Nursery, side: NetworkSide) -> Sh
     overlays = Overlays(side.parts, side.sandboxes, side.addresses, cluster, networks)
     side.sandboxes.prepare, side.sandboxes.told = overlays.prepare, overlays.wake
     cluster.changed.append(overlays.wake)
-    return SharedSide(cluster, (overlays.run, wireguard.run))
+    return SharedSide(cluster, overlays, (overlays.run, wireguard.run))
 
 
 def _wireguard(config: Config, parts: Parts) -> WireGuard:

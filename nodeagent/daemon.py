@@ -229,6 +229,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     )
     observed = Observed(parts, sandboxes, streams, volumes, addresses)
     observed.conflicts_of, observed.count_leaks = conflicts.of, auditor.count
+    observed.overlays, use.inspector.peers_of = shared.overlays, shared.overlays.peers
     observed.health_of, observed.probe_counts = containers.health_of, lifecycle.probe_counts
     if config.metrics.listen:
         await nursery.start(_serve_metrics, life, observed)

@@ -85,7 +85,12 @@ class Addresses:
             for subnet in network.subnets
             for text in (subnet.gateway, *subnet.aux_addresses.values())
         }
-        return leased | pending | reserved | self._of_host(network)
+        elsewhere = {
+            ip_address(text)
+            for remote in (network.reach.remotes if network.reach else ())
+            for text in remote.addresses
+        }
+        return leased | pending | reserved | elsewhere | self._of_host(network)
 
     def _of_host(self, network: NetworkRecord) -> set[IPAddress]:
         """Asked for each time: the host may get an address on the wire while we run."""

@@ -1,6 +1,9 @@
 """``network inspect``: what a network should be, what is in the kernel, what its names say."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from netdrivers.contract.specs import Scope
 from netdrivers.plan.objects import Bridge, DnsRedirect, Macvlan, Sandbox
@@ -13,7 +16,14 @@ from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.errors import kind_of
 from nodeagent.model.container import BoundPort, ContainerRecord
-from nodeagent.model.network import NetworkRecord, NetworkView
+from nodeagent.model.network import NetworkRecord, NetworkView, PeerView
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+async def _nobody(_network: NetworkRecord) -> list[PeerView]:
+    return []
 
 
 class NetworkInspector:
@@ -26,6 +36,7 @@ class NetworkInspector:
         self._sandboxes = sandboxes
         self._addresses = addresses
         self._conflicts = conflicts
+        self.peers_of: Callable[[NetworkRecord], Awaitable[list[PeerView]]] = _nobody
 
     async def inspect(self, names: list[str]) -> list[NetworkView]:
         """All about networks, in the order asked for."""
@@ -40,13 +51,14 @@ class NetworkInspector:
         ]
         look = await self._look(record, members)
         look = replace(look, conflicts=self._conflicts.of(record.id))
-        return network_view(
+        view = network_view(
             record,
             [self._member(each, record) for each in members],
             [self._addresses.count(record, subnet) for subnet in record.subnets],
             look,
             self._sandboxes.name_rows(record.id),
         )
+        return msgspec.structs.replace(view, peers=await self.peers_of(record))
 
     def _member(self, member: ContainerRecord, network: NetworkRecord) -> Member:
         return Member(
@@ -62,6 +74,8 @@ class NetworkInspector:
         return [shown_port(port) for each in served for port in each.ports]
 
     async def _look(self, record: NetworkRecord, members: list[ContainerRecord]) -> Look:
+        if record.shared and not self._sandboxes.is_present(record.id):
+            return Look(objects=(), ops=(), counters={})  # it has no container here
         desired = build_desired(self._parts.inventory.networks, members)
         ids = frozenset(each.id for each in members)
         scope = Scope(networks=frozenset({record.id}), sandboxes=ids)

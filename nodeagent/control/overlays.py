@@ -5,6 +5,7 @@ of them the others should know, and what the others have told. Wake-ups carry no
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
@@ -13,7 +14,7 @@ from typing import Final, NoReturn
 import msgspec
 import trio
 
-from netdrivers.contract.encryption import PeerSpec
+from netdrivers.contract.encryption import EncryptionStatus, PeerSpec
 from nodeagent.cluster.mirror import Mirror
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.cluster import Cluster
@@ -24,7 +25,7 @@ from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.wakes import Wakes
 from nodeagent.errors import Unavailable, kind_of
 from nodeagent.model.cluster import AddressClaim, EndpointRow, NodeSelf
-from nodeagent.model.network import NetworkRecord, Reach, RemoteEndpoint
+from nodeagent.model.network import NetworkRecord, PeerView, Reach, RemoteEndpoint
 from nodeagent.state.store import Delete, Put
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,62 @@ class Overlays:
                     await trio.sleep(AGAIN_S)
                     self.wake()
                 await self._wakes.wait(PERIOD_S)
+
+    # --- how it is -------------------------------------------------------------------------------
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this agent takes part in a cluster."""
+        return self._cluster.active.is_set()
+
+    @property
+    def problem(self) -> str:
+        """Why the cluster's store takes no changes; "" if it does."""
+        return self._cluster.problem
+
+    async def encryption(self) -> EncryptionStatus:
+        """The encrypted way to the others."""
+        return await self._cluster.encryption.status()
+
+    def node_states(self) -> list[str]:
+        """``ready`` or ``down`` of each node."""
+        alive = self._cluster.alive()
+        return ["ready" if id_ in alive else "down" for id_ in self._cluster.specs()]
+
+    def node_names(self) -> dict[str, tuple[str, str]]:
+        """Id and name of nodes by their public key."""
+        specs = self._cluster.specs()
+        return {
+            each.key: (id_, specs[id_].name)
+            for id_, each in self._cluster.selves().items()
+            if each.key and id_ in specs
+        }
+
+    async def peers(self, record: NetworkRecord) -> list[PeerView]:
+        """The other hosts of a network, and how the way to each of them is."""
+        if record.reach is None or record.shared is None or not self.is_active:
+            return []
+        status = await self.encryption() if record.shared.sealed else None
+        count = Counter(each.vtep for each in record.reach.remotes)
+        specs, now = self._cluster.specs(), self._parts.now()
+        views = []
+        for id_, node in self._cluster.selves().items():
+            vtep = self._vtep_of(node, record)
+            if not count[vtep] or id_ not in specs:
+                continue
+            seen = status.peers.get(node.key) if status else None
+            views.append(
+                PeerView(
+                    name=specs[id_].name, node_id=id_, address=node.address, vtep=vtep,
+                    endpoints=count[vtep], encrypted=status is not None,
+                    handshake_age=now - seen.handshake_s if seen and seen.handshake_s else -1.0,
+                    received_bytes=seen.rx_bytes if seen else 0,
+                    sent_bytes=seen.tx_bytes if seen else 0,
+                )
+            )  # fmt: skip
+        return sorted(views, key=lambda each: (each.name, each.node_id))
+
+    # --- keeping it so ---------------------------------------------------------------------------
 
     async def prepare(self, network: NetworkRecord) -> None:
         """Before the first endpoint here: rights, what the others have told, the encrypted way.

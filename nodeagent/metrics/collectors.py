@@ -26,6 +26,7 @@ number of series grows with the number of objects only.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from nodeagent.metrics.cluster import collect_cluster
 from nodeagent.metrics.exposition import (
     Family,
     Value,
@@ -58,6 +59,7 @@ def collect(snapshot: Snapshot) -> Iterator[Family]:
     yield from _health(snapshot)
     yield from _networks(snapshot.networks)
     yield from collect_ports(snapshot.ports)
+    yield from collect_cluster(snapshot.cluster)
     yield from collect_logs(snapshot.logs)
     yield from collect_volumes(snapshot.volumes, snapshot.volume_calls)
     yield from _names(snapshot)

@@ -17,6 +17,7 @@ from nodeagent.control.system import VERSION
 from nodeagent.control.volumes import Volumes
 from nodeagent.control.volumeuse import spec
 from nodeagent.errors import kind_of
+from nodeagent.metrics.cluster import ClusterSample, PeerSample
 from nodeagent.metrics.collectors import collect
 from nodeagent.metrics.exposition import render
 from nodeagent.metrics.logs import LogSample, ShipmentSample
@@ -37,6 +38,7 @@ from nodeagent.model.volume import VolumeRecord
 if TYPE_CHECKING:
     from nodeagent.control.health import Health
     from nodeagent.control.logs import LogKeeper
+    from nodeagent.control.overlays import Overlays
     from nodeagent.control.shipping import Shipment
 
 VOLUMES_TTL_S = 30.0  # sizes of volumes are measured at most that often: it is a walk on disk
@@ -70,6 +72,7 @@ class Observed:
         self.conflicts_of: Callable[[str], Sequence[str]] = lambda _id: ()
         self.logs: LogKeeper | None = None
         self.shipments: Mapping[str, Shipment] = {}
+        self.overlays: Overlays | None = None
         self.count_leaks: Callable[[], Mapping[str, int]] = dict
 
     def observe_call(self, method: str, outcome: str, seconds: float) -> None:
@@ -125,6 +128,35 @@ class Observed:
             logs=self._logs(),
             probes=self.probe_counts,
             leaks=self.count_leaks(),
+            cluster=await self._cluster(),
+        )
+
+    async def _cluster(self) -> ClusterSample | None:
+        if self.overlays is None or not self.overlays.is_active:
+            return None
+        status = await self.overlays.encryption()
+        names = self.overlays.node_names()
+        now = self._parts.now()
+        return ClusterSample(
+            nodes=Counter(self.overlays.node_states()),
+            is_store_up=not self.overlays.problem,
+            is_encryption_up=not status.problem,
+            encryption_restarts=status.restarts,
+            peers=[
+                PeerSample(
+                    id=names.get(key, (key, ""))[0],
+                    node=names.get(key, ("", key))[1],
+                    handshake_age_s=now - each.handshake_s if each.handshake_s else -1.0,
+                    rx_bytes=each.rx_bytes,
+                    tx_bytes=each.tx_bytes,
+                )
+                for key, each in status.peers.items()
+            ],
+            remotes={
+                each.name: len(each.reach.remotes)
+                for each in self._parts.inventory.networks.values()
+                if each.reach is not None
+            },
         )
 
     def _logs(self) -> LogSample:

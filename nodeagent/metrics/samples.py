@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from nodeagent.metrics.cluster import ClusterSample
 from nodeagent.metrics.exposition import Distribution
 from nodeagent.metrics.logs import LogSample
 from nodeagent.metrics.ports import PortSample
@@ -120,3 +121,4 @@ class Snapshot:
     logs: LogSample = field(default_factory=LogSample)
     probes: Mapping[str, int] = field(default_factory=dict)  # of health checks, by outcome
     leaks: Mapping[str, int] = field(default_factory=dict)  # by kind
+    cluster: ClusterSample | None = None

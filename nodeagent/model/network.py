@@ -152,6 +152,20 @@ class DnsRecordView(_View, frozen=True, kw_only=True):
     ready: bool
 
 
+class PeerView(_View, frozen=True, kw_only=True):
+    """Another host of a network, and the way to it; ``handshake_age`` in seconds, -1 = never."""
+
+    name: str
+    node_id: str = field(name="NodeID")
+    address: str
+    vtep: str = field(name="VTEP")
+    endpoints: int
+    encrypted: bool
+    handshake_age: float
+    received_bytes: int
+    sent_bytes: int
+
+
 class NetworkView(_View, frozen=True, kw_only=True):
     """One element of ``network.inspect``."""
 
@@ -172,6 +186,7 @@ class NetworkView(_View, frozen=True, kw_only=True):
     problem: str  # why the kernel could not be compared, in words
     dns_records: list[DnsRecordView] = field(name="DNSRecords")
     conflicts: list[str]  # routes of the host, not ours, that overlap its subnets
+    peers: list[PeerView] = []  # of a network of several hosts
 
 
 class NetworkRow(_View, frozen=True, kw_only=True):

@@ -79,6 +79,14 @@ def test_containers_of_three_hosts_find_and_reach_each_other(clean):
             wait_for(lambda n=n, name=name, other=other: pings(clean.agents[n], name, other))
     (first,) = json.loads(clean.agents[0].say("network", "inspect", "app"))
     assert first["Scope"] == "cluster"
+    assert len(first["Peers"]) == 2
+    assert all(each["Encrypted"] and each["Endpoints"] == 1 for each in first["Peers"])
+    assert all(0 <= each["HandshakeAge"] < 60 for each in first["Peers"])
+    assert all(each["ReceivedBytes"] > 0 for each in first["Peers"])
+    metrics = clean.inside(0, "curl -fsS http://127.0.0.1:9323/metrics")
+    assert 'nodeagent_cluster_nodes{status="ready"} 3' in metrics
+    assert 'nodeagent_overlay_remote_endpoints{network="app"} 2' in metrics
+    assert metrics.count("nodeagent_encryption_handshake_age_seconds{") == 2
     addresses = clean.agents[1].say("exec", "b", "nslookup", "any").count("Address")
     assert addresses >= 4  # the server's, and three
 

@@ -1,0 +1,83 @@
+"""What /metrics says of a cluster and the encrypted way to its nodes. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nodeagent.metrics.exposition import Family, counter, gauge, labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerSample:
+    """Another node, as the encrypting device sees it; ``handshake_age_s`` -1 = never."""
+
+    id: str  # names may be the same
+    node: str
+    handshake_age_s: float = -1.0
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSample:
+    """This agent in a cluster; ``nodes`` by status, ``remotes`` by network."""
+
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    is_store_up: bool = True
+    is_encryption_up: bool = True
+    encryption_restarts: int = 0
+    peers: Sequence[PeerSample] = ()
+    remotes: Mapping[str, int] = field(default_factory=dict)
+
+
+def collect_cluster(cluster: ClusterSample | None) -> Iterator[Family]:
+    """The families of a cluster; outside one there is nothing to say."""
+    if cluster is None:
+        return
+    yield gauge(
+        "nodeagent_cluster_nodes",
+        "Nodes of the cluster by status.",
+        [
+            (labels(status=status), count)
+            for status, count in {"ready": 0, "down": 0, **cluster.nodes}.items()
+        ],
+    )
+    yield gauge(
+        "nodeagent_cluster_store_up",
+        "Whether the cluster's store takes changes from this node.",
+        [("", int(cluster.is_store_up))],
+    )
+    yield gauge(
+        "nodeagent_overlay_remote_endpoints",
+        "Endpoints on other nodes that this one knows, by network.",
+        [(labels(network=name), count) for name, count in cluster.remotes.items()],
+    )
+    yield gauge(
+        "nodeagent_encryption_up",
+        "Whether encrypted networks can send; if not, they send nothing.",
+        [("", int(cluster.is_encryption_up))],
+    )
+    yield counter(
+        "nodeagent_encryption_restarts_total",
+        "Times that the encrypting program was started again.",
+        [("", cluster.encryption_restarts)],
+    )
+    yield from _peers(cluster.peers)
+
+
+def _peers(peers: Sequence[PeerSample]) -> Iterator[Family]:
+    of = [(labels(id=each.id[:12], node=each.node), each) for each in peers]
+    yield gauge(
+        "nodeagent_encryption_handshake_age_seconds",
+        "Time since the last handshake with a node; absent before the first.",
+        [(key, each.handshake_age_s) for key, each in of if each.handshake_age_s >= 0],
+    )
+    yield counter(
+        "nodeagent_encryption_received_bytes_total",
+        "Encrypted bytes from a node.",
+        [(key, each.rx_bytes) for key, each in of],
+    )
+    yield counter(
+        "nodeagent_encryption_sent_bytes_total",
+        "Encrypted bytes to a node.",
+        [(key, each.tx_bytes) for key, each in of],
+    )
