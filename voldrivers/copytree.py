@@ -234,7 +234,13 @@ def _copy_range(reading: int, writing: int, at: int, count: int) -> int:
 
 def _copy_xattrs(source: int | str, target: int | str) -> None:
     follow = not isinstance(source, str)  # a descriptor has nothing to follow
-    for name in os.listxattr(source, follow_symlinks=follow):
+    try:
+        names = os.listxattr(source, follow_symlinks=follow)
+    except OSError as exc:
+        if exc.errno != errno.EOPNOTSUPP:
+            raise
+        return  # a file system that has none
+    for name in names:
         if name.startswith(SKIPPED_XATTRS):
             continue
         value = os.getxattr(source, name, follow_symlinks=follow)

@@ -5,19 +5,24 @@ staging directory beside the volume's data, or in it if that is a file system of
 whole and on disk it gets a name that says so. Then its entries move into the volume, one rename
 each, never over one that is there. Staging without the final name is thrown away and copied again;
 with it, the moves go on.
+
+The volume may be a mount of somebody who died: a copy that makes no step for long is left to its
+fate, a thread that no signal wakes, and none is begun for this volume until that one has ended.
 """
 
 import errno
 import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
 import trio
+from outcome import Outcome
 
 from voldrivers.copytree import TooDeep, copy_contents, copy_metadata
 from voldrivers.errors import Exhausted, Refused, Unavailable
@@ -30,12 +35,67 @@ STAGING_MODE: Final = 0o700
 TRASH: Final = re.compile(r"\.trash-[0-9a-f]{16}")  # a deletion that was cut off
 
 
+STILL_S: Final = 120.0  # without a step; as long as a driver may take to mount
+STOP_S: Final = 10.0  # for one that was cancelled to come to its next step; a guess
+
+
+class _Stopped(Exception):
+    """Nobody waits for the copy any more."""
+
+
+class _Copy:
+    """One copy in a thread, whom it may keep waiting that long and no longer."""
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self._steps = 0
+        self._is_over = False
+        self._outcomes: list[Outcome[bool]] = []
+
+    def step(self) -> None:
+        """The thread's, between two pieces of work."""
+        if self._is_over:
+            raise _Stopped
+        self._steps += 1
+
+    async def run(self, work: Callable[[], bool], still_s: float) -> bool:
+        """What ``work`` returns or raises (TimeoutError: it does not go on)."""
+        token = trio.lowlevel.current_trio_token()
+
+        def deliver(outcome: Outcome[bool]) -> None:
+            self._outcomes.append(outcome)
+            with suppress(trio.RunFinishedError):  # it outlived the agent's loop
+                token.run_sync_soon(self.ended.set)
+
+        trio.lowlevel.start_thread_soon(work, deliver)
+        try:
+            await self._watch(still_s)
+        except trio.Cancelled:
+            self._is_over = True
+            with trio.move_on_after(STOP_S, shield=True):  # else it writes while others clear up
+                await self.ended.wait()
+            raise
+        self._is_over = True
+        if not self._outcomes:
+            raise TimeoutError
+        return self._outcomes[0].unwrap()
+
+    async def _watch(self, still_s: float) -> None:
+        seen = -1
+        while seen != self._steps and not self.ended.is_set():
+            seen = self._steps
+            with trio.move_on_after(still_s):
+                await self.ended.wait()
+
+
 class TreeCopyUp:
     """``voldrivers.contract.CopyUp``."""
 
-    def __init__(self) -> None:
+    def __init__(self, still_s: float = STILL_S) -> None:
+        self._still_s = still_s
         self._limiter = trio.CapacityLimiter(2)  # copies compete for one disk
         self._turns: WeakValueDictionary[Path, trio.Lock] = WeakValueDictionary()
+        self._stuck: dict[Path, _Copy] = {}
 
     async def copy_up(self, rootfs: Path, target: str, volume: Path) -> bool:
         """Copy the image's ``target`` into the empty ``volume``; see the contract.
@@ -43,13 +103,31 @@ class TreeCopyUp:
         Cancel: stops between two files; the next call begins anew.
         """
         turn = self._turns.setdefault(volume, trio.Lock())
-        async with turn:
-            return await trio.to_thread.run_sync(
-                _copy_up, rootfs, target, volume, limiter=self._limiter
-            )
+        async with turn, self._limiter:
+            return await self._copy(rootfs, target, volume)
+
+    async def _copy(self, rootfs: Path, target: str, volume: Path) -> bool:
+        stuck = self._stuck.pop(volume, None)
+        if stuck and not stuck.ended.is_set():
+            self._stuck[volume] = stuck
+            raise Unavailable("the volume does not answer; a copy into it hangs", volume=volume)
+        copy = _Copy()
+        work = partial(_copy_up, rootfs, target, volume, copy.step)
+        try:
+            return await copy.run(work, self._still_s)
+        except TimeoutError:
+            raise Unavailable(
+                "the volume does not answer: copying image content into it does not go on",
+                target=target,
+                volume=volume,
+                still_s=f"{self._still_s:.0f}",
+            ) from None
+        finally:
+            if not copy.ended.is_set():
+                self._stuck[volume] = copy
 
 
-def _copy_up(rootfs: Path, target: str, volume: Path) -> bool:
+def _copy_up(rootfs: Path, target: str, volume: Path, step: Callable[[], None]) -> bool:
     with (
         _translated(target, volume),
         _folder(volume) as data,
@@ -64,7 +142,7 @@ def _copy_up(rootfs: Path, target: str, volume: Path) -> bool:
         if source < 0:
             return False
         try:
-            return _fill(source, outer, data)
+            return _fill(source, outer, data, step)
         finally:
             os.close(source)
 
@@ -84,18 +162,19 @@ def _open_source(rootfs: Path, target: str) -> int:
         return -1
 
 
-def _fill(source: int, outer: int, data: int) -> bool:
+def _fill(source: int, outer: int, data: int, step: Callable[[], None]) -> bool:
     if not _entries(source):
         return copy_metadata(source, data)
     delete_tree(outer, STAGING)
     os.mkdir(STAGING, STAGING_MODE, dir_fd=outer)
     with _folder(STAGING, outer) as staging:
-        copy_contents(source, staging, check=trio.from_thread.check_cancelled)
+        copy_contents(source, staging, check=step)
         copy_metadata(source, staging)
         # one call for all files; without it a power cut could leave names without their bytes
         sync_filesystem(staging)
     os.rename(STAGING, READY, src_dir_fd=outer, dst_dir_fd=outer)
     os.fsync(outer)
+    step()
     _move_in(outer, data)
     return True
 

@@ -5,6 +5,7 @@ mount_setattr(2) Linux 5.12, setns(2), umount(2).
 """
 
 import ctypes
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -63,8 +64,26 @@ def _open_in(root: Path, path: str, flags: int) -> int:
 
 
 def rename_new(name: str, source_fd: int, target_fd: int) -> None:
-    """Move an entry between two directories; FileExistsError if the target has one of that name."""
-    _rename(name, source_fd, name, target_fd, RENAME_NOREPLACE)
+    """Move an entry between two directories; FileExistsError if the target has one of that name.
+
+    Where the file system cannot do that in one step (NFS, most of FUSE), it is looked up first.
+    """
+    try:
+        _rename(name, source_fd, name, target_fd, RENAME_NOREPLACE)
+    except OSError as exc:
+        if exc.errno not in {errno.EINVAL, errno.ENOSYS}:
+            raise
+        if _exists(name, target_fd):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from exc
+        os.rename(name, name, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+
+
+def _exists(name: str, fd: int) -> bool:
+    try:
+        os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def exchange(fd: int, name: str, other: str) -> None:

@@ -5,13 +5,14 @@ import signal
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import trio
 
 from voldrivers.contract import VolumeSpec
+from voldrivers.copyup import READY, TreeCopyUp
 from voldrivers.errors import Refused, Unavailable
 from voldrivers.fuse import Fuse
 from voldrivers.guard import Guarded
@@ -120,3 +121,51 @@ async def test_a_helper_that_fails_says_why(tmp_path):
     with pytest.raises(Refused, match="says="):
         await driver.mount(volume, "a")
     assert await find_mount(driver.place(volume)) is None
+
+
+async def test_a_copy_of_image_content_into_a_mount_that_hangs_comes_to_an_end(tmp_path, share):
+    driver, volume, folder = share
+    (tmp_path / "rootfs/www").mkdir(parents=True)
+    (tmp_path / "rootfs/www/page").write_text("from the image")
+    await driver.create(volume)
+    data = await driver.mount(volume, "a")
+    copier = TreeCopyUp(still_s=1.0)
+    (pid,) = helpers(tmp_path)
+    os.kill(pid, signal.SIGSTOP)
+    with trio.fail_after(10):
+        with pytest.raises(Unavailable, match="does not go on"):
+            await copier.copy_up(tmp_path / "rootfs", "/www", data)
+        with pytest.raises(Unavailable, match="hangs"):  # not a second thread that waits
+            await copier.copy_up(tmp_path / "rootfs", "/www", data)
+        (tmp_path / "other").mkdir()
+        assert await copier.copy_up(tmp_path / "rootfs", "/www", tmp_path / "other")
+    os.kill(pid, signal.SIGCONT)
+    with trio.fail_after(10):
+        while not (folder / "page").exists():
+            with suppress(Unavailable):  # until the thread that was left has ended
+                await copier.copy_up(tmp_path / "rootfs", "/www", data)
+            await trio.sleep(0.05)
+    assert sorted(each.name for each in folder.iterdir()) == ["page"]
+    await driver.unmount(volume, "a", last=True)
+
+
+async def test_image_content_comes_into_a_file_system_without_exchange_and_noreplace(
+    tmp_path, share
+):
+    driver, volume, folder = share
+    (tmp_path / "rootfs/www/sub").mkdir(parents=True)
+    for name in ("page", "sub/deep"):
+        (tmp_path / "rootfs/www" / name).write_text("from the image")
+    await driver.create(volume)
+    data = await driver.mount(volume, "a")
+    assert await TreeCopyUp().copy_up(tmp_path / "rootfs", "/www", data)
+    assert (folder / "sub/deep").read_text() == (folder / "page").read_text() == "from the image"
+    assert not await TreeCopyUp().copy_up(tmp_path / "rootfs", "/www", data)
+    # one that was cut off amid the moves replaces nothing
+    (folder / READY).mkdir()
+    (folder / READY / "page").write_text("again")
+    (folder / READY / "late").write_text("late")
+    assert await TreeCopyUp().copy_up(tmp_path / "rootfs", "/www", data)
+    assert sorted(each.name for each in folder.iterdir()) == ["late", "page", "sub"]
+    assert (folder / "page").read_text() == "from the image"
+    await driver.unmount(volume, "a", last=True)
