@@ -64,6 +64,8 @@ class Log(_Section, frozen=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+    audit_max_bytes: Annotated[int, Meta(ge=1 << 16, le=1 << 30)] = 8 << 20
+    audit_max_files: Annotated[int, Meta(ge=1, le=100)] = 5
 
 
 class Metrics(_Section, frozen=True):

@@ -23,6 +23,7 @@ from nodeagent.config import Config, load_config
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.audit import Auditor
+from nodeagent.control.auditlog import AuditLog, open_audit
 from nodeagent.control.cluster import Cluster
 from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.containers import Containers
@@ -49,6 +50,7 @@ from nodeagent.control.sizes import Sizes
 from nodeagent.control.startup import Startup
 from nodeagent.control.streams import Streams
 from nodeagent.control.system import VERSION, System
+from nodeagent.control.times import build_time
 from nodeagent.control.updating import Updater
 from nodeagent.control.volumecopies import VolumeCopies
 from nodeagent.control.volumekeeper import VolumeKeeper
@@ -59,12 +61,23 @@ from nodeagent.errors import AgentError, kind_of
 from nodeagent.logs import set_up_logs
 from nodeagent.metrics.observed import Observed
 from nodeagent.metrics.server import serve_metrics
+from nodeagent.model.audit import AuditEntry
 from nodeagent.notify import Notifier
 from nodeagent.rpc.auth import bound_name
 from nodeagent.rpc.bindings.table import build_table
 from nodeagent.rpc.bindings.usecases import UseCases
-from nodeagent.rpc.server import Entrance, Limits, Options, Server, build_server, serve_rpc
+from nodeagent.rpc.server import (
+    Done,
+    Entrance,
+    Limits,
+    Options,
+    Server,
+    build_server,
+    log_change,
+    serve_rpc,
+)
 from nodeagent.rpc.tcp import TcpEntrance
+from nodeagent.state.auditfile import AuditFile
 from nodeagent.takeover.lives import Left, Place, Start, live
 from runtime.files.within import RootFiles
 from runtime.logs.sinks import open_sink
@@ -167,9 +180,10 @@ async def _live_once(
     life = _Life(config=config, notifier=notifier, start=start, names=names)
     async with (
         open_parts(config, names, start.keep) as parts,
+        open_audit(_audit_file(config), parts.now) as audit,
         trio.open_nursery() as inner,
     ):
-        entrance = await _run(life, parts, inner)
+        entrance = await _run(life, parts, inner, audit)
         successor = await start.door.wait_asked()
         log.info("handing over", extra={"to": successor.pid, "version": successor.version})
         stopped_s = time.monotonic()
@@ -180,7 +194,15 @@ async def _live_once(
     return Left(successor=successor, fds=copies, stopped_s=stopped_s, drain=names.drain)
 
 
-async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
+def _audit_file(config: Config) -> AuditFile:
+    return AuditFile(
+        config.root / "audit",
+        max_bytes=config.log.audit_max_bytes,
+        max_files=config.log.audit_max_files,
+    )
+
+
+async def _run(life: _Life, parts: Parts, nursery: trio.Nursery, audit: AuditLog) -> Entrance:
     """Start what is needed in the order of need; RPC comes last, when all else is up."""
     config = life.config
     sandboxes = Sandboxes(parts)
@@ -202,6 +224,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery) -> Entrance:
     keeper, sizes = VolumeKeeper(parts, copies), Sizes(parts)
     use = UseCases(
         attachments=attachments,
+        audit=audit,
         auditor=auditor,
         cluster=shared.cluster,
         containers=containers,
@@ -312,11 +335,25 @@ def _build_server(config: Config, use: UseCases, observed: Observed) -> Server:
     limits = Limits(
         max_frame_bytes=config.rpc.max_frame_bytes, max_connections=config.rpc.max_connections
     )
+    use.audit.on_lost = observed.note_unaudited
     options = Options(
         limits=limits, version=VERSION, observe=observed.observe_call,
-        observe_role=observed.observe_role,
+        observe_role=observed.observe_role, audit=partial(_note_change, use.audit),
     )  # fmt: skip
     return build_server(build_table(use), options)
+
+
+def _note_change(audit: AuditLog, done: Done) -> None:
+    log_change(done)
+    peer = done.peer
+    audit.note(
+        AuditEntry(
+            time=build_time(audit.now()), method=done.method, target=done.target,
+            outcome=done.outcome, seconds=round(done.seconds, 6),
+            who=peer.name or (peer.address and "nobody") or f"uid:{peer.uid}", role=peer.role,
+            address=peer.address, uid=peer.uid, gid=peer.gid, pid=peer.pid,
+        )
+    )  # fmt: skip
 
 
 async def _serve_cluster(

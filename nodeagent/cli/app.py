@@ -92,7 +92,9 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("update", "rename", "snapshot", "clone", "restore"), "volumecopies"),
         **dict.fromkeys(("export", "import", "backup"), "volumecopies"),
     },
-    "system": dict.fromkeys(["info", "df", "events", "version", "ping", "prune"], "system"),
+    "system": dict.fromkeys(
+        ["info", "df", "events", "audit", "version", "ping", "prune"], "system"
+    ),
     "cluster": dict.fromkeys(["init", "join", "leave", "info", "token", "cert"], "cluster"),
     "node": dict.fromkeys(["ls", "inspect", "update", "rm"], "node"),
     "rpc": {"describe": "rpc"},

@@ -90,7 +90,7 @@ class Call:
         self._client = None
         return call()
 
-    def open_stream(self, method: str, **params: object) -> "SyncStream":
+    def open_stream(self, method: str, /, **params: object) -> "SyncStream":
         """Begin a call with items."""
         return self.client.stream(method, params)
 

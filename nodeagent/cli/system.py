@@ -101,8 +101,8 @@ def shape_df(row: Row) -> Row:
 
 
 def _events(call: Call) -> int:
-    values, format_ = call.values, call.values.text("format")
-    render = _event_renderer(format_)
+    values = call.values
+    render = _line_renderer(values.text("format"), event_line)
     with call.open_stream(
         "system.events",
         since=values.text("since"),
@@ -116,9 +116,9 @@ def _events(call: Call) -> int:
     return 0
 
 
-def _event_renderer(format_: str) -> Callable[[Row], str]:
+def _line_renderer(format_: str, line: Callable[[Row], str]) -> Callable[[Row], str]:
     if format_ in {"", "table"}:
-        return event_line
+        return line
     render = json_line if format_ == "json" else compile_template(format_)
     return lambda event: render(event) + "\n"
 
@@ -130,6 +130,29 @@ def event_line(event: Row) -> str:
     details = ", ".join(f"{key}={pairs[key]}" for key in sorted(pairs))
     head = f"{format_ns(time_ns)} {event['type']} {event['action']} {event['id']}"
     return f"{head} ({details})\n" if details else f"{head}\n"
+
+
+def _audit(call: Call) -> int:
+    values = call.values
+    render = _line_renderer(values.text("format"), audit_line)
+    with call.open_stream(
+        "system.audit",
+        since=values.text("since"),
+        who=values.text("who"),
+        method=values.text("method"),
+        window=WINDOW_ITEMS,
+    ) as stream:
+        for item in stream:
+            put(render(as_row(item)))
+        stream.result()
+    return 0
+
+
+def audit_line(entry: Row) -> str:
+    """One change: when, who in which role, what, and what came of it."""
+    of = f"{entry['who']} ({entry['role']}{' at ' if entry['address'] else ''}{entry['address']})"
+    what = " ".join(str(entry[each]) for each in ("method", "target") if entry[each])
+    return f"{entry['time']} {of} {what}: {entry['outcome']}\n"
 
 
 def _ping(call: Call) -> int:
@@ -182,6 +205,21 @@ VERBS: Final = (
             "nodeagent events --filter type=container --format json",
             "nodeagent events --since 24h --until 0s --filter container=web",
             "nodeagent events --until 0s --filter label=app=shop",
+        ),
+    ),
+    Verb(
+        name="audit",
+        help="Show who changed what, and who was refused to",
+        run=_audit,
+        flags=(
+            text("since", "Begin after this time (RFC 3339, or 10m)"),
+            text("who", "Only this certificate's name, or uid:N for the unix socket"),
+            text("method", "Only this method, or all of a noun: network.rm, network"),
+            LIST_FORMAT,
+        ),
+        examples=(
+            "nodeagent system audit --since 24h",
+            "nodeagent system audit --who orchestrator --method volume --format json",
         ),
     ),
     Verb(

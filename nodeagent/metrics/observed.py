@@ -87,6 +87,10 @@ class Observed:
         """Note a client that came by TCP."""
         self._own.observe_meeting(outcome)
 
+    def note_unaudited(self) -> None:
+        """Note a change that the audit log has lost."""
+        self._own.note_unaudited()
+
     def note_takeover(self, gap_s: float, sockets: int) -> None:
         """Note that this agent took over from a running one."""
         self._own.note_takeover(gap_s, sockets)

@@ -49,6 +49,12 @@ class OwnMetrics:
             registry=self._registry,
         )
 
+        self._unaudited = Counter(
+            "nodeagent_audit_lost_total",
+            "Changes that are missing in the audit log: it could not be written for too long.",
+            registry=self._registry,
+        )
+
     def observe_call(self, method: str, outcome: str, seconds: float) -> None:
         """Note one RPC call. ``method`` must be a bound one: anything else could be endless."""
         self._calls.labels(method, outcome).inc()
@@ -61,6 +67,10 @@ class OwnMetrics:
     def observe_meeting(self, outcome: str) -> None:
         """Note a client that came by TCP."""
         self._meetings.labels(outcome).inc()
+
+    def note_unaudited(self) -> None:
+        """Note a change that the audit log has lost."""
+        self._unaudited.inc()
 
     def note_takeover(self, gap_s: float, sockets: int) -> None:
         """Note that this agent took over from a running one."""

@@ -39,6 +39,7 @@ _OPERATOR: Final = {
 }
 _ADMIN: Final = {
     "cluster": "init join leave token certificate",
+    "system": "audit",
     "node": "update rm",
 }
 _TABLES: Final[Mapping[Role, Mapping[str, str]]] = {

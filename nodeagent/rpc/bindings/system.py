@@ -1,5 +1,6 @@
 """Handlers of the agent itself. No decisions here: unpack, call, pack."""
 
+from nodeagent.model.audit import AuditQuery
 from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.schema.shapes import Done, Nothing
 from nodeagent.rpc.schema.system import EventsParams
@@ -23,6 +24,10 @@ class SystemMethods:
 
     async def system_events(self, p: EventsParams, call: Call) -> Done:
         await self._use.system.events(call.send, since=p.since, until=p.until, filters=p.filters)
+        return Done()
+
+    async def system_audit(self, p: AuditQuery, call: Call) -> Done:
+        await self._use.audit.find(p, call.send)
         return Done()
 
     async def system_ping(self, _p: Nothing, _call: Call) -> Done:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.audit import Auditor
+from nodeagent.control.auditlog import AuditLog
 from nodeagent.control.cluster import Cluster
 from nodeagent.control.containers import Containers
 from nodeagent.control.explaining import Explaining
@@ -34,6 +35,7 @@ class UseCases:
     """All use cases, built by the daemon."""
 
     attachments: Attachments
+    audit: AuditLog
     auditor: Auditor
     cluster: Cluster
     containers: Containers

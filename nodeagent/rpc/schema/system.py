@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from nodeagent.model.audit import AuditEntry, AuditQuery
 from nodeagent.model.containerrequest import Name
 from nodeagent.model.system import DiskUsageRow, Event, InfoView, VersionView
 from nodeagent.rpc.description import Description
@@ -20,6 +21,7 @@ class EventsParams(Params, frozen=True):
 
 
 METHODS = (
+    read("system.audit", "Who changed what, the oldest first.", AuditQuery, Done, AuditEntry),
     read("system.info", "The agent, its host and its counts.", Nothing, InfoView),
     read("system.version", "Versions.", Nothing, VersionView),
     read("system.df", "Disk use by kind.", Nothing, list[DiskUsageRow]),

@@ -45,6 +45,14 @@ def _events(call):
     return {}
 
 
+def _audit(call):
+    assert call.params["who"] == "ci"
+    call.send({"time": "2027-01-15T07:50:00Z", "who": "client-ci", "role": "operator",
+               "address": "192.0.2.7", "method": "network.rm", "target": "web",
+               "outcome": "ok"})  # fmt: skip
+    return {}
+
+
 def _missing(call):
     return Failure("missing", f"none of that name: {call.params['names'][0]}")
 
@@ -99,6 +107,7 @@ def agent(agent_of):
             "system.df": [{"Type": "Images", "TotalCount": 2, "Active": 1, "Size": 4000,
                            "Reclaimable": 1000}],
             "system.events": _events,
+            "system.audit": _audit,
             "system.ping": {},
             "rpc.describe": {"protocol": "msgpack-rpc", "version": "1",
                              "methods": [{"name": "system.ping", "doc": "Answer.",
@@ -163,6 +172,8 @@ def _logs(call):
         (["system", "df"], "TYPE      TOTAL     ACTIVE    SIZE      RECLAIMABLE\n"
                            "Images    2         1         4kB       1kB (25%)\n"),
         (["events"], "1970-01-01T00:00:00.000000001Z container start a (image=x, name=web)\n"),
+        (["system", "audit", "--who", "ci"],
+         "2027-01-15T07:50:00Z client-ci (operator at 192.0.2.7) network.rm web: ok\n"),
         (["rpc", "describe"], "METHOD        CHANGES   ROLE      WHAT IT DOES\n"
                               "system.ping   false     reader    Answer.\n"),
         (["stats", "--no-stream", "--format", "{{.ID}} {{.CPUPerc}} {{.MemUsage}} {{.BlockIO}}"],
