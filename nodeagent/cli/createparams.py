@@ -18,6 +18,8 @@ _RESTARTS: Final = ("no", "always", "unless-stopped", "on-failure")
 # flag -> field, for what is passed on as it is
 _TEXTS: Final = {
     "name": "name", "workdir": "working_dir", "user": "user", "hostname": "hostname",
+    "domainname": "domainname", "pid": "pid_mode", "ipc": "ipc_mode", "uts": "uts_mode",
+    "cgroupns": "cgroupns_mode",
     "cpuset-cpus": "cpuset_cpus", "cpuset-mems": "cpuset_mems", "stop-signal": "stop_signal",
     "platform": "platform", "log-driver": "log_driver",
 }  # fmt: skip
@@ -213,6 +215,8 @@ def _security(values: Values, around: Surroundings) -> Params:
         key, _, value = option.replace(":", "=", 1).partition("=")
         if key == "no-new-privileges":
             params["no_new_privileges"] = value != "false"
+        elif option.replace(":", "=", 1) == "systempaths=unconfined":
+            params["system_paths"] = "unconfined"
         elif key == "seccomp" and value:
             keep = value in {"unconfined", "default", "builtin"}
             name = value.replace("builtin", "default")
@@ -220,7 +224,7 @@ def _security(values: Values, around: Surroundings) -> Params:
         elif not option.startswith(_IDLE_SECURITY):
             raise UsageError(
                 f"--security-opt: unknown option {option!r}; there are no-new-privileges,"
-                " seccomp=unconfined and seccomp=FILE"
+                " seccomp=unconfined, seccomp=FILE and systempaths=unconfined"
             )
     return params
 

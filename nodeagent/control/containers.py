@@ -26,7 +26,9 @@ from nodeagent.control.desired import PREDEFINED, build_gateways, wanted_ports
 from nodeagent.control.filters import check_known
 from nodeagent.control.health import Health, resolve_check
 from nodeagent.control.held import Held
+from nodeagent.control.hostinfo import host_name
 from nodeagent.control.logoptions import resolve_log
+from nodeagent.control.namespacerules import check_namespaces
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.subnets import is_on_wire
@@ -90,6 +92,9 @@ class Containers:
     ) -> tuple[ContainerRecord, list[VolumeRecord]]:
         """What ``create`` would commit; name and addresses are its while ``held`` is."""
         check_request(request)
+        check_namespaces(request)
+        if request.uts_mode == "host":
+            request = msgspec.structs.replace(request, hostname=host_name())
         image = self._parts.images.get(request.image)
         id_ = self._parts.new_id()
         name = request.name or generate_name(id_, self._is_taken)
@@ -132,6 +137,7 @@ class Containers:
             labels=merge_labels(config.labels, request.labels),
             mounts=resolve_mounts(request, config, self._parts.new_id),
             expose=resolve_expose(request, config),
+            pid_owner=self._pid_owner(request),
             health=resolve_check(request.health, config, request.health.on_unhealthy),
             log=resolve_log(request, self._parts.settings.logs),
             phase="created",
@@ -203,6 +209,10 @@ class Containers:
             network = self._parts.inventory.networks[network_id]
             endpoints[network_id] = await self.endpoint(network, asked, f"eth{n}", id_, held)
         return first.id, endpoints
+
+    def _pid_owner(self, request: ContainerCreate) -> str:
+        head, target = split_mode(request.pid_mode)
+        return self._parts.inventory.container(target).id if head == "container" else ""
 
     def _joined(self, request: ContainerCreate, target: str) -> str:
         clashes = {

@@ -31,7 +31,9 @@ def build_hosts(record: ContainerRecord, host_gateways: Sequence[str]) -> str:
         lines += [f"{each}\t{name}" for each in addresses]
     for endpoint in record.endpoints.values():
         own = build_hostname(record)
-        names = " ".join(dict.fromkeys([own, *endpoint_names(record, endpoint)[-1:]]))
+        domain = record.request.domainname
+        full = [f"{own}.{domain}"] if domain else []
+        names = " ".join(dict.fromkeys([*full, own, *endpoint_names(record, endpoint)[-1:]]))
         lines += [f"{ip_interface(text).ip}\t{names}" for text in endpoint.addresses]
     return "\n".join(lines) + "\n"
 

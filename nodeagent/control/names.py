@@ -55,7 +55,7 @@ class NameRow:
 def endpoint_names(record: ContainerRecord, endpoint: EndpointRecord) -> list[str]:
     """Names the endpoint answers to; the first is the canonical one."""
     names = [record.name, *endpoint.aliases, record.id[:12]]
-    if record.request.hostname:
+    if record.request.hostname and record.request.uts_mode != "host":
         names.append(record.request.hostname)
     return list(dict.fromkeys(names))
 

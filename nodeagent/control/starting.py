@@ -9,6 +9,7 @@ import trio
 from nodeagent.control.desired import has_sandbox
 from nodeagent.control.etcdir import FILES, etc_directory, rewrite
 from nodeagent.control.etcfiles import build_hostname
+from nodeagent.control.namespacerules import namespace_of
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.volumeuse import VolumeUse
@@ -53,6 +54,7 @@ class Starter:
 
         await _together(files, network)
         spec = build_spec(record, rootfs, netns, (*self._etc(record), *mounts))
+        spec = replace(spec, pid_ns=self._pid_namespace(record))
         hostname = build_hostname(self._network_owner(record))
         # not the agent's own limit, which is raised: programs close or select all they may have
         limits = {**self._parts.settings.ulimits, **spec.ulimits}
@@ -61,6 +63,19 @@ class Starter:
         self._sandboxes.show(record.id)
         await self._parts.runtime.start(record.id)
         return process
+
+    def _pid_namespace(self, record: ContainerRecord) -> str:
+        """Path of the namespace of the container whose processes this one sees, "host" or ""."""
+        if not record.pid_owner:
+            return namespace_of(record.request.pid_mode)
+        pid = self._volumes.pid_of(record.pid_owner)
+        if not pid:
+            raise Conflict(
+                "the container whose processes are to be seen does not run; start it first",
+                field="pid_mode",
+                owner=record.pid_owner[:12],
+            )
+        return f"/proc/{pid}/ns/pid"
 
     def _joined(self, record: ContainerRecord) -> str:
         """Namespace path of the container whose network this one shares; "" if it has its own."""
@@ -198,6 +213,11 @@ def build_spec(
         ),
         hostname=build_hostname(record),
         netns=netns,
+        domainname=asked.domainname,
+        ipc_ns=namespace_of(asked.ipc_mode),
+        uts_ns=namespace_of(asked.uts_mode),
+        cgroup_ns=asked.cgroupns_mode,
+        system_paths=asked.system_paths == "confined",
         mounts=mounts,
         limits=build_limits(asked),
         cap_add=tuple(asked.cap_add),

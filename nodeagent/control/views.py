@@ -238,6 +238,7 @@ def _config(record: ContainerRecord, image: Image | None) -> ConfigView:
     entrypoint = list(image.config.entrypoint) if image and asked.entrypoint is None else None
     return ConfigView(
         hostname=build_hostname(record),
+        domainname=asked.domainname,
         user=record.user,
         tty=asked.tty,
         open_stdin=asked.open_stdin,
@@ -270,6 +271,10 @@ def _host_config(record: ContainerRecord) -> HostConfigView:
     return HostConfigView(
         log_config=LogConfigView(type=record.log.driver, config=record.log.options),
         network_mode=asked.network_mode,
+        pid_mode=asked.pid_mode,
+        ipc_mode=asked.ipc_mode or "private",
+        uts_mode=asked.uts_mode,
+        cgroupns_mode=asked.cgroupns_mode,
         port_bindings=_asked_ports(asked.ports),
         restart_policy=RestartPolicyView(
             name=asked.restart_policy.name, maximum_retry_count=asked.restart_policy.max_retries

@@ -75,6 +75,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     expose: list[str]
     phase: Phase
     network_mode: str  # "none", "host", "container:<id>", or the id of the first network
+    pid_owner: str = ""  # id of the container whose processes this one sees
     endpoints: dict[str, EndpointRecord] = {}  # by network id
     ports: list[BoundPort] = []
     dns_port: int = 0

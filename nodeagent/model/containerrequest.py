@@ -84,6 +84,11 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     user: Name = ""
     groups: Words = []
     hostname: Name = ""
+    domainname: Name = ""
+    pid_mode: Name = ""  # "" or "private", "host", "container:NAME"
+    ipc_mode: Name = ""  # "" or "private", "host", "none": private without /dev/shm
+    uts_mode: Name = ""  # "" or "private", "host"
+    cgroupns_mode: Name = ""  # "" the default of this kernel, "private", "host"
     tty: bool = False
     open_stdin: bool = False
     labels: Labels = {}
@@ -121,6 +126,7 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     privileged: bool = False
     read_only: bool = False
     no_new_privileges: bool = False
+    system_paths: Literal["confined", "unconfined"] = "confined"  # masked and read-only of /proc
     seccomp: Annotated[str, Meta(max_length=1 << 20)] = "default"  # or "unconfined", or JSON text
     sysctls: Labels = {}
     ulimits: dict[Name, tuple[int, int]] = {}

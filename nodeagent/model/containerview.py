@@ -69,6 +69,7 @@ class NetworkSettingsView(_View, frozen=True, kw_only=True):
 
 class ConfigView(_View, frozen=True, kw_only=True):
     hostname: str
+    domainname: str
     user: str
     tty: bool
     open_stdin: bool
@@ -97,6 +98,10 @@ class LogConfigView(_View, frozen=True, kw_only=True):
 class HostConfigView(_View, frozen=True, kw_only=True):
     log_config: LogConfigView
     network_mode: str
+    pid_mode: str
+    ipc_mode: str
+    uts_mode: str = field(name="UTSMode")
+    cgroupns_mode: str
     port_bindings: dict[str, list[PortView]]
     restart_policy: RestartPolicyView
     on_unhealthy: str

@@ -17,6 +17,7 @@ from runtime.errors import Invalid
 Json = dict[str, object]
 
 INIT_TARGET: Final = "/dev/init"  # on the container's own tmpfs: leaves no trace in the image
+SHM: Final = "/dev/shm"  # noqa: S108  a mount point
 CPU_PERIOD_US: Final = 100_000
 NS_PER_S: Final = 1_000_000_000
 CONSOLE_MAX: Final = 1000  # conmon refuses larger terminals
@@ -120,10 +121,17 @@ def capabilities(spec: ContainerSpec, host: Host) -> list[str]:
 
 
 def _namespaces(spec: ContainerSpec, host: Host) -> list[Json]:
-    kinds = ["pid", "mount", "ipc", "uts"]
-    if host.cgroup_v2 and not spec.privileged:
-        kinds.append("cgroup")  # on v1 Docker shares it: tools look their path up below /sys
-    found: list[Json] = [{"type": kind} for kind in kinds]
+    # on v1 Docker shares it: tools look their path up below /sys
+    usual = "" if host.cgroup_v2 and not spec.privileged else "host"
+    asked = {
+        "pid": spec.pid_ns, "mount": "", "ipc": spec.ipc_ns.removeprefix("none"),
+        "uts": spec.uts_ns, "cgroup": (spec.cgroup_ns or usual).removeprefix("private"),
+    }  # fmt: skip
+    found: list[Json] = [
+        {"type": kind, "path": where} if where else {"type": kind}
+        for kind, where in asked.items()
+        if where != "host"
+    ]
     if spec.netns:
         found.append({"type": "network", "path": spec.netns})
     return found
@@ -143,9 +151,13 @@ def _base_mounts(spec: ContainerSpec) -> Iterator[Json]:
     yield _mount("/sys", "sysfs", "sysfs", *safe, mode)
     yield _mount("/sys/fs/cgroup", "cgroup", "cgroup", *safe, "relatime", mode)
     yield _mount("/dev/mqueue", "mqueue", "mqueue", *safe)
-    if not any(mount.target == "/dev/shm" for mount in spec.mounts):  # noqa: S108  a mount point
+    if spec.ipc_ns == "none" or any(mount.target == SHM for mount in spec.mounts):
+        return
+    if spec.ipc_ns == "host":
+        yield _mount(SHM, "bind", SHM, "rbind", "nosuid", "noexec", "nodev")
+    else:
         size = f"size={spec.shm_size_bytes}"
-        yield _mount("/dev/shm", "tmpfs", "shm", *safe, "mode=1777", size)  # noqa: S108
+        yield _mount(SHM, "tmpfs", "shm", *safe, "mode=1777", size)
 
 
 def _user_mount(mount: MountPoint) -> Json:
@@ -275,6 +287,11 @@ def _resources(spec: ContainerSpec, host: Host, devices: Iterable[Device]) -> Js
     }
 
 
+def _sysctls(spec: ContainerSpec) -> dict[str, str]:
+    domain = {"kernel.domainname": spec.domainname} if spec.domainname else {}
+    return {**domain, **spec.sysctls}
+
+
 def _device(device: Device) -> Json:
     return {
         "path": device.target, "type": device.type, "major": device.major, "minor": device.minor,
@@ -288,12 +305,13 @@ def _linux(spec: ContainerSpec, host: Host, parts: Parts) -> Json:
         "cgroupsPath": parts.cgroup,
         "resources": _resources(spec, host, parts.devices),
         "devices": [_device(device) for device in parts.devices],
-        "sysctl": dict(spec.sysctls),
+        "sysctl": _sysctls(spec),
     }
     if spec.privileged:
         return found
-    found["maskedPaths"] = list(MASKED)
-    found["readonlyPaths"] = list(READ_ONLY)
+    if spec.system_paths:
+        found["maskedPaths"] = list(MASKED)
+        found["readonlyPaths"] = list(READ_ONLY)
     profile = seccomp.build(spec.seccomp, host.machine, capabilities(spec, host))
     if profile is not None:
         found["seccomp"] = profile
@@ -310,7 +328,7 @@ def build_config(spec: ContainerSpec, host: Host, parts: Parts) -> Json:
         "ociVersion": "1.0.2",
         "process": _process(spec, host, parts),
         "root": {"path": str(spec.rootfs), "readonly": spec.read_only},
-        "hostname": spec.hostname,
+        "hostname": "" if spec.uts_ns == "host" else spec.hostname,
         "mounts": _mounts(spec, parts),
         "linux": _linux(spec, host, parts),
         "annotations": {"org.nodeagent.name": spec.name},

@@ -70,6 +70,11 @@ class ContainerSpec:
     process: ProcessSpec
     hostname: str
     netns: str  # path of a network namespace; "" = the host's
+    domainname: str = ""
+    pid_ns: str = ""  # "" one of its own, "host", or a path; so are the next ones
+    ipc_ns: str = ""  # or "none": one of its own without /dev/shm
+    uts_ns: str = ""
+    cgroup_ns: str = ""  # "" as Docker's default; or "private"
     mounts: tuple[MountPoint, ...] = ()  # in order; resolv.conf, hosts, hostname included
     limits: Limits = field(default_factory=Limits)
     cap_add: tuple[str, ...] = ()
@@ -77,6 +82,7 @@ class ContainerSpec:
     privileged: bool = False
     read_only: bool = False
     no_new_privileges: bool = False
+    system_paths: bool = True  # mask and protect those of /proc and /sys that are the host's
     seccomp: str = "default"  # "default", "unconfined" or JSON text of a profile
     init: bool = False
     shm_size_bytes: int = 64 << 20

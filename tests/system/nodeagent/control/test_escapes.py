@@ -27,7 +27,8 @@ def tried(agent: Agent, *flags: str) -> Mapping[str, str]:
     """How far each trick came in a container with these flags."""
     said = agent.say("run", "--rm", *PYTHON, *flags, "busybox", "/usr/bin/python3", INSIDE,
                      *escapes.TRICKS)  # fmt: skip
-    return dict(json.loads(line) for line in said.splitlines())
+    # a terminal shows what is typed at it, too
+    return dict(json.loads(line[line.index("[") :]) for line in said.splitlines())
 
 
 def came_through(found: Mapping[str, str]) -> dict[str, str]:
@@ -42,6 +43,12 @@ def test_each_way_is_closed_and_was_one(shared_agent: Agent) -> None:
     assert set(escapes.TRICKS) - set(came_through(tried(shared_agent, "--privileged"))) <= (
         CLOSED_TO_ALL
     )
+
+
+def test_two_ways_that_even_privileges_do_not_open(shared_agent: Agent) -> None:
+    """Their controls: the host's processes, and a terminal of the container's own."""
+    assert tried(shared_agent, "--pid", "host")["processes"] == "done"
+    assert tried(shared_agent, "-t")["typing"] not in REFUSALS
 
 
 @pytest.mark.parametrize("user", ["root", "nobody"])

@@ -84,6 +84,14 @@ def test_flags(line, wanted):
         ("", {}),
         ("--network demo", {"network_mode": "demo"}),
         ("--network host", {"network_mode": "host"}),
+        (
+            "--pid container:a --ipc none --uts host --cgroupns private --domainname d",
+            {
+                "pid_mode": "container:a", "ipc_mode": "none", "uts_mode": "host",
+                "cgroupns_mode": "private", "domainname": "d",
+            },
+        ),
+        ("--security-opt systempaths=unconfined", {"system_paths": "unconfined"}),
         ("--network default", {"network_mode": "bridge"}),
         ("--network container:web", {"network_mode": "container:web"}),
         ("--network a --network b", {"network_mode": "a", "networks": {"b": {}}}),

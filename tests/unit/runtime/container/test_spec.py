@@ -68,6 +68,22 @@ def test_host_network_and_v2():
     assert "cgroup" in [each["type"] for each in config(host)["linux"]["namespaces"]]
 
 
+def test_namespaces_by_mode():
+    def kinds(**fields):
+        return {each["type"]: each.get("path") for each in config(**fields)["linux"]["namespaces"]}
+
+    assert "pid" not in kinds(pid_ns="host")
+    assert kinds(pid_ns="/proc/1/ns/pid")["pid"] == "/proc/1/ns/pid"
+    assert kinds(ipc_ns="none")["ipc"] is None
+    assert kinds(cgroup_ns="private")["cgroup"] is None  # also where the default shares it
+    assert config(uts_ns="host", hostname="a")["hostname"] == ""
+    shm = [each for each in config(ipc_ns="none")["mounts"] if each["destination"] == "/dev/shm"]
+    assert shm == []
+    assert mount(config(ipc_ns="host"), "/dev/shm")["type"] == "bind"
+    assert config(domainname="d")["linux"]["sysctl"] == {"kernel.domainname": "d"}
+    assert "maskedPaths" not in config(system_paths=False)["linux"]
+
+
 @pytest.mark.parametrize(
     ("add", "drop", "wanted"),
     [

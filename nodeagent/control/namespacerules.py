@@ -1,0 +1,54 @@
+"""Whose processes, IPC, host name and cgroup view a container has: Docker's modes. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from nodeagent.control.creation import split_mode
+from nodeagent.errors import Invalid
+from nodeagent.model.containerrequest import ContainerCreate
+
+OWN: Final = ("", "private")
+MODES: Final[Mapping[str, tuple[str, ...]]] = {
+    "pid_mode": ("host",),
+    "ipc_mode": ("host", "none"),
+    "uts_mode": ("host",),
+    "cgroupns_mode": ("host",),
+}
+DOMAIN: Final = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")  # the kernel takes 64
+
+
+def check_namespaces(request: ContainerCreate) -> None:
+    """Refuse a mode that does not exist, and what a shared namespace excludes (Invalid)."""
+    for field, shared in MODES.items():
+        _check_mode(field, getattr(request, field), shared)
+    if request.domainname and not DOMAIN.fullmatch(request.domainname):
+        raise Invalid("not a domain name", field="domainname", value=request.domainname)
+    if request.uts_mode == "host":
+        for field, value in (("hostname", request.hostname), ("domainname", request.domainname)):
+            if value:
+                raise Invalid("the name is the host's with uts_mode host", field=field, value=value)
+    if request.ipc_mode == "host":
+        for name in request.sysctls:
+            if name.replace("/", ".").startswith(("kernel.", "fs.mqueue.")):
+                raise Invalid(
+                    "with ipc_mode host the setting would be the host's", field=f"sysctls.{name}"
+                )
+
+
+def _check_mode(field: str, mode: str, shared: tuple[str, ...]) -> None:
+    head, target = split_mode(mode)
+    if field == "pid_mode" and head == "container" and target:
+        return
+    if mode not in (*OWN, *shared):
+        more = ("container:NAME",) if field == "pid_mode" else ()
+        raise Invalid(
+            f"no such mode; there are {', '.join(('private', *shared, *more))}",
+            field=field,
+            value=mode,
+        )
+
+
+def namespace_of(mode: str) -> str:
+    """What the runtime is told: "" a namespace of its own, "host", "none"; not ``container:``."""
+    return "" if mode in OWN else mode
