@@ -95,7 +95,9 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "system": dict.fromkeys(
         ["info", "df", "events", "audit", "version", "ping", "prune"], "system"
     ),
-    "cluster": dict.fromkeys(["init", "join", "leave", "info", "token", "cert"], "cluster"),
+    "cluster": dict.fromkeys(
+        ["init", "join", "leave", "info", "token", "cert", "renew"], "cluster"
+    ),
     "node": dict.fromkeys(["ls", "inspect", "update", "rm"], "node"),
     "rpc": {"describe": "rpc"},
 }

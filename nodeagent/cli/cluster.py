@@ -70,7 +70,19 @@ def _cert(call: Call) -> int:
     return 0
 
 
+def _renew(call: Call) -> int:
+    call.rpc("cluster.renew")
+    put("This node has a new certificate.\n")
+    return 0
+
+
 VERBS: Final = (
+    Verb(
+        name="renew",
+        help="Renew this node's certificate now; else that is done after two thirds of its life",
+        run=_renew,
+        examples=("nodeagent cluster renew",),
+    ),
     Verb(
         name="init",
         help="Begin a cluster with this agent as its first manager",

@@ -76,12 +76,15 @@ def create_ca(cluster: str, *, now: float) -> Pair:
 
 def create_request(name: str) -> tuple[bytes, bytes]:
     """(request, key), both PEM: the key never leaves the host that makes it."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _key_pem(ec.generate_private_key(ec.SECP256R1()))
+    return build_request(name, key), key
+
+
+def build_request(name: str, key: bytes) -> bytes:
+    """A request (PEM) for a certificate of that key (PEM)."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(
-        key, hashes.SHA256()
-    )  # fmt: skip
-    return request.public_bytes(Encoding.PEM), _key_pem(key)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.sign(_load_key(key), hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def sign_request(

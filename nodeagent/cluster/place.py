@@ -38,6 +38,21 @@ class ClusterPlace:
         self._write("node.key", pair.key)
         self._write("node.crt", pair.certificate)
 
+    def write_certificate(self, certificate: bytes) -> None:
+        """Another certificate for the key that is there (SSLError: it is not for it)."""
+        self._write("node.crt.try", certificate)
+        trial = self.folder / "node.crt.try"
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(trial, self.folder / "node.key")
+        except ssl.SSLError:
+            trial.unlink()
+            raise
+        trial.replace(self.folder / "node.crt")
+
+    def key(self) -> bytes:
+        """This node's, PEM: a secret."""
+        return (self.folder / "node.key").read_bytes()
+
     def write_founding(self, authority: ca.Pair) -> None:
         """Keep the authority until it is in the store."""
         self._write("founding.crt", authority.certificate)
@@ -103,6 +118,7 @@ class ClusterPlace:
         context.load_verify_locations(cadata=self.authority().decode())
         context.load_cert_chain(self.folder / "node.crt", self.folder / "node.key")
         context.verify_mode = ssl.CERT_OPTIONAL
+        context.num_tickets = 0  # a blocking client would wait behind one for what is not sent
         return context
 
 

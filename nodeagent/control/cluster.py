@@ -23,9 +23,11 @@ from nodeagent.cluster.place import ClusterPlace
 from nodeagent.control.clusteradmin import ClusterAdmin
 from nodeagent.control.hostaddress import build_host, parse_remote
 from nodeagent.control.parts import Parts
+from nodeagent.control.renewal import Renewal
 from nodeagent.errors import Missing, Refused, Unavailable, kind_of
 from nodeagent.model.cluster import (
     ClusterSelf,
+    ClusterSign,
     NodeSelf,
     NodeSpec,
 )
@@ -166,6 +168,21 @@ class Cluster:
             if node.id in alive and node.id in specs and specs[node.id].role == "manager"
         ]
 
+    def renewal(self) -> Renewal:
+        """What renews this node's certificate. Refused: it is in no cluster."""
+        own = self.identity
+
+        async def sign(request: bytes) -> bytes:
+            if own.role == "manager":
+                name = f"manager-{own.node_id}"
+                return (await self.admin().renew(name, request.decode())).encode()
+            if not (managers := self.managers()):
+                raise Unavailable("no manager is up to sign the certificate")
+            asked = ClusterSign(request=request.decode())
+            return str(await self.ask_manager(managers[0], "cluster.sign", asked)).encode()
+
+        return Renewal(self.place, sign, self._parts.now)
+
     # --- taking part -----------------------------------------------------------------------------
 
     async def begin(self, own: ClusterSelf) -> None:
@@ -199,6 +216,7 @@ class Cluster:
                 for mirror in self._mirrors.values():
                     await mirror.synced.wait()
                 self.active.set()
+                nursery.start_soon(self.renewal().run)
                 self._tell()
                 log.info("takes part in a cluster", extra={"cluster": own.cluster, "as": own.role})
 

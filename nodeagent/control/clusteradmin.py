@@ -25,6 +25,7 @@ from nodeagent.model.cluster import (
     ClusterAdmitted,
     ClusterSelf,
     NodeRole,
+    NodeSelf,
     NodeSpec,
     NodeUpdate,
     TokenRequest,
@@ -299,8 +300,22 @@ class ClusterAdmin:
             authority=authority.certificate.decode(),
         )
 
-    async def renew(self, name: str, role: NodeRole, request: str, address: str) -> str:
-        """A new certificate for a node that has one."""
-        bearer = ca.Bearer(name=name, role=role, hosts=(address,))
-        authority = await self.authority()
-        return ca.sign_request(authority, request.encode(), bearer, now=self._parts.now()).decode()
+    async def renew(self, name: str, request: str) -> str:
+        """A new certificate for a node that has one, at the address that it serves at.
+
+        Raises:
+            Refused: it is no node of the cluster (any more).
+        """
+        role, _, node_id = name.partition("-")
+        rows = [await self._store.get(f"node/{node_id}/{each}") for each in ("spec", "self")]
+        if rows[0] is None or rows[1] is None:
+            raise Refused("who asks is no node of this cluster", who=name)
+        spec = msgspec.msgpack.decode(rows[0].value, type=NodeSpec)
+        if spec.role != role:
+            raise Refused(f"the node is a {spec.role} now", who=name)
+        address = msgspec.msgpack.decode(rows[1].value, type=NodeSelf).address
+        bearer = ca.Bearer(name=name, role=spec.role, hosts=(address,))
+        now, authority = self._parts.now(), await self.authority()
+        signed = ca.sign_request(authority, request.encode(), bearer, now=now)
+        self._parts.events.publish("node", "certificate", node_id, spec.name)
+        return signed.decode()

@@ -50,6 +50,12 @@ class ClusterEnter(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     network: Text
 
 
+class ClusterSign(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A node asks for a new certificate. ``request``: for its key, PEM."""
+
+    request: Text
+
+
 class ClusterLeave(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``force``: also a manager whose cluster cannot be asked."""
 

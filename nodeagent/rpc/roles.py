@@ -38,7 +38,7 @@ _OPERATOR: Final = {
     "volume": "create rm prune update rename snapshot clone backup restore import export",
 }
 _ADMIN: Final = {
-    "cluster": "init join leave token certificate",
+    "cluster": "init join leave token certificate renew",
     "system": "audit",
     "node": "update rm",
 }
@@ -47,7 +47,7 @@ _TABLES: Final[Mapping[Role, Mapping[str, str]]] = {
     "reader": _READER,
     "operator": _OPERATOR,
     "admin": _ADMIN,
-    "node": {"cluster": "enter goodbye"},
+    "node": {"cluster": "enter sign goodbye"},
 }
 _LEAST: Final[Mapping[str, Role]] = {
     f"{noun}.{verb}": role

@@ -14,6 +14,7 @@ from nodeagent.model.cluster import (
     ClusterInit,
     ClusterJoin,
     ClusterLeave,
+    ClusterSign,
     NodeRemove,
     NodeUpdate,
     Secret,
@@ -68,6 +69,13 @@ class ClusterMethods:
     async def cluster_enter(self, p: ClusterEnter, call: Call) -> Done:
         await self._use.cluster.admin().enter(_node_of(call), p.network)
         return Done()
+
+    async def cluster_renew(self, _p: Nothing, _call: Call) -> Done:
+        await self._use.cluster.renewal().renew()
+        return Done()
+
+    async def cluster_sign(self, p: ClusterSign, call: Call) -> str:
+        return await self._use.cluster.admin().renew(call.peer.name, p.request)
 
     async def cluster_goodbye(self, _p: Nothing, call: Call) -> Done:
         await self._use.cluster.admin().take_out(_node_of(call))

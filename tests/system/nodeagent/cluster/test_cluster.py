@@ -266,3 +266,21 @@ def test_labels_and_events(hosts):
     assert any("disk" in row["Labels"] for row in first.rows("node"))
     said = first.say("events", "--since", str(since), "--until", str(time.time() + 1))
     assert "node update" in said
+
+
+def test_certificates_are_renewed_without_a_restart(hosts):
+    for n, role in ((0, "manager"), (1, "worker")):
+        agent, port = hosts.agents[n], 2377
+        folder = agent.root / "cluster"
+        before, key = (folder / "node.crt").read_bytes(), (folder / "node.key").read_bytes()
+        agent.cli("cluster", "renew")
+        after = (folder / "node.crt").read_bytes()
+        assert after != before
+        assert (folder / "node.key").read_bytes() == key
+        served = hosts.inside(
+            1 - n,
+            f"openssl s_client -connect {hosts.lab.address(n)}:{port} -tls1_3 </dev/null 2>&1",
+        )
+        assert after.decode().split("\n")[1] in served
+        assert f"OU = {role}" in served or f"OU={role}" in served
+        wait_for(lambda: hosts.ready(hosts.agents[0]) == len(hosts.agents))
