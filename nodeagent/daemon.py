@@ -254,6 +254,8 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery, audit: AuditLog
     observed.conflicts_of, observed.count_leaks = conflicts.of, auditor.count
     observed.overlays, use.inspector.peers_of = shared.overlays, shared.overlays.peers
     observed.health_of, observed.probe_counts = containers.health_of, lifecycle.probe_counts
+    observed.end_counts = lifecycle.end_counts
+    observed.is_paused, observed.is_restarting = containers.is_paused, containers.is_restarting
     if config.metrics.listen:
         await nursery.start(_serve_metrics, life, observed)
     nursery.start_soon(parts.engine.run)

@@ -58,6 +58,7 @@ class Lifecycle:
         actions = {name: partial(act, timeout_s=None, signal="") for name, act in acts}
         self._checkups = Checkups(parts, sandboxes, self._lives, nursery, actions)
         self.probe_counts = self._checkups.counts
+        self.end_counts = {"succeeded": 0, "failed": 0, "oom": 0}
         self.ship_rest: Callable[[ContainerRecord], Awaitable[None]] = _nothing_to_ship
         self.is_restarting = self._lives.is_restarting
         containers.is_restarting = self._lives.is_restarting
@@ -190,6 +191,8 @@ class Lifecycle:
             ending=record.ending.removeprefix("down"),
         )  # fmt: skip
         life.pid, life.paused = 0, False
+        outcome = "oom" if exit_.oom_killed else "failed" if exit_.code else "succeeded"
+        self.end_counts[outcome] += 1
         if exit_.oom_killed:
             self._tell(record, "oom")
         self._tell(record, "die", exitCode=str(exit_.code))

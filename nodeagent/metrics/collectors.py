@@ -55,6 +55,7 @@ def collect(snapshot: Snapshot) -> Iterator[Family]:
     """All families of the snapshot."""
     yield from _agent(snapshot)
     yield from _containers(snapshot.containers)
+    yield _ends(snapshot)
     yield from _interfaces(snapshot.containers)
     yield from _health(snapshot)
     yield from _networks(snapshot.networks)
@@ -133,6 +134,15 @@ def _containers(containers: Sequence[ContainerSample]) -> Iterator[Family]:
             if (value := getattr(usage, attribute)) >= lowest
         ]
         yield _by_name(f"nodeagent_container_{suffix}", help_, samples)
+
+
+def _ends(snapshot: Snapshot) -> Family:
+    """A container that was killed for memory is gone before the next scrape: this stays."""
+    return counter(
+        "nodeagent_container_ends_total",
+        "Runs of containers that ended, by outcome; oom: the kernel killed in it for memory.",
+        [(labels(outcome=outcome), count) for outcome, count in snapshot.ends.items()],
+    )
 
 
 def _health(snapshot: Snapshot) -> Iterator[Family]:

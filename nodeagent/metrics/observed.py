@@ -69,6 +69,9 @@ class Observed:
         self.is_ready = False
         self.health_of: Callable[[str], Health | None] = lambda _id: None
         self.probe_counts: Mapping[str, int] = {}
+        self.is_paused: Callable[[str], bool] = lambda _id: False
+        self.is_restarting: Callable[[str], bool] = lambda _id: False
+        self.end_counts: Mapping[str, int] = {}
         self.conflicts_of: Callable[[str], Sequence[str]] = lambda _id: ()
         self.logs: LogKeeper | None = None
         self.shipments: Mapping[str, Shipment] = {}
@@ -111,7 +114,7 @@ class Observed:
         return Snapshot(
             version=VERSION,
             runtime=self._runtime_name(),
-            containers_by_state=Counter(_state(record) for record in records),
+            containers_by_state=Counter(self._state(record) for record in records),
             containers=await self._containers(records),
             networks=self._networks(),
             volumes=await self._volume_samples(),
@@ -131,6 +134,7 @@ class Observed:
             ),
             logs=self._logs(),
             probes=self.probe_counts,
+            ends=self.end_counts,
             leaks=self.count_leaks(),
             cluster=await self._cluster(),
         )
@@ -162,6 +166,13 @@ class Observed:
                 if each.reach is not None
             },
         )
+
+    def _state(self, record: ContainerRecord) -> str:
+        if record.phase == "running" and self.is_paused(record.id):
+            return "paused"
+        if record.phase == "exited" and self.is_restarting(record.id):
+            return "restarting"
+        return "created" if record.phase == "starting" else record.phase
 
     def _logs(self) -> LogSample:
         keeper, known = self.logs, self._parts.inventory.containers
@@ -296,7 +307,3 @@ class Observed:
 
 def _unknown(record: VolumeRecord, *, healthy: bool = True) -> VolumeSample:
     return VolumeSample(name=record.name, driver=record.driver, used_bytes=-1, healthy=healthy)
-
-
-def _state(record: ContainerRecord) -> str:
-    return "created" if record.phase == "starting" else record.phase

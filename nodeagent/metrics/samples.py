@@ -120,5 +120,6 @@ class Snapshot:
     ports: PortSample = field(default_factory=PortSample)
     logs: LogSample = field(default_factory=LogSample)
     probes: Mapping[str, int] = field(default_factory=dict)  # of health checks, by outcome
+    ends: Mapping[str, int] = field(default_factory=dict)  # of containers' runs, by outcome
     leaks: Mapping[str, int] = field(default_factory=dict)  # by kind
     cluster: ClusterSample | None = None

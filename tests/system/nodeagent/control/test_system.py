@@ -18,6 +18,12 @@ def test_info_counts_and_names_its_parts(agent: Agent) -> None:
     agent.cli("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     info = json.loads(agent.say("system", "info", "--format", "json"))
     assert (info["Containers"], info["ContainersRunning"], info["Images"]) == (1, 1, 1)
+    agent.cli("pause", "box")
+    info = json.loads(agent.say("system", "info", "--format", "json"))
+    assert (info["ContainersRunning"], info["ContainersPaused"]) == (0, 1)
+    figures = agent.space.fetch("http://127.0.0.1:9323/metrics")
+    assert 'nodeagent_containers{state="paused"} 1' in figures
+    agent.cli("unpause", "box")
     assert info["Runtime"] in {"crun", "runc"}
     assert info["DockerRootDir"] == str(agent.root)
 
