@@ -40,6 +40,7 @@ from netdrivers.wants import Wants
 ROUNDS: Final = 3  # a change may uncover another: a pair made again has no addresses
 UNDO_S: Final = 5.0  # measured undo of one endpoint: 2 ms; the rest is for a busy host
 EVERYTHING: Final = "*"
+MANY: Final = 2000  # objects that take some 10 ms to build or to compare
 
 
 class Kernel(Protocol):
@@ -133,7 +134,7 @@ class Engine:
 
     async def apply(self, desired: Desired, scope: Scope | None, *, mend: bool = False) -> Report:
         """Snapshot, diff, apply, verify; taken back on error and cancellation, if not to mend."""
-        want = self._wants.build(desired, scope)
+        want = await self._build(desired, scope)
         failed: dict[Op, str] | None = {} if mend else None
         async with self._turns.hold(_names(scope)):
             done: list[Op] = []
@@ -214,6 +215,14 @@ class Engine:
         """Per link in the sandbox ("" = here) but the loopback."""
         return read_counters(self._linux.access, sandbox_id)
 
+    async def _build(self, desired: Desired, scope: Scope | None) -> dict[Key, KernelObject]:
+        """What should exist; where that is much, the loop does not wait for it."""
+        overlays = (net.overlay for net in desired.networks.values())
+        remotes = sum(len(each.remotes) for each in overlays if each is not None)
+        if scope is None or remotes < MANY:  # of everything most is remembered
+            return self._wants.build(desired, scope)
+        return await trio.to_thread.run_sync(self._wants.build, desired, scope)
+
     # --- the steps of an apply --------------------------------------------------------------
 
     async def _rounds(
@@ -263,7 +272,7 @@ class Engine:
             gone = without(have, unfit)
             have, want = {key: obj for key, obj in gone.items() if key not in left_out}, kept
         notes += [*found.foreign.values(), *found.doubled]
-        if scope is None:  # 20 ms for 1,000 endpoints
+        if scope is None or len(want) > MANY:  # 20 ms for 1,000 endpoints
             return await trio.to_thread.run_sync(diff, have, want), tuple(notes)
         return diff(have, want), tuple(notes)
 
