@@ -1,8 +1,10 @@
 """Published ports as a user meets them: conflicts, ranges, who can reach what."""
 
 import json
+import re
 import resource
 import socket
+from collections import Counter
 
 import pytest
 
@@ -16,6 +18,27 @@ SLEEP = ("busybox", "sleep", "1000")
 def listed(agent: Agent, *args: str) -> list[dict[str, object]]:
     out = agent.cli("port", "ls", *args, "--format", "json").stdout
     return [json.loads(line) for line in out.splitlines()]
+
+
+def counted(agent: Agent) -> dict[str, int]:
+    metrics = agent.space.fetch("http://127.0.0.1:9323/metrics")
+    found = re.findall(
+        r'^nodeagent_published_ports\{protocol="(\w+)"\} (\d+)$', metrics, re.MULTILINE
+    )
+    return {protocol: int(count) for protocol, count in found}
+
+
+def test_the_metric_agrees_with_the_list(agent: Agent) -> None:
+    ports = ("127.0.0.1:8081:80", "0.0.0.0:8082-8084:82-84", "127.0.0.1:8085:85/udp")
+    given = [word for port in ports for word in ("-p", port)]
+    agent.cli("run", "-d", "--name", "one", *given, *SLEEP)
+    agent.cli("run", "-d", "--name", "two", "-p", "127.0.0.1:8086:86/udp", *SLEEP)
+    assert counted(agent) == {"tcp": 4, "udp": 2, "sctp": 0}
+    for step in ((), ("stop", "-t", "0", "one"), ("start", "one"), ("rm", "-f", "two")):
+        if step:
+            agent.cli(*step)
+        rows = Counter(str(row["Protocol"]) for row in listed(agent))
+        assert counted(agent) == {"tcp": 0, "udp": 0, "sctp": 0, **rows}, step
 
 
 def test_a_conflict_names_the_container_or_the_process(agent: Agent) -> None:
