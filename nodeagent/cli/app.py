@@ -30,11 +30,23 @@ INTERRUPTED_CODE: Final = 130
 PIPE_CODE: Final = 141
 
 HOST: Final = text("host", "Where the agent listens (or NODEAGENT_HOST)", default=DEFAULT_HOST)
+_TLS: Final = {
+    "tlscacert": "NODEAGENT_TLS_CACERT",
+    "tlscert": "NODEAGENT_TLS_CERT",
+    "tlskey": "NODEAGENT_TLS_KEY",
+}
+TLS_FLAGS: Final = (
+    text("tlscacert", "Whom to trust by TCP (or ca.pem in NODEAGENT_CERT_PATH)", completes="file"),
+    text("tlscert", "Certificate by TCP, of `cluster cert` (or cert.pem there)", completes="file"),
+    text("tlskey", "Its key (or key.pem there)", completes="file"),
+)
+TLS_NAMES: Final = frozenset(f"--{name}" for name in _TLS)
 HELP: Final = switch("help", "Print this help")
 GLOBAL_FLAGS: Final = (
     text("host", HOST.help, "H", DEFAULT_HOST),
     switch("help", HELP.help, "h"),
     switch("version", "Print the version of this client", "v"),
+    *TLS_FLAGS,
 )
 
 # noun -> verb -> module below nodeagent.cli; only the module of the verb at hand is imported.
@@ -157,6 +169,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         values, words = parse(GLOBAL_FLAGS, argv, options_first=True)
     except UsageError as exc:
         return _misused(str(exc), "nodeagent")
+    environ = {**environ, **_tls_of(values)}
     if values.is_on("version"):
         words = ["version", "--client"]
     if not words or words == ["help"] or (values.is_on("help")):
@@ -169,6 +182,11 @@ def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if words[0] == "help":
         words = [*words[1:], "--help"]
     return _run_command(words, _host(values, environ), environ)
+
+
+def _tls_of(values: Values) -> dict[str, str]:
+    """Flags in the place of the variables that say the same."""
+    return {variable: values.text(flag) for flag, variable in _TLS.items() if flag in values.given}
 
 
 def _host(values: Values, environ: Mapping[str, str]) -> str:
@@ -228,7 +246,7 @@ def _unreachable(exc: Exception) -> str:
     return (
         f"{exc}\n  start it:        systemctl start nodeagent"
         "\n  or by hand:      nodeagent serve --config FILE --root DIR --run DIR"
-        "\n  another socket:  nodeagent --host unix:///PATH …, or NODEAGENT_HOST"
+        "\n  another agent:   nodeagent --host unix:///PATH or tcp://HOST:PORT …, or NODEAGENT_HOST"
     )
 
 

@@ -56,10 +56,10 @@ class Call:
             from nodeagent.rpc.sync_client import open_sync_client
 
             try:
-                self._client = self._stack.enter_context(open_sync_client(self.host))
+                self._client = self._stack.enter_context(open_sync_client(self.host, self.environ))
             except ValueError as exc:
                 raise UsageError(
-                    f"{exc} (from --host or NODEAGENT_HOST: {self.host!r}); write unix:///PATH"
+                    f"{exc} (from --host or NODEAGENT_HOST: {self.host!r}); write unix:///PATH or tcp://HOST:PORT"
                 ) from exc
         return self._client
 

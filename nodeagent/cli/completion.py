@@ -64,7 +64,7 @@ def candidates(before: Sequence[str], begun: str, host: str) -> list[str]:
         if before[0] in {"--host", "-H"}:
             host, before = (before[1] if len(before) > 1 else host), before[2:]
         else:
-            before = before[1:]
+            before = before[2 if before[0] in app.TLS_NAMES else 1 :]
     if not before:
         return _fitting(begun, [*app.TOP, *app.COMMANDS, "serve", *_names(app.GLOBAL_FLAGS)])
     if before[0] in app.COMMANDS and len(before) == 1:

@@ -1,11 +1,23 @@
-"""Where the agent listens: ``unix:///PATH``."""
+"""Where the agent listens: ``unix:///PATH`` or ``tcp://HOST:PORT``."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 DEFAULT_HOST: Final = "unix:///run/nodeagent/nodeagent.sock"
+DEFAULT_PORT: Final = 2377
 HOST_VARIABLE: Final = "NODEAGENT_HOST"
-_SCHEME: Final = "unix://"
+_UNIX: Final = "unix://"
+_TCP: Final = "tcp://"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """An agent elsewhere."""
+
+    host: str
+    port: int
 
 
 def find_host(flag: str | None, environ: Mapping[str, str]) -> str:
@@ -13,13 +25,27 @@ def find_host(flag: str | None, environ: Mapping[str, str]) -> str:
     return flag or environ.get(HOST_VARIABLE) or DEFAULT_HOST
 
 
-def parse_host(host: str) -> str:
-    """Return the path of the socket.
+def parse_host(host: str) -> str | TcpAddress:
+    """Return the path of the socket, or host and port.
 
     Raises:
-        ValueError: not of the form ``unix:///PATH``.
+        ValueError: of neither form.
     """
-    path = host.removeprefix(_SCHEME)
+    if host.startswith(_TCP):
+        return _parse_tcp(host)
+    path = host.removeprefix(_UNIX)
     if path == host or not path.startswith("/"):
-        raise ValueError(f"host {host!r}: expected {_SCHEME}/PATH")
+        raise ValueError(f"host {host!r}: expected {_UNIX}/PATH or {_TCP}HOST:PORT")
     return path
+
+
+def _parse_tcp(host: str) -> TcpAddress:
+    expected = f"host {host!r}: expected {_TCP}HOST:PORT, an IPv6 address in brackets"
+    try:
+        parts = urlsplit(host)
+        name, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise ValueError(expected) from exc
+    if not name or port == 0 or parts.path or parts.query or parts.fragment or parts.username:
+        raise ValueError(expected)
+    return TcpAddress(name, DEFAULT_PORT if port is None else port)

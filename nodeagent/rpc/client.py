@@ -11,6 +11,7 @@
 Errors of calls are raised as ``RpcError``; a missing or lost agent as ``ConnectionLost``.
 """
 
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import trio
 
 from nodeagent.rpc import streams
-from nodeagent.rpc.address import parse_host
+from nodeagent.rpc.address import TcpAddress, parse_host
 from nodeagent.rpc.errors import ConnectionLost, ProtocolError
 from nodeagent.rpc.outbox import Outbox
 from nodeagent.rpc.protocol import (
@@ -32,6 +33,7 @@ from nodeagent.rpc.protocol import (
     read_args,
     read_result,
 )
+from nodeagent.rpc.tls import TlsFiles, find_files, open_context
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -43,19 +45,38 @@ _MAX_FRAME_BYTES: Final = 1 << 30  # the client trusts its agent, and lists may 
 
 
 @asynccontextmanager
-async def open_client(host: str) -> AsyncIterator["Client"]:
-    """Connect to the agent at ``unix:///PATH``; closed at the end of the block.
+async def open_client(host: str, files: TlsFiles | None = None) -> AsyncIterator["Client"]:
+    """Connect to the agent at ``unix:///PATH`` or ``tcp://HOST:PORT``; closed at the end.
+
+    Args:
+        files: our certificate, for TCP; None: where the environment says.
 
     Raises:
         ConnectionLost: no agent listens there, or we may not speak to it.
         ValueError: not an address.
     """
+    where = parse_host(host)
     try:
-        stream = await trio.open_unix_socket(parse_host(host))
-    except OSError as exc:
+        if isinstance(where, str):
+            stream: trio.abc.Stream = await trio.open_unix_socket(where)
+        else:
+            stream = await _open_tls(where, files or find_files(os.environ))
+    except (OSError, trio.BrokenResourceError) as exc:
         raise ConnectionLost(f"cannot connect to the agent at {host}: {exc}", host=host) from exc
     async with open_client_on(stream) as client:
         yield client
+
+
+async def _open_tls(where: TcpAddress, files: TlsFiles) -> trio.abc.Stream:
+    context = open_context(files)
+    raw = await trio.open_tcp_stream(where.host, where.port)
+    tls = trio.SSLStream(raw, context, server_hostname=where.host, https_compatible=True)
+    try:
+        await tls.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(tls)
+        raise
+    return tls
 
 
 @asynccontextmanager

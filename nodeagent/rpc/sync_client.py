@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from nodeagent.rpc import streams
-from nodeagent.rpc.address import parse_host
+from nodeagent.rpc.address import TcpAddress, parse_host
 from nodeagent.rpc.errors import ConnectionLost, ProtocolError
 from nodeagent.rpc.protocol import (
     Notify,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CONNECT_S: Final = 20.0  # by TCP, TLS included
 _CHUNK_BYTES: Final = 64 << 10
 _READABLE: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 # No limit of the client's own: it trusts its agent, and lists may be long.
@@ -58,22 +59,53 @@ _MAX_FRAME_BYTES: Final = 1 << 30
 
 
 @contextmanager
-def open_sync_client(host: str) -> Iterator["SyncClient"]:
-    """Connect to the agent at ``unix:///PATH``; closed at the end of the block.
+def open_sync_client(host: str, environ: Mapping[str, str] | None = None) -> Iterator["SyncClient"]:
+    """Connect to the agent at ``unix:///PATH`` or ``tcp://HOST:PORT``; closed at the end.
+
+    Args:
+        environ: where the certificate for TCP is; None: the process's own.
 
     Raises:
         ConnectionLost: no agent listens there, or we may not speak to it.
         ValueError: not an address.
     """
-    path = parse_host(host)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            sock.connect(path)
-        except OSError as exc:
-            raise ConnectionLost(
-                f"cannot connect to the agent at {host}: {exc.strerror}; is it running?", host=host
-            ) from exc
+    where = parse_host(host)
+    try:
+        if isinstance(where, str):
+            sock = _connect_unix(where)
+        else:
+            sock = _connect_tls(where, os.environ if environ is None else environ)
+    except OSError as exc:
+        raise ConnectionLost(
+            f"cannot connect to the agent at {host}: {exc.strerror or exc}; is it running?",
+            host=host,
+        ) from exc
+    with sock:
         yield SyncClient(sock)
+
+
+def _connect_unix(path: str) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.connect(path)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _connect_tls(where: TcpAddress, environ: Mapping[str, str]) -> socket.socket:
+    from nodeagent.rpc.tls import find_files, open_context  # 10 ms that the unix socket saves
+
+    context = open_context(find_files(environ))
+    raw = socket.create_connection((where.host, where.port), timeout=CONNECT_S)
+    try:
+        made = context.wrap_socket(raw, server_hostname=where.host)
+    except BaseException:
+        raw.close()
+        raise
+    made.settimeout(None)
+    return made
 
 
 class SyncClient:

@@ -6,10 +6,13 @@ nodeagent/rpc/bindings/cluster.py
 """
 
 import json
+import shlex
+import sys
 import time
 
 import pytest
 
+from tests.system.harness.agent import CHECKOUT
 from tests.system.harness.cluster import open_hosts, pings, wait_for
 
 pytestmark = pytest.mark.timeout(300)
@@ -284,3 +287,32 @@ def test_certificates_are_renewed_without_a_restart(hosts):
         assert after.decode().split("\n")[1] in served
         assert f"OU = {role}" in served or f"OU={role}" in served
         wait_for(lambda: hosts.ready(hosts.agents[0]) == len(hosts.agents))
+
+
+def test_a_program_elsewhere_works_by_tcp_in_its_role(hosts, tmp_path):
+    first, address = hosts.agents[0], hosts.lab.address(0)
+
+    def by(role, command, given=""):
+        """What it prints and says on another host."""
+        folder = tmp_path / role
+        if not folder.exists():
+            first.cli("cluster", "cert", f"ci-{role}", "--role", role, "--out", str(folder))
+        flags = f"--tlscacert={folder}/ca.pem --tlscert={folder}/cert.pem --tlskey {folder}/key.pem"
+        return hosts.inside(
+            1,
+            f"cd {CHECKOUT}; printf %s {shlex.quote(given)} | {sys.executable} -m nodeagent"
+            f" --host tcp://{address}:2377 {flags} {command} 2>&1 && echo [good] || echo [bad]",
+        )
+
+    run(first, "box", "none")
+    assert " box" in by("reader", "ps")
+    said = by("reader", "rm -f box")
+    assert "container.rm needs the role operator; client-ci-reader has reader" in said
+    assert by("operator", "exec -i box cat", "through the wire") == "through the wire[good]\n"
+    assert "needs the role admin" in by("operator", "node rm x")
+    assert by("operator", "rm -f box") == "box\n[good]\n"
+    audited = first.say("system", "audit", "--method", "container.rm", "--since", "5m")
+    assert "client-ci-reader (reader at" in audited
+    assert "container.rm: refused" in audited
+    assert "client-ci-operator (operator at" in audited
+    assert "container.rm box: ok" in audited

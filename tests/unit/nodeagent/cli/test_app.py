@@ -44,7 +44,7 @@ def test_a_noun_alone_lists_its_verbs(cli, noun):
         (["--frob"], 125, "unknown flag: --frob"),
         (["rm", "--frob", "x"], 125, "unknown flag: --frob\nSee 'nodeagent rm --help'."),
         (["rm"], 125, "requires at least 1 argument"),
-        (["ps", "--host", "tcp://x:1"], 125, "write unix:///PATH"),
+        (["ps", "--host", "http://x:1"], 125, "write unix:///PATH"),
         (
             ["stop", "-t", "9" * 20, "web"],
             125,

@@ -26,6 +26,8 @@ LISTS = {
         (["--ho"], ["--host"]),
         (["network", "cre"], ["create"]),
         (["--host", NOWHERE, "network", "pr"], ["prune"]),
+        (["--tlskey", "/k", "--host", NOWHERE, "network", "pr"], ["prune"]),
+        (["--tlskey=/k", "network", "pr"], ["prune"]),
         (["stop", ""], ["db", "web"]),
         (["stop", "web", "d"], ["db"]),
         (["container", "rm", "-f", "w"], ["web"]),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nodeagent.rpc.address import DEFAULT_HOST, find_host, parse_host
+from nodeagent.rpc.address import DEFAULT_HOST, TcpAddress, find_host, parse_host
 
 
 def test_the_flag_goes_before_the_environment_and_that_before_the_default():
@@ -13,8 +13,28 @@ def test_the_flag_goes_before_the_environment_and_that_before_the_default():
 
 
 @pytest.mark.parametrize(
-    "host", ["", "/run/x.sock", "tcp://1.2.3.4:1", "unix://relative", "unix:/x"]
+    ("host", "found"),
+    [
+        ("tcp://192.0.2.1:99", TcpAddress("192.0.2.1", 99)),
+        ("tcp://web-1.test", TcpAddress("web-1.test", 2377)),
+        ("tcp://[2001:db8::1]:1", TcpAddress("2001:db8::1", 1)),
+    ],
 )
+def test_an_agent_elsewhere(host, found):
+    assert parse_host(host) == found
+
+
+@pytest.mark.parametrize("host", ["", "/run/x.sock", "http://a", "unix://relative", "unix:/x"])
 def test_other_forms_are_refused(host):
-    with pytest.raises(ValueError, match="expected unix:///PATH"):
+    with pytest.raises(ValueError, match="expected unix:///PATH or tcp://HOST:PORT"):
+        parse_host(host)
+
+
+WRONG_TCP = ["tcp://", "tcp://:1", "tcp://a:0", "tcp://a:b", "tcp://a:70000", "tcp://a:1/x",
+             "tcp://u@a:1", "tcp://a:1?x", "tcp://[::1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", WRONG_TCP)
+def test_other_forms_of_tcp_are_refused(host):
+    with pytest.raises(ValueError, match="expected tcp://HOST:PORT"):
         parse_host(host)

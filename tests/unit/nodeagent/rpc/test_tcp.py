@@ -14,12 +14,14 @@ from nodeagent.cluster.place import ClusterPlace, joiner_context
 from nodeagent.errors import Missing, Refused, Unavailable
 from nodeagent.rpc import tcp
 from nodeagent.rpc.auth import Peer
-from nodeagent.rpc.client import open_client_on
-from nodeagent.rpc.errors import RpcError
+from nodeagent.rpc.client import open_client, open_client_on
+from nodeagent.rpc.errors import ConnectionLost, RpcError
 from nodeagent.rpc.schema.shapes import Done
 from nodeagent.rpc.schema.table import METHODS
 from nodeagent.rpc.server import Limits, Options, build_server
+from nodeagent.rpc.sync_client import open_sync_client
 from nodeagent.rpc.tcp import TcpEntrance, ask_agent
+from nodeagent.rpc.tls import TlsFiles
 
 HOST = "127.0.0.1"
 DAY_S = 86400
@@ -260,6 +262,61 @@ async def test_strangers_who_stay_keep_nobody_out(world, monkeypatch):
             with suppress(trio.BrokenResourceError):  # closed either way
                 assert await tls.receive_some(1) == b""
         await trio.aclose_forcefully(tls)
+
+
+def files_of(place):
+    return TlsFiles(
+        authority=place.folder / "ca.crt",
+        certificate=place.folder / "node.crt",
+        key=place.folder / "node.key",
+    )
+
+
+async def test_both_clients_speak_tcp(world):
+    place = world.client("reader")
+    paths = files_of(place)
+    environ = {
+        "NODEAGENT_TLS_CACERT": str(paths.authority),
+        "NODEAGENT_TLS_CERT": str(paths.certificate),
+        "NODEAGENT_TLS_KEY": str(paths.key),
+    }
+
+    def blocking(host):
+        with open_sync_client(host, environ) as client:
+            client.call("system.ping", {})
+            with pytest.raises(RpcError, match="needs the role operator"):
+                client.call("network.rm", {"name": "x"})
+
+    async with served(world) as address:
+        host = f"tcp://{address[0]}:{address[1]}"
+        await trio.to_thread.run_sync(blocking, host)
+        async with open_client(host, paths) as client:
+            await client.call("system.ping", {})
+    assert world.calls == [("client-reader", "reader")] * 2
+
+
+async def test_a_server_of_another_authority_is_not_spoken_to_by_either_client(world):
+    other = World(world.folder / "other")
+    paths = files_of(other.client("admin"))
+
+    def blocking(host, environ):
+        with open_sync_client(host, environ) as client:
+            client.call("system.ping", {})
+
+    async with served(world) as address:
+        host = f"tcp://{address[0]}:{address[1]}"
+        with pytest.raises(ConnectionLost, match="cannot connect"):
+            async with open_client(host, paths):
+                raise AssertionError
+        environ = {"NODEAGENT_CERT_PATH": str(world.folder / "pem")}
+        (world.folder / "pem").mkdir()
+        for name, path in (
+            ("ca.pem", paths.authority), ("cert.pem", paths.certificate), ("key.pem", paths.key)
+        ):  # fmt: skip
+            (world.folder / "pem" / name).write_bytes(path.read_bytes())
+        with pytest.raises(ConnectionLost, match="cannot connect"):
+            await trio.to_thread.run_sync(blocking, host, environ)
+    assert world.calls == []
 
 
 async def test_who_comes_by_tcp_takes_no_room_from_the_unix_socket(world):
