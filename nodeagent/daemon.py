@@ -24,7 +24,6 @@ from nodeagent.control.addresses import Addresses
 from nodeagent.control.attachments import Attachments
 from nodeagent.control.audit import Auditor
 from nodeagent.control.auditlog import AuditLog, open_audit
-from nodeagent.control.cluster import Cluster
 from nodeagent.control.conflicts import Conflicts
 from nodeagent.control.containers import Containers
 from nodeagent.control.explaining import Explaining
@@ -279,7 +278,7 @@ async def _open_doors(
     """Let clients in, and say so."""
     entrance, server = _open_entrance(life), _build_server(life.config, use, observed)
     await nursery.start(serve_rpc, entrance, server)
-    nursery.start_soon(_serve_cluster, life.config, use.cluster, server, observed)
+    nursery.start_soon(_serve_cluster, life.config, use, server, observed)
     await _succeed(life, parts, observed)
     observed.is_ready = True
     life.notifier.tell("READY=1", "STATUS=serving")
@@ -359,12 +358,13 @@ def _note_change(audit: AuditLog, done: Done) -> None:
 
 
 async def _serve_cluster(
-    config: Config, cluster: Cluster, server: Server, observed: Observed
+    config: Config, use: UseCases, server: Server, observed: Observed
 ) -> NoReturn:
     """Serve other nodes by TCP, as long as this agent is of a cluster."""
+    cluster, now = use.cluster, use.audit.now
     while True:
         await cluster.active.wait()
-        entrance = TcpEntrance(server, cluster.server_context, observed.observe_meeting)
+        entrance = TcpEntrance(server, cluster.server_context, now, observed.observe_meeting)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(entrance.serve, cluster.identity.address, config.cluster.rpc_port)
             await cluster.ended.wait()

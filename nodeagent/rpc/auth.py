@@ -38,6 +38,7 @@ class Peer:
     name: str = ""
     role: Role = "admin"
     address: str = ""
+    until: float = 0.0  # when the certificate ends, since the epoch
 
     @property
     def is_remote(self) -> bool:

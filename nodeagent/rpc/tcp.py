@@ -62,6 +62,7 @@ class TcpEntrance:
 
     Args:
         context: asked for each client, so that certificates can be renewed.
+        now: the time, since the epoch; nobody stays longer than the certificate is good.
         observe: told how each meeting ended: a role, or why nobody was met.
     """
 
@@ -69,10 +70,12 @@ class TcpEntrance:
         self,
         server: Server,
         context: Callable[[], ssl.SSLContext],
+        now: Callable[[], float],
         observe: Callable[[str], None] = _observe_nothing,
     ) -> None:
         self._server = server
         self._context = context
+        self._now = now
         self._observe = observe
         self._handshakes = Crowd(HANDSHAKES)
         self._strangers = Crowd(STRANGERS)
@@ -105,7 +108,11 @@ class TcpEntrance:
             await trio.aclose_forcefully(stream)
             return
         if peer.role != "anyone":
-            await self._server.serve_peer(tls, peer)
+            with trio.move_on_after(max(0.0, peer.until - self._now())) as rest:
+                await self._server.serve_peer(tls, peer)
+            if rest.cancelled_caught:
+                extra = {"who": peer.name, "address": address}
+                log.warning("connection ended: its certificate is not good any more", extra=extra)
             return
         with trio.move_on_after(STRANGER_S) as scope:
             self._strangers.enter(scope, address, scope.cancel)
@@ -173,7 +180,8 @@ async def _shake_hands(tls: _Tls, address: str) -> Peer:
         found = read_identity(certificate)
     except Refused as exc:
         raise _Unmet("role", str(exc)) from exc
-    return Peer(name=found.name, role=role_of(found.role), address=address)
+    until = found.not_after.timestamp()
+    return Peer(name=found.name, role=role_of(found.role), address=address, until=until)
 
 
 def _explain(exc: BaseException) -> _Unmet:

@@ -57,6 +57,9 @@ class World:
         self.calls.append((call.peer.name, call.peer.role))
         return Done()
 
+    async def wait(self, _params, _call):
+        await trio.sleep_forever()
+
     async def rm(self, _params, _call):
         raise Missing("no such network", name="x")
 
@@ -72,13 +75,18 @@ def world(tmp_path):
 @asynccontextmanager
 async def served(world):
     server = build_server(
-        {"system.ping": world.ping, "network.rm": world.rm, "cluster.authority": world.authority_of}
+        {
+            "system.ping": world.ping,
+            "system.events": world.wait,
+            "network.rm": world.rm,
+            "cluster.authority": world.authority_of,
+        }
     )
     (listener,) = await trio.open_tcp_listeners(0, host=HOST)
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     async with trio.open_nursery() as nursery:
-        entrance = TcpEntrance(server, world.server.server_context, world.met.append)
+        entrance = TcpEntrance(server, world.server.server_context, now, world.met.append)
         await nursery.start(entrance.serve, HOST, port)
         yield (HOST, port)
         nursery.cancel_scope.cancel()
@@ -337,6 +345,20 @@ async def test_who_comes_by_tcp_takes_no_room_from_the_unix_socket(world):
             else:
                 assert await ours.receive_some(1) == b""
     assert len(world.calls) == 4
+
+
+async def test_nobody_stays_longer_than_the_certificate_is_good(world, caplog):
+    ends_soon = world.client("reader", at=now() - DAY_S + 2, days=1)
+    async with served(world) as address:
+        raw = await trio.open_tcp_stream(*address)
+        tls = trio.SSLStream(raw, ends_soon.client_context(), server_hostname=HOST)
+        async with open_client_on(tls) as client:
+            await client.call("system.ping", {})
+            with trio.fail_after(5), pytest.raises(ConnectionLost):
+                await client.call("system.events", {})
+        assert now() >= ca.read_identity(ends_soon.certificate()).not_after.timestamp()
+        assert world.calls == [("client-reader", "reader")]
+    assert "not good any more" in caplog.text
 
 
 async def test_every_change_of_a_reader_is_refused_and_told(world):
