@@ -1,10 +1,16 @@
 """Who may call what."""
 
 import pytest
+import trio
+import trio.testing
 
+from nodeagent.rpc.auth import Peer
+from nodeagent.rpc.client import open_client_on
+from nodeagent.rpc.errors import RpcError
 from nodeagent.rpc.roles import NAMED, may_call, needed_role, role_of
 from nodeagent.rpc.schema.shapes import Nothing, read
 from nodeagent.rpc.schema.table import METHODS
+from nodeagent.rpc.server import Options, build_server
 
 RANKED = ("anyone", "reader", "operator", "admin")
 
@@ -62,3 +68,27 @@ def test_a_node_does_what_nodes_do():
 def test_an_operator_is_no_admin(name):
     assert not may_call("operator", METHODS[name])
     assert may_call("operator", METHODS["container.create"])
+
+
+async def test_every_change_of_a_reader_is_refused_and_told():
+    changing = [each.name for each in METHODS.values() if each.changes]
+    told = []
+
+    async def never(_params, _call):
+        raise AssertionError
+
+    server = build_server(dict.fromkeys(changing, never), Options(audit=told.append))
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        peer = Peer(name="client-r", role="reader", address="192.0.2.9")
+        nursery.start_soon(server.serve_peer, theirs, peer)
+        async with open_client_on(ours) as client:
+            for name in changing:
+                if name == "cluster.admit":
+                    continue  # with a token anyone may
+                with pytest.raises(RpcError, match="client-r has reader") as raised:
+                    await client.call(name, {"password": "hush"})
+                assert raised.value.kind == "refused"
+                assert raised.value.fields["method"] == name
+    assert {(each.outcome, each.peer.name) for each in told} == {("refused", "client-r")}
+    assert [each.method for each in told] == [each for each in changing if each != "cluster.admit"]

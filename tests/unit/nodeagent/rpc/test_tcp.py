@@ -17,7 +17,6 @@ from nodeagent.rpc.auth import Peer
 from nodeagent.rpc.client import open_client, open_client_on
 from nodeagent.rpc.errors import ConnectionLost, RpcError
 from nodeagent.rpc.schema.shapes import Done
-from nodeagent.rpc.schema.table import METHODS
 from nodeagent.rpc.server import Limits, Options, build_server
 from nodeagent.rpc.sync_client import open_sync_client
 from nodeagent.rpc.tcp import TcpEntrance, ask_agent
@@ -359,30 +358,6 @@ async def test_nobody_stays_longer_than_the_certificate_is_good(world, caplog):
         assert now() >= ca.read_identity(ends_soon.certificate()).not_after.timestamp()
         assert world.calls == [("client-reader", "reader")]
     assert "not good any more" in caplog.text
-
-
-async def test_every_change_of_a_reader_is_refused_and_told(world):
-    changing = [each.name for each in METHODS.values() if each.changes]
-    told = []
-
-    async def never(_params, _call):
-        raise AssertionError
-
-    server = build_server(dict.fromkeys(changing, never), Options(audit=told.append))
-    ours, theirs = trio.testing.memory_stream_pair()
-    async with trio.open_nursery() as nursery:
-        peer = Peer(name="client-r", role="reader", address="192.0.2.9")
-        nursery.start_soon(server.serve_peer, theirs, peer)
-        async with open_client_on(ours) as client:
-            for name in changing:
-                if name == "cluster.admit":
-                    continue  # with a token anyone may
-                with pytest.raises(RpcError, match="client-r has reader") as raised:
-                    await client.call(name, {"password": "hush"})
-                assert raised.value.kind == "refused"
-                assert raised.value.fields["method"] == name
-    assert {(each.outcome, each.peer.name) for each in told} == {("refused", "client-r")}
-    assert [each.method for each in told] == [each for each in changing if each != "cluster.admit"]
 
 
 async def test_a_new_certificate_is_used_for_who_comes_then(world):
