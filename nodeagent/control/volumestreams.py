@@ -59,7 +59,7 @@ class VolumeStreams:
         Where the driver can, of a snapshot made for it, so the tree is of one moment.
 
         Raises:
-            Invalid: the directory is not an absolute path, or the volume itself.
+            Invalid: the directory is no absolute path, the volume itself, or one of the agent's.
         """
         record = self._parts.inventory.volume(name)
         if target == name:
@@ -97,6 +97,14 @@ class VolumeStreams:
             async with self._mounted(self._parts.inventory.volume(target)) as place:
                 yield place
         elif target.startswith("/") and ".." not in target.split("/"):
+            volumes = await trio.Path(self._parts.settings.root / "volumes").resolve()
+            if (await trio.Path(target).resolve()).is_relative_to(volumes):
+                raise Invalid(
+                    "that is in the agent's own directory; name the volume, or a directory"
+                    " elsewhere",
+                    field="target",
+                    value=target,
+                )
             yield Path(target)
         else:
             raise Invalid("neither a volume nor an absolute path", field="target", value=target)

@@ -156,6 +156,9 @@ def test_backups_share_what_did_not_change(data: Agent, tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "data").iterdir() if each.name == ".part"] == []
     bad = data.cli("volume", "backup", "data", "relative/path", check=False)
     assert "absolute path" in bad.stderr
+    (tmp_path / "door").symlink_to(data.root / "volumes/data")  # it would hold its own backups
+    bad = data.cli("volume", "backup", "data", str(tmp_path / "door/_data"), check=False)
+    assert "agent's own directory" in bad.stderr
 
 
 def failing_import(agent: Agent, archive: Path) -> str:
