@@ -1,5 +1,6 @@
 """Methods bound to handlers: decode, call, turn errors into replies; and ``rpc.describe``."""
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ DESCRIBE: Final = "rpc.describe"
 
 # A handler takes its method's own params type; Never admits them all in one mapping.
 Handler = Callable[[Never, Call], Awaitable[object]]
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REASONS: Final = ("says", "why", "reason")  # fields that are sentences
 _UNSAID: Final = ("exit_code",)  # for programs
 _Handle = Callable[[object, Call], Awaitable[object]]
@@ -77,6 +79,9 @@ def to_error(exc: Exception, *, method: str) -> RpcError:
         if known.kind == "internal":
             log.error("call failed", extra={"method": method}, exc_info=exc)
         return RpcError(known.kind, build_message(known), known.fields)
+    if isinstance(exc, OSError) and exc.errno in FULL:
+        where = {"path": exc.filename} if exc.filename else {}
+        return RpcError("exhausted", f"{method}: no space is left on a disk of the agent's", where)
     log.error("call failed", extra={"method": method}, exc_info=exc)
     # What an unforeseen exception says may hold anything, so the client gets its class only.
     return RpcError("internal", f"{method} failed: {type(exc).__name__}; see the agent's log")

@@ -104,3 +104,11 @@ def test_an_error_in_words_says_why_and_repeats_nothing():
         "web was not found", name="web", says="no such file", exit_code=127, by=["x"], field="cmd"
     )
     assert build_message(error) == "web was not found: no such file (field cmd)"
+
+
+def test_a_full_disk_is_said_to_be_one_wherever_it_shows(caplog):
+    error = to_error(OSError(28, "No space left on device", "/data/x"), method="container.exec")
+    assert (error.kind, error.fields) == ("exhausted", {"path": "/data/x"})
+    assert "no space" in error.message
+    assert not caplog.records
+    assert to_error(OSError(5, "Input/output error"), method="m").kind == "internal"
