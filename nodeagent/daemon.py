@@ -363,7 +363,7 @@ async def _serve_cluster(
     """Serve other nodes by TCP, as long as this agent is of a cluster."""
     cluster, now = use.cluster, use.audit.now
     while True:
-        await cluster.active.wait()
+        await cluster.wait_active()
         entrance = TcpEntrance(server, cluster.server_context, now, observed.observe_meeting)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(entrance.serve, cluster.identity.address, config.cluster.rpc_port)

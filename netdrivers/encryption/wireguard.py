@@ -16,7 +16,7 @@ from netdrivers.encryption.child import Child
 from netdrivers.encryption.device import Device, Seen, Steps, build_peers, diff
 from netdrivers.encryption.kernelwg import build_requests, build_seen
 from netdrivers.encryption.keys import PREFIX, address_of, create_key, parse_key, public_key
-from netdrivers.errors import NetDriverError, Refused, Unavailable
+from netdrivers.errors import NetDriverError, Refused
 from netdrivers.kernel.netns import Namespaces
 from netdrivers.kernel.sealed import Sealed
 
@@ -74,11 +74,16 @@ class WireGuard:
         Raises:
             Refused: the file is not a key. It is not replaced: other hosts know it.
         """
+        self._find_place()
         if not self._private:
             self._private = await self._off_loop(lambda: load_key(self.place.key_file))
+        return public_key(self._private)
+
+    def _find_place(self) -> Sealed:
+        if self._sealed is None:
             self._sealed = Sealed(self.place.run / PIN, self.name, PREFIX, Namespaces())
             self._child.home = self._sealed.namespaces.home
-        return public_key(self._private)
+        return self._sealed
 
     async def close(self) -> None:
         """Let go of it: the device works on."""
@@ -121,10 +126,8 @@ class WireGuard:
                 raise
 
     async def _ensure(self) -> None:
-        await self.open()
-        if self._sealed is None:
-            raise Unavailable("encryption is closed")
-        sealed, own = self._sealed, public_key(self._private)
+        own = await self.open()
+        sealed = self._find_place()
         await self._off_loop(sealed.ensure)
         made = await self._ensure_device(sealed)
         mtu, address = self.mtu_bytes, address_of(own)
@@ -197,9 +200,9 @@ class WireGuard:
         async with self._turn:
             self._wanted = trio.Event()
             self._problem = "it was taken away"
+            sealed = self._find_place()  # a former agent may have made it
             await self._child.stop()
-            if self._sealed is not None:
-                await self._off_loop(self._sealed.remove)
+            await self._off_loop(sealed.remove)
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._thread)

@@ -111,7 +111,12 @@ class Member:
         """Adopt or start it, and start it anew when it ends, until cancelled. It runs on then."""
         again = 0
         while True:
-            await self.start()
+            try:
+                await self.start()
+            except (Unavailable, OSError) as exc:
+                log.warning("the cluster's store cannot be started", extra={"error": str(exc)})
+                await trio.sleep(AGAIN_S[-1])
+                continue
             task_status.started()
             task_status = trio.TASK_STATUS_IGNORED
             began_s = trio.current_time()

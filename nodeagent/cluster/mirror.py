@@ -7,7 +7,7 @@ from typing import NoReturn, TypeVar
 import msgspec
 import trio
 
-from nodeagent.errors import Unavailable
+from nodeagent.errors import Unavailable, kind_of
 from nodeagent.state.store import Compacted, Row, SharedStore
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ class Mirror:
                 await self._follow()
             except Compacted:
                 log.info("too much was missed, reading again", extra={"prefix": self._prefix})
-            except Unavailable as exc:
+            except Exception as exc:  # also a right that was taken away
+                if not kind_of(exc):
+                    raise
                 log.warning(
                     "the cluster's store cannot be read, going on with what is known",
                     extra={"prefix": self._prefix, "error": str(exc)},

@@ -140,7 +140,19 @@ class Cluster:
         """At start: go on as what this agent was."""
         own = await trio.to_thread.run_sync(self.place.read)
         if own is not None:
-            await self.begin(own)
+            self._nursery.start_soon(self._go_on, own)
+
+    async def _go_on(self, own: ClusterSelf) -> None:
+        """Whatever keeps us from it keeps the agent from nothing else."""
+        while True:
+            try:
+                await self.begin(own)
+            except (Unavailable, OSError) as exc:
+                self.problem = str(exc)
+                log.warning("the cluster waits", extra={"error": str(exc)})
+                await trio.sleep(BEAT_S)
+            else:
+                return
 
     async def ask_manager(self, remote: Address, method: str, params: object) -> object:
         """Call an agent of the cluster, as this node."""
@@ -158,6 +170,11 @@ class Cluster:
         if self._server_context is None or self._server_context[0] != certificate:
             self._server_context = (certificate, self.place.server_context())
         return self._server_context[1]
+
+    async def wait_active(self) -> None:
+        """Return once this agent takes part in a cluster, whichever that is then."""
+        while not self.active.is_set():
+            await self.active.wait()
 
     def managers(self) -> list[Address]:
         """Where managers that are up serve RPC."""
@@ -229,7 +246,9 @@ class Cluster:
         while True:
             try:
                 await step(own, nursery)
-            except Unavailable as exc:
+            except Exception as exc:
+                if not kind_of(exc):
+                    raise
                 self.problem = str(exc)
                 await trio.sleep(BEAT_S / 4)
             else:
@@ -339,7 +358,8 @@ class Cluster:
         self.own = self._client = self._store = self._member = None
         self._mirrors = {}
         self.entered = set()
-        self.active = trio.Event()
+        before, self.active = self.active, trio.Event()
+        before.set()  # who still waited for it waits for the next one
         self.ended.set()
         self.ended = trio.Event()
         self.problem = ""

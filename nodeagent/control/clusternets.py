@@ -91,6 +91,8 @@ class ClusterNetworks:
         Raises:
             Busy: it has endpoints somewhere; says on which nodes. Refused: this is a worker.
         """
+        if self._cluster.own is None:
+            return  # what is left of a cluster that this host is not of any more
         self._cluster.admin()
         store = self._cluster.store
         row = await store.get(f"network/{record.id}")

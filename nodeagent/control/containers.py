@@ -238,14 +238,14 @@ class Containers:
         if self._parts.inventory.is_leaving(network):
             raise Conflict("the network is being removed", field="network", name=network.name)
         check_endpoint(network, asked)
+        lease = self._addresses.lease(network, asked, owner, for_plan=held.for_plan)
+        addresses = await held.enter_async_context(lease)
         mac = (
             ipam.parse_mac(asked.mac_address, field="mac_address")
             if asked.mac_address
-            else ipam.mac_for(self._parts.new_id())
+            else ipam.mac_for(_mac_seed(network, addresses) or self._parts.new_id())
         )
         held.enter_context(self._addresses.hold_mac(network, mac))
-        lease = self._addresses.lease(network, asked, owner, for_plan=held.for_plan)
-        addresses = await held.enter_async_context(lease)
         return EndpointRecord(
             id=self._parts.new_id(),
             network_id=network.id,
@@ -370,3 +370,14 @@ class Containers:
                 place = drivers.of(volume.driver).mountpoint(spec(volume))
                 found[mount.target] = str(place or "")
         return found
+
+
+def _mac_seed(network: NetworkRecord, addresses: list[str]) -> str:
+    """What the MAC address is made of where it follows from the address, else "".
+
+    On a network of several hosts, neighbours elsewhere are not told when an address gets another
+    MAC; theirs stay right for the next one who has it.
+    """
+    if network.shared is None:
+        return ""
+    return f"{network.id} {' '.join(addresses)}"

@@ -86,7 +86,7 @@ class Membership:
         try:
             await self._cluster.begin(own)
             with trio.fail_after(within_s):
-                await self._cluster.active.wait()
+                await self._cluster.wait_active()
         except BaseException as exc:
             problem = self._cluster.problem
             with trio.CancelScope(shield=True):
@@ -139,7 +139,15 @@ class Membership:
                 log.warning("left without a word to the others", extra={"error": str(exc)})
             with trio.CancelScope(shield=True):
                 await self._cluster.end()
+                await self._forget_networks()
         self._parts.events.publish("cluster", "leave", own.cluster, "")
+
+    async def _forget_networks(self) -> None:
+        """Those of the cluster; one with a container here stays until that is gone."""
+        inventory = self._parts.inventory
+        for record in list(inventory.networks.values()):
+            if record.shared is not None and not inventory.members(record.id):
+                await inventory.delete(record)
 
     async def _say_goodbye(self, own: ClusterSelf, *, force: bool) -> None:
         if own.role != "manager":

@@ -256,7 +256,9 @@ class Networks:
         pruning = Pruning.parse(filters, now=self._parts.now())
         inventory, deleted = self._parts.inventory, []
         for record in list(inventory.networks.values()):
-            meant = not record.predefined and pruning.means(record.labels, record.created)
+            # who uses a network of several hosts is not known here: it is removed by name
+            is_ours = not record.predefined and record.shared is None
+            meant = is_ours and pruning.means(record.labels, record.created)
             if meant and not inventory.members(record.id):
                 try:
                     await self.rm(record.id)

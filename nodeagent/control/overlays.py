@@ -26,7 +26,7 @@ from nodeagent.control.wakes import Wakes
 from nodeagent.errors import Unavailable, kind_of
 from nodeagent.model.cluster import AddressClaim, EndpointRow, NodeSelf
 from nodeagent.model.network import NetworkRecord, PeerView, Reach, RemoteEndpoint
-from nodeagent.state.store import Delete, Put
+from nodeagent.state.store import Delete, Put, SharedStore
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class _Entered:
     """A network with endpoints here: what is known of it, and the task that follows it."""
 
     mirror: Mirror
+    store: SharedStore
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
@@ -74,7 +75,7 @@ class Overlays:
         """Keep it so for ever, through any failure."""
         async with trio.open_nursery() as self._nursery:
             while True:
-                await self._cluster.active.wait()
+                await self._cluster.wait_active()
                 try:
                     await self._step()
                 except Exception as exc:
@@ -194,11 +195,14 @@ class Overlays:
     # --- what the others tell --------------------------------------------------------------------
 
     async def _enter(self, id_: str) -> None:
-        if id_ in self._entered or self._nursery is None:
+        store, before = self._cluster.store, self._entered.get(id_)
+        if self._nursery is None or (before is not None and before.store is store):
             return
+        if before is not None:  # of a cluster that this agent has left since
+            self._entered.pop(id_).scope.cancel()
         await self._networks.enter(id_)
-        mirror = Mirror(self._cluster.store, f"ep/{id_}/", self.wake)
-        entered = self._entered[id_] = _Entered(mirror)
+        mirror = Mirror(store, f"ep/{id_}/", self.wake)
+        entered = self._entered[id_] = _Entered(mirror, store)
         self._nursery.start_soon(self._follow, entered)
         with trio.move_on_after(READY_S):
             await mirror.synced.wait()

@@ -4,7 +4,6 @@ Who comes without a certificate may do no more than ask to be admitted. Handshak
 number and time, so one that never ends keeps nobody out for long, and nobody else at all.
 """
 
-import errno
 import logging
 import ssl
 from collections.abc import Callable, Mapping
@@ -41,7 +40,7 @@ STRANGER_S: Final = 30.0  # for what one asks
 LINES: Final = 10  # in the log about one address; then one each LINE_S
 LINE_S: Final = 10.0
 ASK_S: Final = 20.0  # for a call of another agent, connecting included
-AGAIN_S: Final = 0.2  # while a former agent still has the port
+AGAIN_S: Final = 0.2  # while the port cannot be had
 _KINDS: Final[Mapping[str, type[AgentError]]] = {
     each.kind: each
     for each in (Busy, Conflict, Exhausted, Internal, Invalid, Missing, Refused, Unavailable)
@@ -158,12 +157,15 @@ class _Unmet(Exception):
 
 
 async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    told: set[int | None] = set()
     while True:
         try:
             return await trio.open_tcp_listeners(port, host=host)
         except OSError as exc:
-            if exc.errno != errno.EADDRINUSE:
-                raise
+            # a former agent still has the port, or the host has not got its address yet
+            if exc.errno not in told:
+                told.add(exc.errno)
+                log.info("the cluster's port waits", extra={"port": port, "error": str(exc)})
             await trio.sleep(AGAIN_S)
 
 

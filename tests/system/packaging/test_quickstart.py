@@ -6,7 +6,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,22 @@ class Installation:
         done = self.script(name, *args)
         assert done.returncode == 0, f"{done.stdout}\n{self.log_tail()}"
         return done.stdout
+
+    def agent(self, *args: str) -> str:
+        """Run the installed client."""
+        host = f"unix://{self.prefix}/run/nodeagent.sock"
+        argv = [str(self.prefix / "venv/bin/nodeagent"), "--host", host, *args]
+        return self.space.run(*argv).stdout
+
+    def processes(self) -> list[str]:
+        """What runs in the namespace."""
+        own = self.space.path.stat().st_ino
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdecimal() and (entry / "ns/net").stat().st_ino == own:
+                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+        return found
 
     def configure(self) -> None:
         """Own cgroups, so that an agent of the host is not touched."""
@@ -129,10 +145,17 @@ def test_quickstart_twice_then_uninstall_leaves_nothing(installation: Installati
 def test_kept_data_is_there_after_a_new_installation(installation: Installation) -> None:
     installation.configure()
     installation.succeed("quickstart")
+    installation.agent("cluster", "init", "--advertise-addr", "127.0.0.1")
+    installation.agent("network", "create", "-d", "overlay", "app")
+    installation.agent("run", "-d", "--network", "app", "busybox", "sleep", "1000")
     assert "kept:" in installation.succeed("uninstall", "--keep-data")
+    assert installation.processes() == []  # the cluster's store and what encrypts are gone, too
     assert leftovers.mounts_below(installation.base) == []
     assert leftovers.pids_of(installation.base, CGROUP) == []
     assert "was already here" in installation.succeed("quickstart")
+    assert "manager" in installation.agent("node", "ls")
+    assert "the cluster was left" in installation.succeed("uninstall")
+    assert installation.processes() == []
 
 
 def test_an_unknown_option_is_refused(installation: Installation) -> None:
