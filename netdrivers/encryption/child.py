@@ -52,7 +52,9 @@ class Child:
         """
         self.let_go()
         if await trio.to_thread.run_sync(self._adopt):
-            return False
+            if self._socket.exists():
+                return False
+            await self.stop()  # it cannot be spoken to
         if self._process is not None:  # it ended, or has no socket any more
             self._process.kill()
             await self._process.wait()
@@ -105,7 +107,7 @@ class Child:
                 if (entry / "ns/net").stat().st_ino != home:
                     continue
                 self._pid, self._pidfd = int(entry.name), os.pidfd_open(int(entry.name))
-                return self._socket.exists()
+                return True
         return False
 
     async def wait_exit(self) -> None:

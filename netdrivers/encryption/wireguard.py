@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_PORT: Final = 51820
-LOOK_S: Final = 5.0  # between two looks at what nobody tells of
+LOOK_S: Final = 5.0  # between two looks at what nobody tells of, or two tries
+AGAIN_S: Final = 0.2  # until a child that died is started again
 PIN: Final = "sealed"
 
 
@@ -112,8 +113,10 @@ class WireGuard:
             except NetDriverError as exc:
                 log.warning("encryption cannot be had, so nothing is sent", extra={"why": str(exc)})
             with trio.move_on_after(LOOK_S):
+                if self._problem or self._backend != "wireguard-go":
+                    await trio.sleep(LOOK_S)
                 await self._child.wait_exit()
-                await trio.sleep(LOOK_S if self._backend != "wireguard-go" else 0)
+                await trio.sleep(AGAIN_S)
 
     async def mend(self) -> None:
         """Look at it, and set right what is not as it should be. Raises as ``apply``."""
@@ -209,10 +212,18 @@ class WireGuard:
 
 
 def load_key(path: Path) -> bytes:
-    """The private key in a file; one is made and kept where there is none."""
+    """The private key in a file; one is made and kept where there never was one."""
+    known = path.with_suffix(".pub")
     try:
         key = parse_key(path.read_text(encoding="ascii").strip())
-    except FileNotFoundError:
+    except FileNotFoundError as exc:
+        if known.exists():  # with another key this host would be another one to all others
+            raise Refused(
+                "the key of this host is gone: bring it back, or remove the file of its public key "
+                "to go on with a new one",
+                path=path,
+                public=known,
+            ) from exc
         return _make_key(path)
     except (OSError, ValueError, NetDriverError) as exc:
         raise Refused("the key of this host cannot be read", path=path, reason=str(exc)) from exc
@@ -230,4 +241,5 @@ def _make_key(path: Path) -> bytes:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+    path.with_suffix(".pub").write_text(f"{public_key(key)}\n", encoding="ascii")
     return key

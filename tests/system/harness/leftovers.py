@@ -14,7 +14,7 @@ LOOK_S = 0.1
 PROC = Path("/proc")
 
 # What the agent itself keeps, running or not, in its own root and run directory.
-OWN_FILES = ("nodeagent.sock", "nodeagent.pid", "state.db", "state.sqlite", "lock")
+OWN_FILES = ("nodeagent.sock", "nodeagent.pid", "state.db", "state.sqlite", "lock", "audit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ def _routes(space: Namespace) -> list[str]:
 
 
 def _files(base: Path) -> list[str]:
-    """Files and directories of the agent, but for its database, sockets and configuration."""
+    """Files and directories of the agent, but for its database, audit log and sockets."""
     found = []
     for top in ("run", "lib"):
         for path, directories, files in os.walk(base / top):

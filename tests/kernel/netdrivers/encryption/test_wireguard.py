@@ -290,6 +290,36 @@ async def test_a_key_that_is_damaged_is_said_and_kept(tmp_path):
     assert key.read_text() == "not a key\n"
 
 
+async def test_a_key_that_is_lost_is_not_replaced(tmp_path):
+    place = Place(key_file=tmp_path / "wireguard.key", run=tmp_path, agent_id="t0")
+    device = WireGuard(place)
+    await device.open()
+    await device.close()
+    place.key_file.unlink()
+    with pytest.raises(Refused, match="is gone"):
+        await device.open()
+    assert "is gone" in (await device.status()).problem
+    place.key_file.with_suffix(".pub").unlink()
+    await device.open()
+    await device.close()
+
+
+async def test_it_is_not_tried_all_the_time(tmp_path, monkeypatch):
+    tries = []
+
+    async def fail(_self):
+        tries.append(trio.current_time())
+        raise Refused("not today")
+
+    monkeypatch.setattr(WireGuard, "_ensure", fail)
+    device = WireGuard(Place(key_file=tmp_path / "key", run=tmp_path, agent_id="t0"))
+    with pytest.raises(Refused):
+        await device.apply({})
+    with trio.move_on_after(1):
+        await device.run()
+    assert len(tries) == 2
+
+
 async def test_without_the_program_it_says_what_to_install(tmp_path, monkeypatch):
     lab = Lab(1)
     monkeypatch.setenv("PATH", "/nonexistent")
