@@ -80,7 +80,8 @@ class Store(Protocol):
             Unavailable: the store is closed, or a part of it does not answer.
             Exhausted: the disk is full.
 
-        Cancel: the commit has happened whole or not at all; the store remains usable.
+        Cancel: the commit happens whole or not at all, of a shared store maybe a moment later; the
+            store remains usable.
         """
         ...
 

@@ -181,7 +181,9 @@ async def test_a_cancelled_commit_happened_whole_or_not_at_all(store):
                 for _ in range(number % 7):
                     await trio.lowlevel.checkpoint()
                 scope.cancel()
-        assert len(await store.read(f"{number}/a")) == len(await store.read(f"{number}/b"))
+        # in one look: with a store elsewhere it may happen just after the call was given up
+        keys = {row.key for row in await store.read(f"{number}/")}
+        assert (f"{number}/a" in keys) is (f"{number}/b" in keys)
     await store.commit(Put("after", b""))
     assert await store.get("after") is not None
 
