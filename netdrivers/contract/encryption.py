@@ -45,8 +45,16 @@ class EncryptionStatus:
 class Encryption(Protocol):
     """Keeps the device as it should be. Without it sealed tunnels send nothing."""
 
-    async def apply(self, peers: Mapping[str, PeerSpec], *, mtu_bytes: int) -> None:
-        """These are the peers, by key. Unavailable: it cannot be had on this host, and why."""
+    async def key(self) -> str:
+        """This host's public key, base64. Refused: it cannot be read."""
+        ...
+
+    async def apply(self, peers: Mapping[str, PeerSpec] | None, *, mtu_bytes: int) -> None:
+        """These are the peers, by key; None: not known yet, so those that the device has.
+
+        Raises:
+            Unavailable: it cannot be had on this host, and why. Refused: the key cannot be read.
+        """
 
     async def status(self) -> EncryptionStatus:
         """Never raises: what is wrong is in it."""

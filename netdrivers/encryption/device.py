@@ -60,6 +60,15 @@ def build_peers(specs: Mapping[str, PeerSpec], own_key: str) -> dict[str, Peer]:
     }
 
 
+def build_specs(seen: Seen) -> dict[str, PeerSpec]:
+    """The peers that a device has, as somebody once wanted them."""
+    return {
+        key: PeerSpec(key=key, host=each.host, port=each.port)
+        for key, each in seen.peers.items()
+        if each is not None
+    }
+
+
 def diff(seen: Seen, want: Device, own_key: str) -> Steps:
     """The steps from what is to what should be.
 

@@ -13,7 +13,7 @@ import trio
 from netdrivers.contract.encryption import Backend, EncryptionStatus, PeerSpec
 from netdrivers.encryption import uapi
 from netdrivers.encryption.child import Child
-from netdrivers.encryption.device import Device, Seen, Steps, build_peers, diff
+from netdrivers.encryption.device import Device, Seen, Steps, build_peers, build_specs, diff
 from netdrivers.encryption.kernelwg import build_requests, build_seen
 from netdrivers.encryption.keys import PREFIX, address_of, create_key, parse_key, public_key
 from netdrivers.errors import NetDriverError, Refused
@@ -47,8 +47,9 @@ class WireGuard:
     place: Place
     on_change: Callable[[str], None] = lambda _: None  # told in words what was mended
     mtu_bytes: int = 1420
-    restarts: int = 0
-    _peers: Mapping[str, PeerSpec] = field(default_factory=dict)
+    restarts: int = 0  # of the child, by this object and after its first look
+    _peers: Mapping[str, PeerSpec] | None = None  # None: nobody has said who they are
+    _has_looked: bool = False
     _private: bytes = b""
     _problem: str = "it was not asked for yet"
     _backend: Backend = ""
@@ -69,8 +70,8 @@ class WireGuard:
 
     # --- the key -------------------------------------------------------------------------------
 
-    async def open(self) -> str:
-        """Read the key, or make one at the first time; the public key.
+    async def key(self) -> str:
+        """The public key; a key is made where there never was one.
 
         Raises:
             Refused: the file is not a key. It is not replaced: other hosts know it.
@@ -96,11 +97,12 @@ class WireGuard:
 
     # --- what should be ------------------------------------------------------------------------
 
-    async def apply(self, peers: Mapping[str, PeerSpec], *, mtu_bytes: int = 1420) -> None:
+    async def apply(self, peers: Mapping[str, PeerSpec] | None, *, mtu_bytes: int = 1420) -> None:
         """These are the peers. Raises Unavailable, Refused: it cannot be had, and why."""
-        if peers == self._peers and mtu_bytes == self.mtu_bytes and not self._problem:
+        wanted = self._peers if peers is None else peers
+        if wanted == self._peers and mtu_bytes == self.mtu_bytes and not self._problem:
             return  # the loop looks after what is as it was
-        self._peers, self.mtu_bytes = peers, mtu_bytes
+        self._peers, self.mtu_bytes = wanted, mtu_bytes
         self._wanted.set()
         await self.mend()
 
@@ -129,18 +131,22 @@ class WireGuard:
                 raise
 
     async def _ensure(self) -> None:
-        own = await self.open()
+        own = await self.key()
         sealed = self._find_place()
         await self._off_loop(sealed.ensure)
         made = await self._ensure_device(sealed)
         mtu, address = self.mtu_bytes, address_of(own)
         set_ = await self._off_loop(lambda: sealed.set_up(address, mtu))
+        seen = await self._read(sealed)
+        if self._peers is None:  # an agent before this one knew them, and the store is silent yet
+            self._peers = build_specs(seen)
         want = Device(
             private=self._private, port=self.place.port, peers=build_peers(self._peers, own)
         )
-        steps = diff(await self._read(sealed), want, own)
+        steps = diff(seen, want, own)
         if steps:
             await self._set(sealed, steps)
+        self._has_looked = True
         if made or set_:
             self.on_change("device made" if made else "device set right")
 
@@ -155,7 +161,7 @@ class WireGuard:
             return True
         self._backend = "wireguard-go"
         if await self._child.start():
-            self.restarts += 1
+            self.restarts += self._has_looked
             found = None
         elif found is None:  # it runs, and its link is not where it belongs
             await self._child.stop()
@@ -182,7 +188,7 @@ class WireGuard:
         """Never raises: what is wrong is in it."""
         key, status, problem = "", {}, self._problem
         try:
-            key = await self.open()
+            key = await self.key()
             if not problem and self._sealed is not None:
                 async with self._turn:
                     status = dict((await self._read(self._sealed)).status)
@@ -195,7 +201,7 @@ class WireGuard:
             port=self.place.port,
             peers=status,
             problem=problem,
-            restarts=max(0, self.restarts - 1),
+            restarts=self.restarts,
         )
 
     async def remove(self) -> None:
@@ -203,6 +209,7 @@ class WireGuard:
         async with self._turn:
             self._wanted = trio.Event()
             self._problem = "it was taken away"
+            self._peers, self._has_looked = None, False
             sealed = self._find_place()  # a former agent may have made it
             await self._child.stop()
             await self._off_loop(sealed.remove)

@@ -30,9 +30,8 @@ def change_vxlan(access: Access, op: Op, obj: Vxlan) -> None:
     if op.verb == "change" and isinstance(was, Vxlan) and _tunnel(was) == _tunnel(obj):
         check(access.host.route, _settings(access, obj), op)
         return
-    if (
-        op.verb == "change"
-    ):  # what it is cannot be changed: its entries go, and come with the next look
+    if op.verb == "change":
+        # what it is cannot be changed: its entries go, and come with the next look
         access.host.route.ask([codec.delete_link(obj.name)])
     _add(access, op, obj)
 

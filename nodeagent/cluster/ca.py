@@ -28,6 +28,7 @@ from nodeagent.errors import Invalid, Refused
 
 Role = Literal["manager", "worker", "admin", "operator", "reader"]
 ROLES: Final = get_args(Role)
+PEER_NAME: Final = "nodeagent-store"  # of members of the store among their like
 NODE_DAYS: Final = 90
 CA_DAYS: Final = 20 * 365
 SLACK: Final = timedelta(hours=1)  # clocks of hosts differ
@@ -47,7 +48,7 @@ class Bearer:
     """Whom a certificate is for. ``hosts``: where it serves; none: it is good for a client only."""
 
     name: str
-    role: Role
+    role: Role | Literal["store"]  # the latter is none that anybody is let in with
     hosts: tuple[str, ...] = ()
 
 
@@ -109,6 +110,11 @@ def issue(ca: Pair, bearer: Bearer, *, now: float, days: int = NODE_DAYS) -> Pai
     """A certificate with a key made here."""
     request, key = create_request(bearer.name)
     return Pair(certificate=sign_request(ca, request, bearer, now=now, days=days), key=key)
+
+
+def issue_peer(ca: Pair, host: str, *, now: float) -> Pair:
+    """What a member of the store shows to the other members, and nobody else takes."""
+    return issue(ca, Bearer(name=PEER_NAME, role="store", hosts=(host,)), now=now)
 
 
 def _sign(

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 import trio
 
+from nodeagent.cluster.ca import PEER_NAME
 from nodeagent.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ def build_url(host: str, port: int) -> str:
 
 def build_args(spec: MemberSpec) -> list[str]:
     """The member's command line. Pure."""
-    client = build_url(spec.host, spec.client_port)
-    certificate = (f"{spec.folder}/node.crt", f"{spec.folder}/node.key", f"{spec.folder}/ca.crt")
+    client, ca = build_url(spec.host, spec.client_port), f"{spec.folder}/ca.crt"
+    peer = f"{spec.folder}/peer.pem"  # both in one file: no instant with another one's key
     return [
         BINARY,
         f"--name={spec.name}",
@@ -75,8 +76,10 @@ def build_args(spec: MemberSpec) -> list[str]:
         *(["--force-new-cluster"] if spec.force_new else []),
         "--client-cert-auth",
         "--peer-client-cert-auth",
-        *_tls("", certificate),
-        *_tls("peer-", certificate),
+        f"--peer-cert-allowed-cn={PEER_NAME}",  # else any worker's would do to speak raft
+        *_tls("", (f"{spec.folder}/node.crt", f"{spec.folder}/node.key", ca)),
+        *_tls("peer-", (peer, peer, ca)),
+        "--enable-grpc-gateway=false",  # nobody asks by JSON
         "--max-txn-ops=1024",
         "--auto-compaction-mode=periodic",
         "--auto-compaction-retention=1h",
@@ -103,7 +106,6 @@ class Member:
         self._spec = spec
         self._pidfd = -1
         self._child: trio.Process | None = None  # if it is ours to reap
-        self.starts = 0
 
     async def keep_running(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -150,7 +152,6 @@ class Member:
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")},
             )
-        self.starts += 1
         self._pidfd = os.pidfd_open(self._child.pid)
 
     def _turn_log(self) -> None:
@@ -172,11 +173,6 @@ class Member:
                     return True
                 os.close(pidfd)
         return False
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process was there when last looked at."""
-        return self._pidfd >= 0
 
     async def wait_exit(self) -> None:
         """Return when the process has ended."""

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from nodeagent.cluster import ca
+from nodeagent.errors import Refused
 from nodeagent.model.cluster import ClusterSelf
 
 KEY_MODE: Final = 0o600
@@ -21,12 +22,24 @@ class ClusterPlace:
         self.folder = folder
 
     def read(self) -> ClusterSelf | None:
-        """Who this agent is; None outside a cluster."""
+        """Who this agent is; None outside a cluster.
+
+        Raises:
+            Refused: it is damaged.
+        """
         try:
             raw = (self.folder / "self.json").read_bytes()
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(raw, type=ClusterSelf)
+        try:
+            return msgspec.json.decode(raw, type=ClusterSelf)
+        except msgspec.DecodeError as exc:
+            raise Refused(
+                "who this agent is in its cluster cannot be read: bring the file back, or remove "
+                "its folder and join again",
+                path=self.folder / "self.json",
+                reason=str(exc),
+            ) from exc
 
     def write(self, own: ClusterSelf) -> None:
         """Durable when it returns."""
@@ -48,6 +61,14 @@ class ClusterPlace:
             trial.unlink()
             raise
         trial.replace(self.folder / "node.crt")
+
+    def write_peer(self, pair: ca.Pair) -> None:
+        """What this node's member of the store shows to the other members."""
+        self._write("peer.pem", pair.certificate + pair.key)
+
+    def has_peer(self) -> bool:
+        """Whether it has that."""
+        return (self.folder / "peer.pem").exists()
 
     def key(self) -> bytes:
         """This node's, PEM: a secret."""

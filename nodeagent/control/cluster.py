@@ -41,8 +41,6 @@ NO_CLUSTER: Final = (
 )
 ALIVE_S: Final = 6.0  # after which a silent node counts as down
 BEAT_S: Final = 2.0
-FOUND_S: Final = 30.0  # for the first member to answer; 1.5 s seen (2026-11)
-JOIN_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +136,12 @@ class Cluster:
 
     async def open(self) -> None:
         """At start: go on as what this agent was."""
-        own = await trio.to_thread.run_sync(self.place.read)
+        try:
+            own = await trio.to_thread.run_sync(self.place.read)
+        except Refused as exc:  # containers and what needs no cluster go on
+            self.problem = str(exc)
+            log.error("takes no part in the cluster", extra={"error": str(exc)})
+            return
         if own is not None:
             self._nursery.start_soon(self._go_on, own)
 
@@ -157,12 +160,12 @@ class Cluster:
     async def ask_manager(self, remote: Address, method: str, params: object) -> object:
         """Call an agent of the cluster, as this node."""
         context = self.place.client_context()
+        return await self.ask(remote, context, self._check_manager, method, params)
 
-        def check(certificate: bytes) -> None:  # a worker may claim a manager's address
-            pem = ssl.DER_cert_to_PEM_cert(certificate).encode()
-            ca.check_manager(self.place.authority(), pem, now=self._parts.now())
-
-        return await self.ask(remote, context, check, method, params)
+    def _check_manager(self, certificate: bytes) -> None:
+        """Refuse who answers at a manager's address and is none: a worker may have taken it."""
+        pem = ssl.DER_cert_to_PEM_cert(certificate).encode()
+        ca.check_manager(self.place.authority(), pem, now=self._parts.now())
 
     def server_context(self) -> ssl.SSLContext:
         """TLS of this node as a server, with the certificate it has now."""
@@ -181,8 +184,8 @@ class Cluster:
         specs, alive = self.specs(), self.alive()
         return [
             (node.address, node.rpc_port)
-            for node in self.selves().values()
-            if node.id in alive and node.id in specs and specs[node.id].role == "manager"
+            for id_, node in self.selves().items()
+            if id_ in alive and id_ in specs and specs[id_].role == "manager"
         ]
 
     def renewal(self) -> Renewal:
@@ -191,6 +194,7 @@ class Cluster:
 
         async def sign(request: bytes) -> bytes:
             if own.role == "manager":
+                await self._renew_peer()
                 name = f"manager-{own.node_id}"
                 return (await self.admin().renew(name, request.decode())).encode()
             if not (managers := self.managers()):
@@ -210,7 +214,7 @@ class Cluster:
             await self._start_member(own, {own.node_id: self._peer_url(own)}, "new")
         elif own.role == "manager" and own.phase == "ready":
             await self._start_member(own, {own.node_id: self._peer_url(own)}, "existing")
-        self._client = EtcdClient(addresses, self.place.store_context)
+        self._client = EtcdClient(addresses, self.place.store_context, self._check_manager)
         self._store = EtcdStore(self._client)
         self._mirrors = {
             prefix: Mirror(self._store, prefix, self._tell) for prefix in ("node/", "network/")
@@ -263,6 +267,8 @@ class Cluster:
                 admin = ClusterAdmin(self._parts, self.store, self._client, own)
                 await admin.found(authority)
         elif own.phase == "joining" and own.role == "manager" and self._client is not None:
+            if not self.place.has_peer():
+                await self._renew_peer()
             members = await self._add_member(own, self._client)
             await self._start_member(own, members, "existing")
             if self._member is not None:
@@ -270,6 +276,12 @@ class Cluster:
         self.own = msgspec.structs.replace(own, phase="ready")
         self.place.write(self.own)
         self.place.forget_founding()
+
+    async def _renew_peer(self) -> None:
+        """A certificate for this node's member among the others; only managers have the key."""
+        own = self.identity
+        pair = ca.issue_peer(await self.admin().authority(), own.address, now=self._parts.now())
+        await trio.to_thread.run_sync(self.place.write_peer, pair)
 
     async def _add_member(self, own: ClusterSelf, client: EtcdClient) -> Mapping[str, str]:
         """Peer addresses by name; this node is among the members."""
@@ -325,12 +337,10 @@ class Cluster:
 
     async def _say_self(self) -> None:
         own = self.identity
-        status = await self.encryption.status()
         row = NodeSelf(
-            id=own.node_id,
             address=own.address,
             version=self._parts.settings.version,
-            key=status.key,
+            key=await self._public_key(),
             wireguard_port=self.ports.wireguard,
             rpc_port=self.ports.rpc,
         )
@@ -345,6 +355,15 @@ class Cluster:
             self.own = msgspec.structs.replace(own, managers=managers)
             self.place.write(self.own)
             self._client.set_members([parse_remote(each, self.ports.client) for each in managers])
+
+    async def _public_key(self) -> str:
+        """This node's, for encrypted networks; "" if it has none now, which ``info`` tells."""
+        try:
+            return await self.encryption.key()
+        except Exception as exc:
+            if not kind_of(exc):
+                raise
+            return ""
 
     def _tell(self) -> None:
         for each in self.changed:

@@ -14,11 +14,14 @@ from nodeagent.cluster import ca
 from nodeagent.cluster.etcd.client import EtcdClient
 from nodeagent.cluster.etcd.messages import READ, READWRITE, range_end
 from nodeagent.cluster.etcdstore import PREFIX, EtcdStore
+from nodeagent.cluster.mirror import believe
 from nodeagent.cluster.tokens import Token, hash_secret, role_of
+from nodeagent.control.hostaddress import parse_address
 from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time
 from nodeagent.errors import AgentError, Conflict, Invalid, Missing, Refused, Unavailable
 from nodeagent.model.cluster import (
+    AddressClaim,
     CertRequest,
     CertView,
     ClusterAdmit,
@@ -146,8 +149,9 @@ class ClusterAdmin:
         """Give a host a certificate and the rights of its role.
 
         Raises:
-            Refused: the secret admits nobody. Invalid: the request is none.
+            Refused: the secret admits nobody. Invalid: the request is none, or the address.
         """
+        address = parse_address(asked.address)
         tokens = msgspec.msgpack.decode(
             (await self._row("secret/tokens")).value, type=dict[str, str]
         )
@@ -156,7 +160,7 @@ class ClusterAdmin:
             {"worker": hash_secret(tokens["worker"]), "manager": hash_secret(tokens["manager"])},
         )
         node_id = self._parts.new_id()[:24]
-        bearer = ca.Bearer(name=f"{role}-{node_id}", role=role, hosts=(asked.address,))
+        bearer = ca.Bearer(name=f"{role}-{node_id}", role=role, hosts=(address,))
         authority = await self.authority()
         signed = ca.sign_request(authority, asked.request.encode(), bearer, now=self._parts.now())
         spec = NodeSpec(
@@ -240,7 +244,8 @@ class ClusterAdmin:
             row.key for row in await self._store.read("ep/") if row.key.split("/")[2] == node_id
         ]
         for row in await self._store.read("addr/"):
-            if msgspec.msgpack.decode(row.value, type=dict[str, str])["node_id"] == node_id:
+            claim = believe(row, AddressClaim)
+            if claim is None or claim.node_id == node_id:
                 doomed.append(row.key)
         for at in range(0, len(doomed), 500):
             await self._store.commit(*(Delete(key) for key in doomed[at : at + 500]))
@@ -308,13 +313,13 @@ class ClusterAdmin:
         """
         role, _, node_id = name.partition("-")
         rows = [await self._store.get(f"node/{node_id}/{each}") for each in ("spec", "self")]
-        if rows[0] is None or rows[1] is None:
+        said = believe(rows[1], NodeSelf) if rows[1] else None
+        if rows[0] is None or said is None:
             raise Refused("who asks is no node of this cluster", who=name)
         spec = msgspec.msgpack.decode(rows[0].value, type=NodeSpec)
         if spec.role != role:
             raise Refused(f"the node is a {spec.role} now", who=name)
-        address = msgspec.msgpack.decode(rows[1].value, type=NodeSelf).address
-        bearer = ca.Bearer(name=name, role=spec.role, hosts=(address,))
+        bearer = ca.Bearer(name=name, role=spec.role, hosts=(said.address,))
         now, authority = self._parts.now(), await self.authority()
         signed = ca.sign_request(authority, request.encode(), bearer, now=now)
         self._parts.events.publish("node", "certificate", node_id, spec.name)

@@ -13,6 +13,7 @@ import msgspec
 
 from netdrivers.contract.options import ENCRYPTED, MULTICAST, VNI_MAX, is_on
 from netdrivers.contract.specs import IPAddress
+from nodeagent.cluster.mirror import believe
 from nodeagent.control.cluster import Cluster
 from nodeagent.control.parts import Parts
 from nodeagent.errors import Busy, Conflict, Exhausted, Unavailable
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 FIRST_VNI: Final = 4097  # as Docker's; below are VLANs, which people take for them
 TRIES: Final = 20  # against other managers that make networks at the same time
-DRIVER: Final = "overlay"
 
 
 class ClusterNetworks:
@@ -59,6 +59,7 @@ class ClusterNetworks:
                 vni=_free_vni(rows),
                 sealed=is_on(record.options, ENCRYPTED, default=True),
                 multicast=is_on(record.options, MULTICAST, default=False),
+                port=self._cluster.ports.vxlan,
             )
             made = msgspec.structs.replace(record, shared=shared)
             try:
@@ -96,8 +97,7 @@ class ClusterNetworks:
         self._cluster.admin()
         store = self._cluster.store
         row = await store.get(f"network/{record.id}")
-        claims = await store.read(f"addr/{record.id}/")
-        holders = {msgspec.msgpack.decode(each.value, type=AddressClaim).node_id for each in claims}
+        holders = {each.node_id for each in (await self.claims(record.id)).values()}
         if holders:
             names = {id_: spec.name for id_, spec in self._cluster.specs().items()}
             where = ", ".join(sorted(names.get(each, each[:12]) for each in holders))
@@ -108,6 +108,11 @@ class ClusterNetworks:
             )
         if row is not None:
             await store.commit(Delete(f"network/{record.id}", row.revision))
+        for each in [
+            *await store.read(f"addr/{record.id}/"),
+            *await store.read(f"ep/{record.id}/"),
+        ]:
+            await store.commit(Delete(each.key))  # few or none: what nobody could have meant
 
     async def sync(self) -> list[str]:
         """Let this host know the networks that the cluster knows; ids of those that are gone."""
@@ -122,12 +127,20 @@ class ClusterNetworks:
 
     # --- addresses -------------------------------------------------------------------------------
 
+    async def claims(self, network_id: str) -> dict[str, AddressClaim]:
+        """Who has which address. Unavailable: that cannot be known now."""
+        prefix = f"addr/{network_id}/"
+        rows = await self._cluster.store.read(prefix)
+        found = {row.key.removeprefix(prefix): believe(row, AddressClaim) for row in rows}
+        return {key: claim for key, claim in found.items() if claim and _address(key)}
+
     async def read(self, network_id: str) -> set[IPAddress]:
         """Addresses that somebody has. Unavailable: that cannot be known now."""
         await self.enter(network_id)
         prefix = f"addr/{network_id}/"
         rows = await self._cluster.store.read(prefix)
-        return {ip_address(row.key.removeprefix(prefix)) for row in rows}
+        found = [_address(row.key.removeprefix(prefix)) for row in rows]
+        return {each for each in found if each is not None}
 
     async def take(self, network_id: str, address: IPAddress, owner: str) -> bool:
         """Claim an address for a container; False: another one was faster."""
@@ -150,6 +163,14 @@ class ClusterNetworks:
             self._cluster.entered.add(network_id)
             return
         raise Unavailable("no manager of the cluster is up, so no network can be entered")
+
+
+def _address(text: str) -> IPAddress | None:
+    """None for what a node has written that is no address."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def _free_vni(networks: Iterable[NetworkRecord]) -> int:

@@ -53,6 +53,7 @@ def _overlay(record: NetworkRecord) -> OverlaySpec | None:
     return OverlaySpec(
         vni=record.shared.vni,
         vtep=ip_address(record.reach.vtep),
+        port=record.shared.port,
         sealed=record.shared.sealed,
         multicast=record.shared.multicast,
         remotes=tuple(

@@ -14,10 +14,7 @@ def advertised(text: str, *, towards: str = "") -> str:
     """
     if not text:
         return source_address(towards)
-    try:
-        found = str(ip_address(text))
-    except ValueError as exc:
-        raise Invalid("not an IP address", field="advertise_addr", value=text) from exc
+    found = parse_address(text, "advertise_addr")
     kind = socket.AF_INET6 if ":" in found else socket.AF_INET
     with socket.socket(kind, socket.SOCK_DGRAM) as probe:
         try:
@@ -27,6 +24,14 @@ def advertised(text: str, *, towards: str = "") -> str:
                 "not an address of this host", field="advertise_addr", value=text
             ) from exc
     return found
+
+
+def parse_address(text: str, field: str = "address") -> str:
+    """An IP address in its usual form. Invalid: it is none."""
+    try:
+        return str(ip_address(text))
+    except ValueError as exc:
+        raise Invalid("not an IP address", field=field, value=text) from exc
 
 
 def parse_remote(text: str, default_port: int) -> tuple[str, int]:

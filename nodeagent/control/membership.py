@@ -58,6 +58,8 @@ class Membership:
             bearer = ca.Bearer(name=f"manager-{node}", role="manager", hosts=(address,))
             pair = ca.issue(authority, bearer, now=self._parts.now())
             self._cluster.place.write_identity(authority.certificate, pair)
+            peer = ca.issue_peer(authority, address, now=self._parts.now())
+            self._cluster.place.write_peer(peer)
             self._cluster.place.write_founding(authority)
             self._cluster.place.write(own)
             await self._begin(own, FOUND_S, "the cluster's store does not come up")

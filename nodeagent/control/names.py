@@ -8,6 +8,7 @@ everybody knows it by. That last list is short and ours: /etc/services differs f
 and an answer must not.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
@@ -16,6 +17,7 @@ from typing import Final
 from netdrivers.contract.names import DnsHost, DnsView, DnsZone
 from netdrivers.contract.specs import IPAddress
 from nodeagent.control.desired import endpoints_in_order
+from nodeagent.model.cluster import HOST_NAME
 from nodeagent.model.container import ContainerRecord, EndpointRecord
 from nodeagent.model.network import NetworkRecord, RemoteEndpoint
 
@@ -31,7 +33,6 @@ WELL_KNOWN: Final = {
     "11211/tcp": "memcached", "27017/tcp": "mongodb",
 }  # fmt: skip
 _NO_V6: Final = ("net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.{}.disable_ipv6")
-_MAX_LABEL_BYTES: Final = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +90,16 @@ def _is_port(number: str, protocol: str) -> bool:
     return is_number and 0 < int(number) < 65536 and protocol in {"", "tcp", "udp", "sctp"}
 
 
+def host_name(record: ContainerRecord) -> str:
+    """What answers call the container: its name, if that can be one of DNS."""
+    return record.name if re.fullmatch(HOST_NAME, record.name) else record.id[:12]
+
+
 def build_host(member: Member, endpoint: EndpointRecord) -> DnsHost:
     """One endpoint as names know it."""
     record = member.record
-    fits = all(len(label.encode()) <= _MAX_LABEL_BYTES for label in record.name.split("."))
     return DnsHost(
-        name=record.name if fits else record.id[:12],
+        name=host_name(record),
         addresses=_addresses(record, endpoint) if member.is_up else (),
         is_up=member.is_up,
         is_ready=member.is_ready,

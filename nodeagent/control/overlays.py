@@ -6,9 +6,9 @@ of them the others should know, and what the others have told. Wake-ups carry no
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final, NoReturn
 
 import msgspec
@@ -19,12 +19,13 @@ from nodeagent.cluster.mirror import Mirror
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.cluster import Cluster
 from nodeagent.control.clusternets import ClusterNetworks
-from nodeagent.control.names import build_services, endpoint_names
+from nodeagent.control.names import build_services, endpoint_names, host_name
+from nodeagent.control.networks import SEALED_BYTES
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.wakes import Wakes
 from nodeagent.errors import Unavailable, kind_of
-from nodeagent.model.cluster import AddressClaim, EndpointRow, NodeSelf
+from nodeagent.model.cluster import EndpointRow, NodeSelf
 from nodeagent.model.network import NetworkRecord, PeerView, Reach, RemoteEndpoint
 from nodeagent.state.store import Delete, Put, SharedStore
 
@@ -75,9 +76,8 @@ class Overlays:
         """Keep it so for ever, through any failure."""
         async with trio.open_nursery() as self._nursery:
             while True:
-                await self._cluster.wait_active()
                 try:
-                    await self._step()
+                    await (self._step() if self.is_active else self._hold())
                 except Exception as exc:
                     if not kind_of(exc):
                         raise
@@ -159,6 +159,12 @@ class Overlays:
             await self._seal([network])
             await self._reach(network.id)
 
+    async def _hold(self) -> None:
+        """The store has not spoken yet: the encrypted way goes on as the agent before had it."""
+        if self._cluster.own is not None:
+            async with self._turn:
+                await self._seal(self._here().values())
+
     async def _step(self) -> None:
         async with self._turn:
             gone = await self._networks.sync()
@@ -201,7 +207,8 @@ class Overlays:
         if before is not None:  # of a cluster that this agent has left since
             self._entered.pop(id_).scope.cancel()
         await self._networks.enter(id_)
-        mirror = Mirror(store, f"ep/{id_}/", self.wake)
+        check = _build_check(self._parts.inventory.networks[id_])
+        mirror = Mirror(store, f"ep/{id_}/", self.wake, check)
         entered = self._entered[id_] = _Entered(mirror, store)
         self._nursery.start_soon(self._follow, entered)
         with trio.move_on_after(READY_S):
@@ -238,22 +245,22 @@ class Overlays:
     async def _vtep(self, address: str, *, sealed: bool) -> str:
         if not sealed:
             return address
-        status = await self._cluster.encryption.status()
-        return str(status.address) if status.address else ""
+        return str(self._parts.engine.sealed_address(await self._cluster.encryption.key()))
 
     def _remotes(self, id_: str, own: str, record: NetworkRecord) -> list[RemoteEndpoint]:
         nodes, alive = self._cluster.selves(), self._cluster.alive()
         found = []
-        for row in self._entered[id_].mirror.decoded(EndpointRow).values():
-            node = nodes.get(row.node_id)
-            if row.node_id == own or node is None:
+        for key, row in self._entered[id_].mirror.decoded(EndpointRow).items():
+            node_id = key.partition("/")[0]
+            node = nodes.get(node_id)
+            if node_id == own or node is None:
                 continue
             if vtep := self._vtep_of(node, record):
                 found.append(
                     RemoteEndpoint(
                         mac=row.mac, addresses=row.addresses, vtep=vtep, container=row.container,
                         names=row.names, services=row.services,
-                        ready=row.ready and node.id in alive,
+                        ready=row.ready and node_id in alive,
                     )
                 )  # fmt: skip
         return sorted(found, key=lambda each: (each.container, each.mac))
@@ -268,16 +275,23 @@ class Overlays:
     async def _seal(self, networks: Iterable[NetworkRecord]) -> None:
         if not any(each.shared and each.shared.sealed for each in networks):
             return
+        mtu = self._parts.settings.mtu_bytes or await self._parts.engine.uplink_mtu() or 1500
+        await self._cluster.encryption.apply(
+            self._peers(), mtu_bytes=max(MTU_MIN, mtu - SEALED_BYTES)
+        )
+
+    def _peers(self) -> dict[str, PeerSpec] | None:
+        """The other hosts by key; None as long as nobody has said who they are."""
         own = self._cluster.own
-        peers = {
+        if own is None or not self._cluster.active.is_set():
+            return None
+        return {
             node.key: PeerSpec(
                 key=node.key, host=ip_address(node.address), port=node.wireguard_port
             )
-            for node in self._cluster.selves().values()
-            if node.key and own is not None and node.id != own.node_id
+            for id_, node in self._cluster.selves().items()
+            if node.key and id_ != own.node_id
         }
-        mtu = self._parts.settings.mtu_bytes or await self._parts.engine.uplink_mtu() or 1500
-        await self._cluster.encryption.apply(peers, mtu_bytes=max(MTU_MIN, mtu - 80))
 
     # --- what we tell ----------------------------------------------------------------------------
 
@@ -286,7 +300,7 @@ class Overlays:
         for id_, entered in self._entered.items():
             if not entered.mirror.synced.is_set():
                 continue
-            want = {f"{own}/{row.id}": msgspec.msgpack.encode(row) for row in self._rows(id_, own)}
+            want = {f"{own}/{id_}": msgspec.msgpack.encode(row) for id_, row in self._rows(id_)}
             have = {
                 key: row.value
                 for key, row in entered.mirror.rows.items()
@@ -301,21 +315,20 @@ class Overlays:
             for at in range(0, len(ops), OPS):
                 await self._cluster.store.commit(*ops[at : at + OPS])
 
-    def _rows(self, id_: str, own: str) -> list[EndpointRow]:
-        """Endpoints of containers that live here, as the others need them."""
+    def _rows(self, id_: str) -> list[tuple[str, EndpointRow]]:
+        """Endpoints of containers that live here by their ids, as the others need them."""
         rows = []
         for record in self._parts.inventory.members(id_):
             if not self._sandboxes.is_live(record.id):
                 continue
             endpoint = record.endpoints[id_]
-            rows.append(
-                EndpointRow(
-                    id=endpoint.id, node_id=own, container=record.name, mac=endpoint.mac,
-                    addresses=[str(ip_interface(text).ip) for text in endpoint.addresses],
-                    names=endpoint_names(record, endpoint), services=build_services(record),
-                    ready=self._sandboxes.is_ready(record.id),
-                )
+            row = EndpointRow(
+                container=host_name(record), mac=endpoint.mac,
+                addresses=[str(ip_interface(text).ip) for text in endpoint.addresses],
+                names=endpoint_names(record, endpoint), services=build_services(record),
+                ready=self._sandboxes.is_ready(record.id),
             )  # fmt: skip
+            rows.append((endpoint.id, row))
         return rows
 
     async def _tidy(self) -> None:
@@ -334,18 +347,30 @@ class Overlays:
 
     async def _stale_addresses(self, id_: str, own: str) -> list[str]:
         """Claims of this node that no container has, and none is about to have."""
-        prefix = f"addr/{id_}/"
-        rows = await self._cluster.store.read(prefix)  # first: what is claimed later is not in it
+        claims = await self._networks.claims(id_)  # first: what is claimed later is not in it
         held = {
             str(ip_interface(text).ip)
             for member in self._parts.inventory.members(id_)
             for text in member.endpoints[id_].addresses
         }
-        stale = []
-        for row in rows:
-            address = row.key.removeprefix(prefix)
-            claim = msgspec.msgpack.decode(row.value, type=AddressClaim)
-            pending = self._addresses.is_pending(id_, ip_address(address))
-            if claim.node_id == own and address not in held and not pending:
-                stale.append(row.key)
-        return stale
+        return [
+            f"addr/{id_}/{address}"
+            for address, claim in claims.items()
+            if claim.node_id == own
+            and address not in held
+            and not self._addresses.is_pending(id_, ip_address(address))
+        ]
+
+
+def _build_check(record: NetworkRecord) -> Callable[[object], bool]:
+    """Whether an endpoint can be of a network: none has the gateway's address, or one outside."""
+    subnets = [ip_network(each.subnet) for each in record.subnets]
+    gateways = {ip_address(each.gateway) for each in record.subnets if each.gateway}
+
+    def fits(row: object) -> bool:
+        found = [ip_address(text) for text in row.addresses] if isinstance(row, EndpointRow) else []
+        return all(
+            each not in gateways and any(each in subnet for subnet in subnets) for each in found
+        )
+
+    return fits

@@ -1,6 +1,7 @@
 """A cluster: requests, records and views."""
 
-from typing import Annotated, Literal
+from ipaddress import ip_address
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -9,6 +10,12 @@ from nodeagent.model.containerrequest import Labels, Name, Text
 NodeRole = Literal["manager", "worker"]
 Availability = Literal["active", "pause", "drain"]
 _Port = Annotated[int, Meta(ge=1, le=65535)]
+
+# What follows is read from rows that any node may write: only what reads so is believed.
+HOST_NAME: Final = r"^(?!.{254})[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$"
+_Key = Annotated[str, Meta(pattern=r"^([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)?$")]
+_Mac = Annotated[str, Meta(pattern=r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$")]
+_Service = Annotated[str, Meta(max_length=255)]
 
 
 class ClusterInit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -117,34 +124,48 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
 
 
 class NodeSelf(Struct, frozen=True, kw_only=True):
-    """What a node says of itself. ``key``: its public key, for encrypted networks."""
+    """What a node says of itself. ``key``: its public key, for encrypted networks.
 
-    id: str
+    Raises:
+        ValueError: the address is none that a host can have.
+    """
+
     address: str
-    version: str
-    key: str = ""
+    version: Name
+    key: _Key = ""
     wireguard_port: _Port = 51820
     rpc_port: _Port = 2377
+
+    def __post_init__(self) -> None:
+        found = ip_address(self.address)
+        if found.is_unspecified or found.is_multicast or "%" in self.address:
+            raise ValueError(f"no address of a host: {self.address}")
 
 
 class AddressClaim(Struct, frozen=True, kw_only=True):
     """Whose an address of a network is."""
 
-    node_id: str
-    container_id: str
+    node_id: Name
+    container_id: Name
 
 
 class EndpointRow(Struct, frozen=True, kw_only=True):
-    """An endpoint as other nodes need it: where it is, and what it is called."""
+    """An endpoint as other nodes need it: what it is called; the key says on which node it is.
 
-    id: str
-    node_id: str
-    container: str
-    mac: str
-    addresses: list[str]  # without a prefix length
-    names: list[str]
-    services: dict[str, int] = {}
+    Raises:
+        ValueError: an address is none.
+    """
+
+    container: Annotated[str, Meta(pattern=HOST_NAME)]
+    mac: _Mac
+    addresses: Annotated[list[str], Meta(max_length=16)]  # without a prefix length
+    names: Annotated[list[Annotated[str, Meta(min_length=1, max_length=255)]], Meta(max_length=999)]
+    services: Annotated[dict[_Service, _Port], Meta(max_length=4096)] = {}
     ready: bool = True
+
+    def __post_init__(self) -> None:
+        for each in self.addresses:
+            ip_address(each)
 
 
 class Secret(Struct, frozen=True, kw_only=True):

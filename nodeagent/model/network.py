@@ -64,6 +64,7 @@ class SharedNetwork(Struct, frozen=True, kw_only=True):
     vni: int
     sealed: bool  # its packets go encrypted, or not at all
     multicast: bool = False
+    port: int = 4789  # of VXLAN, between the hosts
 
 
 class RemoteEndpoint(Struct, frozen=True, kw_only=True):

@@ -1,13 +1,11 @@
 """Where the agent listens: ``unix:///PATH`` or ``tcp://HOST:PORT``."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 DEFAULT_HOST: Final = "unix:///run/nodeagent/nodeagent.sock"
 DEFAULT_PORT: Final = 2377
-HOST_VARIABLE: Final = "NODEAGENT_HOST"
 _UNIX: Final = "unix://"
 _TCP: Final = "tcp://"
 
@@ -18,11 +16,6 @@ class TcpAddress:
 
     host: str
     port: int
-
-
-def find_host(flag: str | None, environ: Mapping[str, str]) -> str:
-    """Choose ``--host``, else ``NODEAGENT_HOST``, else the default."""
-    return flag or environ.get(HOST_VARIABLE) or DEFAULT_HOST
 
 
 def parse_host(host: str) -> str | TcpAddress:

@@ -52,6 +52,8 @@ class Members:
             ca.Bearer(name=spec.name, role="manager", hosts=(HOST,)),
             now=time.time(),
         )
+        peer = ca.issue_peer(self.authority, HOST, now=time.time())
+        (spec.folder / "peer.pem").write_bytes(peer.certificate + peer.key)
         (spec.folder / "node.crt").write_bytes(pair.certificate)
         (spec.folder / "node.key").write_bytes(pair.key)
         (spec.folder / "ca.crt").write_bytes(self.authority.certificate)

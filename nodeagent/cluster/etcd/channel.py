@@ -6,7 +6,7 @@ What a call has received and nobody has taken yet is bounded by its window: the 
 
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -265,14 +265,25 @@ class Channel:
 
 @asynccontextmanager
 async def open_channel(
-    host: str, port: int, context: ssl.SSLContext | None
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    check: Callable[[bytes], None] = lambda _: None,
 ) -> AsyncIterator[Channel]:
-    """Connect; the channel works while the block runs. Raises OSError, BrokenResourceError."""
+    """Connect; the channel works while the block runs.
+
+    Args:
+        check: raises if the server's certificate (DER) is not good enough.
+
+    Raises:
+        OSError, BrokenResourceError: no connection. What ``check`` raises.
+    """
     stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
     try:
         if context is not None:
             tls = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
             await tls.do_handshake()
+            check(tls.getpeercert(binary_form=True) or b"")
             stream = tls
         channel = Channel(stream, f"{host}:{port}")
         async with trio.open_nursery() as nursery:

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from nodeagent.cluster.etcd.channel import Call, Channel, Lost, open_channel
 from nodeagent.cluster.etcd.grpc import OK, UNAVAILABLE, status_error
 from nodeagent.cluster.etcd.messages import Malformed, message, method, parse_message
-from nodeagent.errors import Unavailable
+from nodeagent.errors import Refused, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -32,20 +32,19 @@ class EtcdClient:
     """Calls by name (``messages.method``); ``open_client`` makes one."""
 
     def __init__(
-        self, members: Sequence[Address], context: Callable[[], ssl.SSLContext] | None
+        self,
+        members: Sequence[Address],
+        context: Callable[[], ssl.SSLContext] | None,
+        check: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._members = list(members)
         self._context = context  # asked at each connect: certificates are renewed
+        self._check = check  # of a member's certificate (DER): raises if it is not good enough
         self._channel: Channel | None = None
         self._at = 0
         self._changed = trio.Event()
         self._wanted = trio.Event()
         self._why = "not connected yet"
-
-    @property
-    def members(self) -> Sequence[Address]:
-        """Who is asked, in this order."""
-        return self._members
 
     def set_members(self, members: Sequence[Address]) -> None:
         """Ask these from now on; a connection that is up stays."""
@@ -57,12 +56,8 @@ class EtcdClient:
         others = [each for each in self._members if each[0] != host]
         if others:
             self._members = others
-            self.drop()
-
-    def drop(self) -> None:
-        """End the connection; the next call makes a new one, with certificates of that moment."""
-        if self._channel is not None:
-            self._channel.end("the connection is made anew")
+            if self._channel is not None:
+                self._channel.end("its member goes")
 
     # --- the connection ------------------------------------------------------------------------
 
@@ -75,7 +70,9 @@ class EtcdClient:
             try:
                 await self._stay_connected(host, port)
                 failed = 0
-            except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as exc:
+            except (
+                OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError, Refused
+            ) as exc:  # fmt: skip
                 self._why = f"{host}:{port}: {_reason(exc)}"
                 failed += 1
             self._at += 1
@@ -87,7 +84,7 @@ class EtcdClient:
     async def _stay_connected(self, host: str, port: int) -> None:
         context = self._context() if self._context else None
         with trio.fail_after(CONNECT_S) as limit:
-            async with open_channel(host, port, context) as channel:
+            async with open_channel(host, port, context, self._check) as channel:
                 limit.deadline = float("inf")
                 self._channel = channel
                 self._tell()

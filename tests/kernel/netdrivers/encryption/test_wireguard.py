@@ -48,7 +48,7 @@ class Sealing:
         keys = []
         for host, device in zip(self.hosts, self.devices, strict=True):
             with host.lab.inside(host.name):
-                keys.append(await device.open())
+                keys.append(await device.key())
         self.peers = {
             key: PeerSpec(key=key, host=ip_address(host.lab.address(host.n)), port=51820)
             for key, host in zip(keys, self.hosts, strict=True)
@@ -211,11 +211,34 @@ async def test_another_agent_takes_the_device_over_as_it_is(both):
     both.former.append(both.devices[0])
     both.devices[0] = both.device(first)
     with first.lab.inside(first.name):
-        assert await both.devices[0].open() == both.keys[0]
+        assert await both.devices[0].key() == both.keys[0]
     await both.apply(0)
     after = await both.devices[0].status()
     assert after.peers[both.keys[1]].handshake_s == before.peers[both.keys[1]].handshake_s
     assert first.pings("a", "10.5.0.3")
+
+
+async def test_who_the_others_are_is_kept_while_nobody_says_it(both):
+    """An agent that starts while the cluster is silent; then its child dies."""
+    first = both.hosts[0]
+    await both.overlays()
+    assert await pings(first, "a", "10.5.0.3")
+    await both.devices[0].close()
+    both.former.append(both.devices[0])
+    device = both.devices[0] = both.device(first)
+    with first.lab.inside(first.name):
+        await device.apply(None)
+    assert set((await device.status()).peers) == {both.keys[1]}
+    assert first.pings("a", "10.5.0.3")
+    if (await device.status()).backend == "wireguard-go":
+        os.kill(device._child._pid, signal.SIGKILL)
+        await device._child.wait_exit()
+        with first.lab.inside(first.name):
+            await device.mend()
+        assert await pings(first, "a", "10.5.0.3")
+    with first.lab.inside(first.name):
+        await device.apply({})  # now somebody says that there is nobody
+    assert not (await device.status()).peers
 
 
 DAMAGE = {
@@ -285,7 +308,7 @@ async def test_a_key_that_is_damaged_is_said_and_kept(tmp_path):
     key.write_text("not a key\n")
     device = WireGuard(Place(key_file=key, run=tmp_path, agent_id="t0"))
     with pytest.raises(Refused, match="cannot be read"):
-        await device.open()
+        await device.key()
     assert "cannot be read" in (await device.status()).problem
     assert key.read_text() == "not a key\n"
 
@@ -293,14 +316,14 @@ async def test_a_key_that_is_damaged_is_said_and_kept(tmp_path):
 async def test_a_key_that_is_lost_is_not_replaced(tmp_path):
     place = Place(key_file=tmp_path / "wireguard.key", run=tmp_path, agent_id="t0")
     device = WireGuard(place)
-    await device.open()
+    await device.key()
     await device.close()
     place.key_file.unlink()
     with pytest.raises(Refused, match="is gone"):
-        await device.open()
+        await device.key()
     assert "is gone" in (await device.status()).problem
     place.key_file.with_suffix(".pub").unlink()
-    await device.open()
+    await device.key()
     await device.close()
 
 
@@ -326,7 +349,7 @@ async def test_without_the_program_it_says_what_to_install(tmp_path, monkeypatch
     device = WireGuard(Place(key_file=tmp_path / "key", run=tmp_path, agent_id="t0", kernel=False))
     try:
         with lab.inside(lab.hosts[0]):
-            await device.open()
+            await device.key()
             with pytest.raises(Unavailable, match="not installed"):
                 await device.apply({})
         assert "not installed" in (await device.status()).problem

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from nodeagent.cluster.etcd.client import open_client
+from nodeagent.cluster import ca
+from nodeagent.cluster.etcd.client import EtcdClient, open_client
 from nodeagent.cluster.etcdstore import EtcdStore
 from nodeagent.cluster.mirror import Mirror
 from nodeagent.errors import Missing, Refused, Unavailable
@@ -224,6 +225,58 @@ async def test_a_certificate_of_another_authority_is_refused(cluster, tmp_path):
     async with open_client(cluster.addresses, lambda: context) as client:
         with pytest.raises(Unavailable, match="certificate"):
             await client.call("Range", key=b"a", timeout_s=2)
+
+
+async def test_only_the_member_s_own_certificate_speaks_to_members(cluster):
+    """A worker's is of the same authority, and would do to speak raft if any of its did."""
+    spec = cluster.specs[0]
+    async with client_of(cluster):
+        pass  # it is up
+    for name, role in (("worker-1", "worker"), ("manager-1", "manager")):
+        context = cluster.context(name, role)
+        assert not await ask_by_http(context, spec.peer_port, "GET /members"), name
+    context = cluster.context(ca.PEER_NAME, "store")
+    said = await ask_by_http(context, spec.peer_port, "GET /members")
+    assert said.startswith(b"HTTP/1.1 200")
+
+
+async def test_no_question_is_taken_as_json(cluster):
+    async with client_of(cluster):
+        pass  # it is up
+    said = await ask_by_http(
+        cluster.context(), cluster.addresses[0][1], "POST /v3/kv/range", b'{"key": "AA=="}'
+    )
+    assert said.startswith(b"HTTP/1.1 404")
+
+
+async def ask_by_http(context, port, what, body=b""):
+    """What a member answers at one of its ports; nothing, if it does not take the certificate."""
+    context.set_alpn_protocols(["http/1.1"])
+    tcp = await trio.open_tcp_stream("127.0.0.1", port)
+    head = f"{what} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    try:
+        stream = trio.SSLStream(tcp, context, server_hostname="127.0.0.1")
+        with trio.fail_after(10):  # with TLS 1.3 a refusal comes only after our half is done
+            await stream.send_all(head + body)
+            return await stream.receive_some(4096)
+    except trio.BrokenResourceError:
+        return b""
+    finally:
+        await trio.aclose_forcefully(tcp)
+
+
+async def test_a_member_that_is_not_good_enough_is_not_spoken_to(cluster):
+    def check(certificate):
+        assert ca.read_identity(certificate).name == "m0"
+        raise Refused("who answers there is no manager")
+
+    context = cluster.context()
+    async with trio.open_nursery() as nursery:
+        client = EtcdClient(cluster.addresses, lambda: context, check)
+        nursery.start_soon(client.run)
+        with pytest.raises(Unavailable, match="no manager"):
+            await client.call("Range", key=b"k", timeout_s=1)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_name_has_the_rights_that_its_role_has(cluster):

@@ -5,11 +5,13 @@ nodeagent/control/overlays.py, nodeagent/control/held.py, nodeagent/control/memb
 nodeagent/rpc/bindings/cluster.py
 """
 
+import base64
 import json
 import shlex
 import sys
 import time
 
+import msgspec
 import pytest
 
 from tests.system.harness.agent import CHECKOUT
@@ -240,25 +242,61 @@ def test_bad_joins_are_refused_and_leave_nothing(hosts, busybox_tar):
     assert "in a cluster already" in said.stderr
 
 
+def etcdctl(hosts, n, *words):
+    """What the store says to a client of other authors with the certificate of node ``n``."""
+    folder = hosts.agents[n].root / "cluster"
+    flags = (f"--endpoints=https://{hosts.lab.address(0)}:2379 --cacert={folder}/ca.crt"
+             f" --cert={folder}/node.crt --key={folder}/node.key")  # fmt: skip
+    return hosts.inside(n, f"ETCDCTL_API=3 etcdctl {flags} {' '.join(words)} 2>&1 || true")
+
+
+def node_id(agent):
+    return json.loads((agent.root / "cluster" / "self.json").read_text())["node_id"]
+
+
 def test_a_worker_has_no_right_to_what_is_not_its_own(hosts):
     """With its own certificate, at the store itself: secrets, other nodes, networks not entered."""
-    worker, manager = hosts.agents[1], hosts.agents[0]
-    folder = worker.root / "cluster"
-    own = json.loads((folder / "self.json").read_text())["node_id"]
-    other = json.loads((manager.root / "cluster" / "self.json").read_text())["node_id"]
+    own, other = node_id(hosts.agents[1]), node_id(hosts.agents[0])
+    for words in (
+        ("get", "/nodeagent/secret/ca"),
+        ("get", "--prefix", "/nodeagent/secret/"),
+        ("put", f"/nodeagent/node/{other}/self", "x"),
+        ("put", f"/nodeagent/node/{own}/spec", "x"),
+        ("put", "/nodeagent/network/x", "x"),
+        ("user", "add", "--no-password", "evil"),
+    ):
+        assert "permission denied" in etcdctl(hosts, 1, *words), words
+    assert "permission denied" not in etcdctl(hosts, 1, "get", f"/nodeagent/node/{own}/self")
 
-    def etcdctl(*words):
-        flags = (f"--endpoints=https://{hosts.lab.address(0)}:2379 --cacert={folder}/ca.crt"
-                 f" --cert={folder}/node.crt --key={folder}/node.key")  # fmt: skip
-        return hosts.inside(1, f"ETCDCTL_API=3 etcdctl {flags} {' '.join(words)} 2>&1 || true")
 
-    assert "permission denied" in etcdctl("get", "/nodeagent/secret/ca")
-    assert "permission denied" in etcdctl("get", "--prefix", "/nodeagent/secret/")
-    assert "permission denied" in etcdctl("put", f"/nodeagent/node/{other}/self", "x")
-    assert "permission denied" in etcdctl("put", f"/nodeagent/node/{own}/spec", "x")
-    assert "permission denied" in etcdctl("put", "/nodeagent/network/x", "x")
-    assert "permission denied" in etcdctl("user", "add", "--no-password", "evil")
-    assert "permission denied" not in etcdctl("get", f"/nodeagent/node/{own}/self")
+def test_what_a_hostile_node_writes_harms_no_other(clean):
+    """Into all that it may write: its own row, endpoints and addresses of a network it is on."""
+    make_network(clean, "hostile")
+    network = clean.agents[0].inspect("network", "hostile")["Id"]
+    for n in range(3):
+        run(clean.agents[n], f"h{n}", "hostile")
+    wait_for(lambda: pings(clean.agents[0], "h0", "h2"))
+    own = node_id(clean.agents[1])
+    (subnet,) = clean.agents[0].inspect("network", "hostile")["IPAM"]["Config"]
+    gateway = {"container": "h0", "mac": "02:00:00:00:00:66", "names": ["h0", "h2"],
+               "addresses": [subnet["Gateway"]]}  # fmt: skip
+    for key, value in {
+        f"node/{own}/self": b"garbage",
+        f"ep/{network}/{own}/x": b"garbage",
+        f"ep/{network}/{own}/": b"",
+        f"ep/{network}/{own}/gateway": msgspec.msgpack.encode(gateway),
+        f"addr/{network}/garbage": b"garbage",
+        f"addr/{network}/": b"",
+    }.items():
+        raw = base64.b64encode(value).decode()
+        said = etcdctl(clean, 1, "put", f"/nodeagent/{key}", f'"$(echo {raw} | base64 -d)"')
+        assert "OK" in said, said
+    run(clean.agents[0], "h3", "hostile")
+    wait_for(lambda: pings(clean.agents[2], "h2", "h3"))
+    assert names(clean.agents[2], "hostile") >= {"h0", "h2", "h3"}
+    for each in clean.agents:
+        assert each.inspect("network", "hostile")
+        assert len(each.rows("node")) == 3
 
 
 def test_labels_and_events(hosts):

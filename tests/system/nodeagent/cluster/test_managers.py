@@ -102,6 +102,10 @@ def test_without_a_quorum_running_work_goes_on_and_changes_are_refused(hosts):
         hosts.agents[0].kill()
         hosts.agents[0].start()
         assert pings(hosts.agents[0], "two-a", "two-b")
+        hosts.agents[0].cli(
+            "restart", "-t", "0", "two-a"
+        )  # the others are known only to the kernel
+        assert pings(hosts.agents[0], "two-a", "two-b")
         run(hosts.agents[0], "local", "bridge")  # what needs no other host works
     finally:
         for n in (1, 2):

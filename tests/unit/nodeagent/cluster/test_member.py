@@ -19,6 +19,7 @@ def test_nothing_is_spoken_in_clear_or_with_strangers():
     assert {"--client-cert-auth", "--peer-client-cert-auth"} <= set(args)
     assert "--trusted-ca-file=/data/etcd/ca.crt" in args
     assert "--peer-trusted-ca-file=/data/etcd/ca.crt" in args
+    assert "--peer-cert-allowed-cn=nodeagent-store" in args
 
 
 def test_all_members_are_named():

@@ -2,13 +2,10 @@
 
 import pytest
 
-from nodeagent.rpc.address import DEFAULT_HOST, TcpAddress, find_host, parse_host
+from nodeagent.rpc.address import DEFAULT_HOST, TcpAddress, parse_host
 
 
-def test_the_flag_goes_before_the_environment_and_that_before_the_default():
-    assert find_host("unix:///a", {"NODEAGENT_HOST": "unix:///b"}) == "unix:///a"
-    assert find_host(None, {"NODEAGENT_HOST": "unix:///b"}) == "unix:///b"
-    assert find_host("", {"NODEAGENT_HOST": ""}) == DEFAULT_HOST
+def test_the_default_is_a_socket():
     assert parse_host(DEFAULT_HOST) == "/run/nodeagent/nodeagent.sock"
 
 
