@@ -18,7 +18,7 @@ from netdrivers.engine import Engine
 from netdrivers.keep import Keep
 from nodeagent.config import Config
 from nodeagent.control.addresses import Addresses
-from nodeagent.control.cluster import Cluster, ClusterPorts
+from nodeagent.control.cluster import Cluster
 from nodeagent.control.clusternets import ClusterNetworks
 from nodeagent.control.configured import build_settings
 from nodeagent.control.eventkeeper import open_events
@@ -27,6 +27,8 @@ from nodeagent.control.networks import Networks
 from nodeagent.control.overlays import Overlays
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.standing import Standing
+from nodeagent.control.storemember import ClusterPorts
 from nodeagent.rpc.tcp import ask_agent
 from nodeagent.state.leases import Leases
 from nodeagent.state.sqlite import open_store
@@ -147,7 +149,8 @@ def build_shared(config: Config, nursery: trio.Nursery, side: NetworkSide) -> Sh
     overlays = Overlays(side.parts, side.sandboxes, side.addresses, cluster, networks)
     side.sandboxes.prepare, side.sandboxes.told = overlays.prepare, overlays.wake
     cluster.changed.append(overlays.wake)
-    return SharedSide(cluster, overlays, (overlays.run, wireguard.run))
+    standing = Standing(side.parts, cluster)
+    return SharedSide(cluster, overlays, (overlays.run, wireguard.run, standing.run))
 
 
 def _wireguard(config: Config, parts: Parts) -> WireGuard:

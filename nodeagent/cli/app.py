@@ -110,7 +110,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "cluster": dict.fromkeys(
         ["init", "join", "leave", "info", "token", "cert", "renew"], "cluster"
     ),
-    "node": dict.fromkeys(["ls", "inspect", "update", "rm"], "node"),
+    "node": dict.fromkeys(["ls", "inspect", "update", "promote", "demote", "rm"], "node"),
     "rpc": {"describe": "rpc"},
 }
 ALIASES: Final = {"list": "ls", "ps": "ls", "remove": "rm"}

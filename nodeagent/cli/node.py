@@ -1,8 +1,10 @@
-"""``node ls inspect update rm``: the hosts of a cluster."""
+"""``node ls inspect update promote demote rm``: the hosts of a cluster."""
 
+import sys
+from collections.abc import Callable
 from typing import Final
 
-from nodeagent.cli.call import Call, parse_filters, parse_pairs
+from nodeagent.cli.call import Call, parse_filters, parse_pairs, pick
 from nodeagent.cli.grammar import Verb, many, one, several, switch, text
 from nodeagent.cli.output import FORMAT, LIST_FLAGS, print_list, print_objects, put, short_id
 
@@ -42,6 +44,21 @@ def _update(call: Call) -> int:
     return 0
 
 
+def _change_role(verb: str) -> Callable[[Call], int]:
+    def run(call: Call) -> int:
+        warnings: list[str] = []
+
+        def change(name: str) -> None:
+            warnings[:] = pick(call.row(f"node.{verb}", name=name), "warnings", list)
+
+        status = call.for_each_word(change)
+        for each in warnings:  # of the last one: they are of all managers
+            print(f"warning: {each}", file=sys.stderr)
+        return status
+
+    return run
+
+
 def _rm(call: Call) -> int:
     force = call.values.is_on("force")
     return call.for_each_word(lambda name: call.rpc("node.rm", name=name, force=force) and None)
@@ -75,6 +92,28 @@ VERBS: Final = (
         ),
         words=one("NODE"),
         examples=("nodeagent node update --label-add disk=ssd web-1",),
+    ),
+    Verb(
+        name="promote",
+        help="Make workers managers: each keeps a copy of the cluster's state",
+        run=_change_role("promote"),
+        words=several("NODE"),
+        notes=(
+            "The node follows by itself, when it is up. It needs etcd-server.",
+            "3 or 5 managers are advised: more than half of them must be up for changes.",
+        ),
+        examples=("nodeagent node promote web-2 web-3",),
+    ),
+    Verb(
+        name="demote",
+        help="Make managers workers",
+        run=_change_role("demote"),
+        words=several("NODE"),
+        notes=(
+            "A manager has known the cluster's secrets: if it is not trusted any more, "
+            "remove it and begin anew with new tokens.",
+        ),
+        examples=("nodeagent node demote web-2",),
     ),
     Verb(
         name="rm",

@@ -59,6 +59,12 @@ def build_url(host: str, port: int) -> str:
     return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def check_installed() -> None:
+    """Unavailable if this host cannot have a member."""
+    if not shutil.which(BINARY):
+        raise Unavailable("a manager keeps the cluster's state in etcd: install etcd-server")
+
+
 def build_args(spec: MemberSpec) -> list[str]:
     """The member's command line. Pure."""
     client, ca = build_url(spec.host, spec.client_port), f"{spec.folder}/ca.crt"
@@ -139,8 +145,7 @@ class Member:
         self._let_go()
         if await trio.to_thread.run_sync(self._adopt):
             return
-        if not shutil.which(BINARY):
-            raise Unavailable("a manager keeps the cluster's state in etcd: install etcd-server")
+        check_installed()
         await trio.to_thread.run_sync(self._turn_log)
         with Path(self._spec.folder / "etcd.log").open("ab") as output:  # noqa: ASYNC230  a local file
             self._child = await trio.lowlevel.open_process(

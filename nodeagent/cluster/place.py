@@ -70,6 +70,11 @@ class ClusterPlace:
         """Whether it has that."""
         return (self.folder / "peer.pem").exists()
 
+    def forget_member(self) -> None:
+        """Remove what this node's member of the store knew, and showed."""
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        (self.folder / "peer.pem").unlink(missing_ok=True)
+
     def key(self) -> bytes:
         """This node's, PEM: a secret."""
         return (self.folder / "node.key").read_bytes()

@@ -6,8 +6,7 @@ and only changes are refused.
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn, TypeVar
 
 import msgspec
@@ -17,20 +16,15 @@ from netdrivers.contract.encryption import Encryption
 from nodeagent.cluster import ca
 from nodeagent.cluster.etcd.client import Address, EtcdClient
 from nodeagent.cluster.etcdstore import EtcdStore
-from nodeagent.cluster.member import Member, MemberSpec, build_url
 from nodeagent.cluster.mirror import Mirror
 from nodeagent.cluster.place import ClusterPlace
 from nodeagent.control.clusteradmin import ClusterAdmin
 from nodeagent.control.hostaddress import build_host, parse_remote
 from nodeagent.control.parts import Parts
 from nodeagent.control.renewal import Renewal
+from nodeagent.control.storemember import ClusterPorts, StoreMember
 from nodeagent.errors import Missing, Refused, Unavailable, kind_of
-from nodeagent.model.cluster import (
-    ClusterSelf,
-    ClusterSign,
-    NodeSelf,
-    NodeSpec,
-)
+from nodeagent.model.cluster import ClusterSelf, ClusterSign, NodeRole, NodeSelf, NodeSpec
 from nodeagent.state.store import Put
 
 log = logging.getLogger(__name__)
@@ -41,17 +35,6 @@ NO_CLUSTER: Final = (
 )
 ALIVE_S: Final = 6.0  # after which a silent node counts as down
 BEAT_S: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterPorts:
-    """Where a node serves others."""
-
-    rpc: int = 2377
-    client: int = 2379
-    peer: int = 2380
-    wireguard: int = 51820
-    vxlan: int = 4789
 
 
 # asks another agent: (host, port), TLS, what to do with its certificate, method, parameters, answer
@@ -84,9 +67,11 @@ class Cluster:
         self._scope = trio.CancelScope()
         self._client: EtcdClient | None = None
         self._store: EtcdStore | None = None
-        self._member: Member | None = None
+        self._member = StoreMember(self.place, ports, parts.now)
+        self._tasks: trio.Nursery | None = None  # of taking part
         self._mirrors: dict[str, Mirror] = {}
         self.problem = ""  # why the store cannot be used now
+        self.is_refused = False  # it knows this node no more, or not in its role
 
     # --- what is known ---------------------------------------------------------------------------
 
@@ -188,19 +173,33 @@ class Cluster:
             if id_ in alive and id_ in specs and specs[id_].role == "manager"
         ]
 
+    async def _ask_any(self, method: str, params: object) -> object:
+        """Ask a manager that is not this node, whichever answers first in turn."""
+        own = self.identity
+        known = [each for each in self.managers() if each[0] != own.address]
+        stores = (parse_remote(each, self.ports.client)[0] for each in own.managers)
+        guesses = [(host, self.ports.rpc) for host in stores if host != own.address]
+        why = "none is known"
+        for remote in dict.fromkeys([*known, *guesses]):
+            try:
+                return await self.ask_manager(remote, method, params)
+            except Unavailable as exc:
+                why = str(exc)
+        raise Unavailable("no manager of the cluster answers", reason=why)
+
     def renewal(self) -> Renewal:
         """What renews this node's certificate. Refused: it is in no cluster."""
         own = self.identity
 
         async def sign(request: bytes) -> bytes:
-            if own.role == "manager":
-                await self._renew_peer()
-                name = f"manager-{own.node_id}"
-                return (await self.admin().renew(name, request.decode())).encode()
-            if not (managers := self.managers()):
-                raise Unavailable("no manager is up to sign the certificate")
+            spec = self.specs().get(own.node_id)
+            is_manager = own.role == "manager" and spec is not None and spec.role == "manager"
+            if is_manager and not self.is_refused:
+                admin = self.admin()
+                await self._member.certify(own, await admin.authority())
+                return (await admin.renew(own.node_id, request.decode())).encode()
             asked = ClusterSign(request=request.decode())
-            return str(await self.ask_manager(managers[0], "cluster.sign", asked)).encode()
+            return str(await self._ask_any("cluster.sign", asked)).encode()
 
         return Renewal(self.place, sign, self._parts.now)
 
@@ -210,10 +209,7 @@ class Cluster:
         """Take part as what this agent is; ``active`` is set when that works."""
         self.own = own
         addresses = [parse_remote(each, self.ports.client) for each in own.managers]
-        if own.phase == "founding":
-            await self._start_member(own, {own.node_id: self._peer_url(own)}, "new")
-        elif own.role == "manager" and own.phase == "ready":
-            await self._start_member(own, {own.node_id: self._peer_url(own)}, "existing")
+        await self._member.begin(own)
         self._client = EtcdClient(addresses, self.place.store_context, self._check_manager)
         self._store = EtcdStore(self._client)
         self._mirrors = {
@@ -227,10 +223,10 @@ class Cluster:
             return
         with trio.CancelScope() as self._scope:
             async with trio.open_nursery() as nursery:
+                self._tasks = nursery
                 nursery.start_soon(client.run)
-                if self._member is not None:
-                    nursery.start_soon(self._member.keep_running)
-                await self._until_done(self._settle, own, nursery)
+                nursery.start_soon(self._member.keep_running)
+                await self._until_settled(own)
                 for mirror in self._mirrors.values():
                     nursery.start_soon(mirror.run)
                 nursery.start_soon(self._beat)
@@ -241,15 +237,10 @@ class Cluster:
                 self._tell()
                 log.info("takes part in a cluster", extra={"cluster": own.cluster, "as": own.role})
 
-    async def _until_done(
-        self,
-        step: Callable[[ClusterSelf, trio.Nursery], Awaitable[None]],
-        own: ClusterSelf,
-        nursery: trio.Nursery,
-    ) -> None:
+    async def _until_settled(self, own: ClusterSelf) -> None:
         while True:
             try:
-                await step(own, nursery)
+                await self._settle(own)
             except Exception as exc:
                 if not kind_of(exc):
                     raise
@@ -259,7 +250,7 @@ class Cluster:
                 self.problem = ""
                 return
 
-    async def _settle(self, own: ClusterSelf, nursery: trio.Nursery) -> None:
+    async def _settle(self, own: ClusterSelf) -> None:
         """Finish what a beginning is; each step may have been done before a kill."""
         if own.phase == "founding":
             authority = self.place.read_founding()
@@ -267,45 +258,12 @@ class Cluster:
                 admin = ClusterAdmin(self._parts, self.store, self._client, own)
                 await admin.found(authority)
         elif own.phase == "joining" and own.role == "manager" and self._client is not None:
-            if not self.place.has_peer():
-                await self._renew_peer()
-            members = await self._add_member(own, self._client)
-            await self._start_member(own, members, "existing")
-            if self._member is not None:
-                nursery.start_soon(self._member.keep_running)
+            await self._member.join(own, self._client, self.admin().authority)
+            if self._tasks is not None:
+                self._tasks.start_soon(self._member.keep_running)
         self.own = msgspec.structs.replace(own, phase="ready")
         self.place.write(self.own)
         self.place.forget_founding()
-
-    async def _renew_peer(self) -> None:
-        """A certificate for this node's member among the others; only managers have the key."""
-        own = self.identity
-        pair = ca.issue_peer(await self.admin().authority(), own.address, now=self._parts.now())
-        await trio.to_thread.run_sync(self.place.write_peer, pair)
-
-    async def _add_member(self, own: ClusterSelf, client: EtcdClient) -> Mapping[str, str]:
-        """Peer addresses by name; this node is among the members."""
-        url = self._peer_url(own)
-        listed = await client.call("MemberList")
-        members = listed.members
-        if not any(url in each.peerURLs for each in members):
-            members = (await client.call("MemberAdd", peerURLs=[url], timeout_s=10)).members
-        names = {tuple(each.peerURLs): each.name for each in members}
-        return {
-            (own.node_id if url in urls else name or "?"): urls[0] for urls, name in names.items()
-        }
-
-    async def _start_member(self, own: ClusterSelf, members: Mapping[str, str], state: str) -> None:
-        spec = MemberSpec(
-            name=own.node_id, folder=self.place.folder, host=own.address,
-            client_port=self.ports.client, peer_port=self.ports.peer, members=members,
-            state="new" if state == "new" else "existing",
-        )  # fmt: skip
-        self._member = Member(spec)
-        await self._member.start()
-
-    def _peer_url(self, own: ClusterSelf) -> str:
-        return build_url(own.address, self.ports.peer)
 
     async def _beat(self) -> NoReturn:
         """Keep this node's lease alive, and its row true."""
@@ -315,7 +273,7 @@ class Cluster:
                 lease = lease or await self._say_alive()
                 await self.store.renew(lease)
                 await self._say_self()
-                self.problem = ""
+                self.problem, self.is_refused = "", False
             except Missing:
                 lease = 0
                 continue
@@ -326,7 +284,8 @@ class Cluster:
             except Exception as exc:
                 if not kind_of(exc):
                     raise
-                self.problem = str(exc)  # removed from the cluster, or without a right
+                self.problem = str(exc)  # removed from the cluster, or in another role
+                self.is_refused = True
                 log.warning("the cluster refuses this node", extra={"error": str(exc)})
             await trio.sleep(BEAT_S)
 
@@ -369,12 +328,31 @@ class Cluster:
         for each in self.changed:
             each()
 
+    async def stand_as(self, role: NodeRole) -> None:
+        """Go on in a role for which this node has its certificate. Done twice it does no more."""
+        own, client, tasks = self.identity, self._client, self._tasks
+        if client is None or tasks is None:
+            return
+        if role == "worker":
+            await self._member.remove()
+            others = [each for each in own.managers
+                      if parse_remote(each, self.ports.client)[0] != own.address]  # fmt: skip
+            own = msgspec.structs.replace(own, role=role, managers=others, phase="ready")
+            client.set_members([parse_remote(each, self.ports.client) for each in others])
+        else:
+            own = msgspec.structs.replace(own, role=role, phase="joining")
+        self.place.write(own)
+        self.own, self.entered, self.is_refused = own, set(), False
+        client.reconnect()
+        if role == "manager":
+            tasks.start_soon(self._until_settled, own)
+        self._tell()
+
     async def end(self) -> None:
         """Take part no more, and forget that it was so."""
         self._scope.cancel()
-        if self._member is not None:
-            await self._member.stop()
-        self.own = self._client = self._store = self._member = None
+        await self._member.stop()
+        self.own = self._client = self._store = self._tasks = None
         self._mirrors = {}
         self.entered = set()
         before, self.active = self.active, trio.Event()

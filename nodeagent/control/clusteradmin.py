@@ -210,6 +210,47 @@ class ClusterAdmin:
         self._parts.events.publish("node", "update", node_id, spec.name)
         return changed
 
+    async def change_role(self, node_id: str, role: NodeRole) -> NodeSpec:
+        """Make a worker a manager, or the other way; the node follows when it hears of it.
+
+        Done twice it finishes what the first time may not have.
+
+        Raises:
+            Refused: it is the last manager. Conflict: others change managers at this moment.
+            Unavailable: the other managers are not well enough to lose one.
+        """
+        turn = await self._store.get("allocation")  # written by whoever changes what all depend on
+        key = f"node/{node_id}/spec"
+        row = await self._row(key)
+        spec = msgspec.msgpack.decode(row.value, type=NodeSpec)
+        changed = msgspec.structs.replace(spec, role=role)
+        if spec.role != role:
+            if role == "worker" and not await self._other_managers(node_id):
+                raise Refused("this is the last manager: promote another node first", field="name")
+            await self._give_rights(role, node_id)
+            await self._store.commit(
+                Put("allocation", b"", turn.revision if turn else ABSENT),
+                Put(key, msgspec.msgpack.encode(changed), row.revision),
+            )
+            self._parts.events.publish("node", "update", node_id, spec.name, role=role)
+        if role == "worker":
+            await self._end_manager(node_id)
+        return changed
+
+    async def _other_managers(self, node_id: str) -> list[NodeSpec]:
+        rows = await self._store.read("node/")
+        specs = [
+            msgspec.msgpack.decode(row.value, type=NodeSpec)
+            for row in rows
+            if row.key.endswith("/spec")
+        ]
+        return [each for each in specs if each.role == "manager" and each.id != node_id]
+
+    async def _end_manager(self, node_id: str) -> None:
+        """Take a node's member out of the store, and a manager's rights from it."""
+        await self._drop_member(node_id)
+        await self._insist("UserDelete", name=f"manager-{node_id}")
+
     async def take_out(self, node_id: str, *, is_last_allowed: bool = False) -> None:
         """Forget a node: its rights, rows, endpoints and addresses.
 
@@ -219,24 +260,20 @@ class ClusterAdmin:
         spec = msgspec.msgpack.decode(
             (await self._row(f"node/{node_id}/spec")).value, type=NodeSpec
         )
-        rows = await self._store.read("node/")
-        specs = [
-            msgspec.msgpack.decode(row.value, type=NodeSpec)
-            for row in rows
-            if row.key.endswith("/spec")
-        ]
-        others = [each for each in specs if each.role == "manager" and each.id != node_id]
-        if spec.role == "manager" and not others:
+        if spec.role == "manager" and not await self._other_managers(node_id):
             if is_last_allowed:
                 return
             raise Refused(
                 "this is the last manager: the cluster would end with it; --force if it should"
             )
         await self._forget_rows(node_id)
-        if spec.role == "manager":
-            await self._drop_member(node_id)
-        await self._insist("UserDelete", name=f"{spec.role}-{node_id}")
+        await self._end_worker(node_id)
+        await self._end_manager(node_id)  # last: it may be this node itself
         self._parts.events.publish("node", "remove", node_id, spec.name)
+
+    async def _end_worker(self, node_id: str) -> None:
+        await self._insist("UserDelete", name=f"worker-{node_id}")
+        await self._insist("RoleDelete", role=f"worker-{node_id}")
 
     async def _forget_rows(self, node_id: str) -> None:
         doomed = [row.key for row in await self._store.read(f"node/{node_id}/")]
@@ -305,20 +342,20 @@ class ClusterAdmin:
             authority=authority.certificate.decode(),
         )
 
-    async def renew(self, name: str, request: str) -> str:
-        """A new certificate for a node that has one, at the address that it serves at.
+    async def renew(self, node_id: str, request: str) -> str:
+        """A new certificate for a node that has one, for its role and address of now.
 
         Raises:
             Refused: it is no node of the cluster (any more).
         """
-        role, _, node_id = name.partition("-")
         rows = [await self._store.get(f"node/{node_id}/{each}") for each in ("spec", "self")]
         said = believe(rows[1], NodeSelf) if rows[1] else None
         if rows[0] is None or said is None:
-            raise Refused("who asks is no node of this cluster", who=name)
+            raise Refused("who asks is no node of this cluster", node=node_id)
         spec = msgspec.msgpack.decode(rows[0].value, type=NodeSpec)
-        if spec.role != role:
-            raise Refused(f"the node is a {spec.role} now", who=name)
+        if spec.role == "worker":  # should who demoted it not have come so far
+            await self._end_manager(node_id)
+        name = f"{spec.role}-{node_id}"
         bearer = ca.Bearer(name=name, role=spec.role, hosts=(said.address,))
         now, authority = self._parts.now(), await self.authority()
         signed = ca.sign_request(authority, request.encode(), bearer, now=now)

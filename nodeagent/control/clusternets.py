@@ -153,10 +153,14 @@ class ClusterNetworks:
             return False
         return True
 
+    def has_entered(self, network_id: str) -> bool:
+        """Whether this node has those rights in its role."""
+        own = self._cluster.identity
+        return own.role == "manager" or network_id in self._cluster.entered
+
     async def enter(self, network_id: str) -> None:
         """Have the rights that endpoints on a network need: a worker asks a manager."""
-        own = self._cluster.identity
-        if own.role == "manager" or network_id in self._cluster.entered:
+        if self.has_entered(network_id):
             return
         for remote in self._cluster.managers():
             await self._cluster.ask_manager(remote, "cluster.enter", {"network": network_id})

@@ -4,7 +4,7 @@ from nodeagent.control.cluster import Cluster
 from nodeagent.control.creation import matches_labels
 from nodeagent.control.filters import Filters, check_known
 from nodeagent.errors import Busy, Invalid, Missing, Unavailable
-from nodeagent.model.cluster import ClusterView, NodeSelf, NodeSpec, NodeView
+from nodeagent.model.cluster import ClusterView, NodeRole, NodeSelf, NodeSpec, NodeView, Warned
 
 LS = ("id", "name", "label", "role")
 FEW, MANY = 1, 7  # managers; advised are 3 or 5
@@ -76,6 +76,14 @@ class Nodes:
         if len(found) > 1:
             raise Invalid("more than one node has this name; give the id", name=name)
         return found[0]
+
+    async def change_role(self, name: str, role: NodeRole) -> Warned:
+        """Promote or demote a node; what is to be said of the number of managers then."""
+        node = self.find(name)
+        await self._cluster.admin().change_role(node.id, role)
+        others = [each for each in self._cluster.specs().items() if each[0] != node.id]
+        managers = sum(spec.role == "manager" for _, spec in others) + (role == "manager")
+        return Warned(warnings=warn_managers(managers))
 
     async def rm(self, name: str, *, force: bool) -> None:
         """Forget a node (Busy: it is up, and not ``force``)."""

@@ -202,9 +202,12 @@ class Overlays:
 
     async def _enter(self, id_: str) -> None:
         store, before = self._cluster.store, self._entered.get(id_)
-        if self._nursery is None or (before is not None and before.store is store):
+        is_followed = (
+            before is not None and before.store is store and self._networks.has_entered(id_)
+        )
+        if self._nursery is None or is_followed:
             return
-        if before is not None:  # of a cluster that this agent has left since
+        if before is not None:  # of a cluster that this agent has left since, or of another role
             self._entered.pop(id_).scope.cancel()
         await self._networks.enter(id_)
         check = _build_check(self._parts.inventory.networks[id_])
@@ -336,8 +339,7 @@ class Overlays:
         own, store = self._cluster.identity.node_id, self._cluster.store
         doomed: list[str] = []
         for id_, record in list(self._parts.inventory.networks.items()):
-            is_open = self._cluster.identity.role == "manager" or id_ in self._cluster.entered
-            if record.shared is None or not is_open:
+            if record.shared is None or not self._networks.has_entered(id_):
                 continue
             doomed += await self._stale_addresses(id_, own)
             if id_ not in self._entered:

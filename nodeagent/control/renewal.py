@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 import trio
 
 from nodeagent.cluster import ca
+from nodeagent.cluster.ca import Role
 from nodeagent.cluster.place import ClusterPlace
 from nodeagent.errors import Refused, kind_of
 
@@ -57,17 +58,17 @@ class Renewal:
             return False
         return True
 
-    async def renew(self) -> None:
-        """Get a new certificate now.
+    async def renew(self) -> Role:
+        """Get a new certificate now; the role that it is for.
 
         Raises:
-            Refused: the answer is no certificate of the cluster for this node's key.
+            Refused: the answer is no certificate of the cluster for this node and its key.
         """
         had = ca.read_identity(self._place.certificate())
         signed = await self._sign(ca.build_request(had.name, self._place.key()))
         ca.check_signed(self._place.authority(), signed)
         found = ca.read_identity(signed)
-        if (found.name, found.role, found.cluster) != (had.name, had.role, had.cluster):
+        if (_node(found), found.cluster) != (_node(had), had.cluster):
             raise Refused("the renewed certificate is somebody else's", who=found.name)
         try:
             await trio.to_thread.run_sync(self._place.write_certificate, signed)
@@ -75,3 +76,9 @@ class Renewal:
             raise Refused("the renewed certificate is not for this node's key") from exc
         until = found.not_after.isoformat()
         log.info("the node's certificate is renewed", extra={"good_until": until})
+        return found.role
+
+
+def _node(identity: ca.Identity) -> str:
+    """The id in a node's certificate, whatever the node's role is then."""
+    return identity.name.removeprefix(f"{identity.role}-")

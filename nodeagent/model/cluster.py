@@ -93,6 +93,18 @@ class NodeUpdate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     availability: Availability | None = None
 
 
+class NodeRef(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A node by name, id, or ``self``."""
+
+    name: Name
+
+
+class Warned(Struct, frozen=True, kw_only=True):
+    """Done, and what is to be said of it."""
+
+    warnings: list[str] = []
+
+
 class NodeRemove(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``force``: also one that is up; it finds itself removed and leaves."""
 

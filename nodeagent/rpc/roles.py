@@ -40,7 +40,7 @@ _OPERATOR: Final = {
 _ADMIN: Final = {
     "cluster": "init join leave token certificate renew",
     "system": "audit",
-    "node": "update rm",
+    "node": "update promote demote rm",
 }
 _TABLES: Final[Mapping[Role, Mapping[str, str]]] = {
     "anyone": {"cluster": "authority admit"},

@@ -56,8 +56,12 @@ class EtcdClient:
         others = [each for each in self._members if each[0] != host]
         if others:
             self._members = others
-            if self._channel is not None:
-                self._channel.end("its member goes")
+            self.reconnect()
+
+    def reconnect(self) -> None:
+        """End the connection; the next call makes a new one, with the certificate of then."""
+        if self._channel is not None:
+            self._channel.end("the connection is made anew")
 
     # --- the connection ------------------------------------------------------------------------
 

@@ -59,6 +59,8 @@ FIELDS: Final[Mapping[str, str]] = {
     " isLearner=5 bool",
     "MemberAddRequest": "peerURLs=1 *string, isLearner=2 bool",
     "MemberAddResponse": "header=1 Header, member=2 Member, members=3 *Member",
+    "MemberPromoteRequest": "ID=1 uint64",
+    "MemberPromoteResponse": "header=1 Header, members=2 *Member",
     "MemberRemoveRequest": "ID=1 uint64",
     "MemberRemoveResponse": "header=1 Header, members=2 *Member",
     "MemberListRequest": "linearizable=1 bool",
@@ -90,7 +92,7 @@ FIELDS: Final[Mapping[str, str]] = {
 _METHODS: Final[Mapping[str, str]] = {
     "KV": "Range Put Txn",
     "Lease": "LeaseGrant LeaseRevoke",
-    "Cluster": "MemberAdd MemberRemove MemberList",
+    "Cluster": "MemberAdd MemberRemove MemberList MemberPromote",
     "Maintenance": "Status",
     "Auth": "AuthEnable UserAdd UserDelete UserGrantRole RoleAdd RoleDelete RoleGrantPermission",
 }

@@ -15,10 +15,12 @@ from nodeagent.model.cluster import (
     ClusterJoin,
     ClusterLeave,
     ClusterSign,
+    NodeRef,
     NodeRemove,
     NodeUpdate,
     Secret,
     TokenRequest,
+    Warned,
 )
 from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.crowd import Pace
@@ -75,7 +77,7 @@ class ClusterMethods:
         return Done()
 
     async def cluster_sign(self, p: ClusterSign, call: Call) -> str:
-        return await self._use.cluster.admin().renew(call.peer.name, p.request)
+        return await self._use.cluster.admin().renew(_node_of(call), p.request)
 
     async def cluster_goodbye(self, _p: Nothing, call: Call) -> Done:
         await self._use.cluster.admin().take_out(_node_of(call))
@@ -91,6 +93,12 @@ class ClusterMethods:
         node = self._use.nodes.find(p.name)
         await self._use.cluster.admin().update(node.id, p)
         return Done()
+
+    async def node_promote(self, p: NodeRef, _call: Call) -> Warned:
+        return await self._use.nodes.change_role(p.name, "manager")
+
+    async def node_demote(self, p: NodeRef, _call: Call) -> Warned:
+        return await self._use.nodes.change_role(p.name, "worker")
 
     async def node_rm(self, p: NodeRemove, _call: Call) -> Done:
         await self._use.nodes.rm(p.name, force=p.force)

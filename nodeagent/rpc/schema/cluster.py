@@ -11,11 +11,13 @@ from nodeagent.model.cluster import (
     ClusterLeave,
     ClusterSign,
     ClusterView,
+    NodeRef,
     NodeRemove,
     NodeUpdate,
     NodeView,
     Secret,
     TokenRequest,
+    Warned,
 )
 from nodeagent.rpc.schema.shapes import Done, Id, ListParams, Nothing, Refs, change, read
 
@@ -35,5 +37,7 @@ METHODS = (
     read("node.ls", "Nodes of the cluster.", ListParams, list[NodeView]),
     read("node.inspect", "All about nodes.", Refs, list[NodeView]),
     change("node.update", "Change labels or availability.", NodeUpdate, Done),
+    change("node.promote", "Make a worker a manager.", NodeRef, Warned),
+    change("node.demote", "Make a manager a worker.", NodeRef, Warned),
     change("node.rm", "Remove a node that is down.", NodeRemove, Done),
 )
