@@ -4,6 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,12 @@ def pids_of(base: Path, cgroup: str) -> list[int]:
 
 
 def remove_cgroups(cgroup: str, *, within_s: float) -> None:
-    """Remove the agent's cgroups, the parent too; processes killed a moment ago may still be in."""
+    """Remove the agent's cgroups, the parent too; processes killed a moment ago may still be in.
+
+    A test that failed may leave frozen ones: on v1 what is in them does not even die.
+    """
+    for path in _all_cgroups(cgroup):
+        _thaw(path)
     deadline = time.monotonic() + within_s
     while left := [path for path in _all_cgroups(cgroup) if not _removed(path)]:
         if time.monotonic() > deadline:
@@ -101,6 +107,14 @@ def remove_cgroups(cgroup: str, *, within_s: float) -> None:
 def _all_cgroups(cgroup: str) -> list[Path]:
     tops = {Path(f"/sys/fs/cgroup{cgroup}"), *Path("/sys/fs/cgroup").glob(f"*{cgroup}")}
     return [*reversed(cgroup_directories(cgroup)), *(top for top in tops if top.is_dir())]
+
+
+def _thaw(path: Path) -> None:
+    for name, value in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        with suppress(FileNotFoundError, PermissionError):  # one is there, or neither, or no more
+            fd = os.open(path / name, os.O_WRONLY)
+            with os.fdopen(fd, "w") as file:
+                file.write(value)
 
 
 def _removed(path: Path) -> bool:
