@@ -38,6 +38,7 @@ from runtime.image.registry import RegistryOptions
 from runtime.image.store import ImageStore
 from runtime.image.untar import Limits as ImageLimits
 from runtime.rootfs import OverlayRoots
+from runtime.sharedmemory import TmpfsMemory
 from voldrivers.backup import TreeBackups
 from voldrivers.copyup import TreeCopyUp
 from voldrivers.registry import DriverSet
@@ -83,6 +84,7 @@ async def open_parts(config: Config, names: NameServer, keep: Keep) -> AsyncIter
                 leases=leases,
                 copy_up=TreeCopyUp(),
                 part_mounts=Subpaths(config.run),
+                shared_memory=TmpfsMemory(config.run),
                 backups=TreeBackups(),
                 now=clock,
                 new_id=lambda: secrets.token_hex(32),

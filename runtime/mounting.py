@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MNT_DETACH: Final = 2
 UMOUNT_NOFOLLOW: Final = 8
 # The kernel copies one page of mount data, the final NUL included.
@@ -28,6 +29,12 @@ def mount_overlay(target: Path, lower: Sequence[Path], upper: Path, work: Path) 
         return
     with _by_descriptor(names) as short:
         _mount(b"overlay", os.fsencode(target), b"overlay", _overlay_data(short))
+
+
+def mount_tmpfs(target: Path, options: str) -> None:
+    """Mount a tmpfs on which nothing is a program or a device (OSError: the kernel's answer)."""
+    safe = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    _mount(b"tmpfs", os.fsencode(target), b"tmpfs", options.encode(), flags=safe)
 
 
 def unmount(target: Path, flags: int = 0) -> None:
@@ -69,9 +76,9 @@ def _by_descriptor(names: Sequence[bytes]) -> Iterator[list[bytes]]:
         yield [b"/proc/self/fd/%d" % fd for fd in fds]
 
 
-def _mount(source: bytes, target: bytes, kind: bytes, data: bytes) -> None:
+def _mount(source: bytes, target: bytes, kind: bytes, data: bytes, *, flags: int = 0) -> None:
     words = [ctypes.c_char_p(word) for word in (source, target, kind)]
-    _call("mount", *words, ctypes.c_ulong(0), ctypes.c_char_p(data))
+    _call("mount", *words, ctypes.c_ulong(flags), ctypes.c_char_p(data))
 
 
 def _call(name: str, *args: object) -> None:

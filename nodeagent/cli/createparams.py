@@ -3,6 +3,7 @@
 Only what was asked for is in the result, so that the agent's defaults hold for the rest.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -48,8 +49,11 @@ _HEALTH_TIMES: Final = {
 _ENDPOINT_KEYS: Final = {
     "ip": "ip", "ip6": "ip6", "mac-address": "mac_address",
 }  # fmt: skip
-# Accepted since scripts carry them; this agent neither has nor needs them.
-_IDLE_SECURITY: Final = ("label=", "apparmor=unconfined", "apparmor:unconfined", "label:")
+_IO_LIMITS: Final = {
+    "device-read-bps": "read_bps", "device-write-bps": "write_bps",
+    "device-read-iops": "read_iops", "device-write-iops": "write_iops",
+    "blkio-weight-device": "weight",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +101,21 @@ def _limits(values: Values) -> Params:
         params["shm_size_bytes"] = parse_size("shm-size", values.text("shm-size"))
     if values.list("ulimit"):
         params["ulimits"] = dict(map(_parse_ulimit, values.list("ulimit")))
-    return params
+    limits = [
+        _parse_io(flag, kind, words)
+        for flag, kind in _IO_LIMITS.items()
+        for words in values.list(flag)
+    ]
+    return params | ({"io_limits": limits} if limits else {})
+
+
+def _parse_io(flag: str, kind: str, words: str) -> Params:
+    device, colon, value = words.rpartition(":")
+    if not colon or not device.startswith("/dev/"):
+        raise UsageError(f"--{flag}: {words!r} is not DEVICE:LIMIT, such as /dev/sda:100")
+    is_size = kind.endswith("bps")
+    limit = parse_size(flag, value) if is_size else parse_whole(f"--{flag}: {words!r}", value)
+    return {"kind": kind, "device": device, "value": limit}
 
 
 def limit_params(values: Values) -> Params:
@@ -211,22 +229,34 @@ def _mounting(values: Values, around: Surroundings) -> Params:
 
 def _security(values: Values, around: Surroundings) -> Params:
     params: Params = {}
+    labels: list[str] = []
     for option in values.list("security-opt"):
-        key, _, value = option.replace(":", "=", 1).partition("=")
+        key, value = _parse_option(option)
         if key == "no-new-privileges":
             params["no_new_privileges"] = value != "false"
-        elif option.replace(":", "=", 1) == "systempaths=unconfined":
+        elif (key, value) == ("systempaths", "unconfined"):
             params["system_paths"] = "unconfined"
         elif key == "seccomp" and value:
             keep = value in {"unconfined", "default", "builtin"}
             name = value.replace("builtin", "default")
             params["seccomp"] = name if keep else around.read_text(value)
-        elif not option.startswith(_IDLE_SECURITY):
+        elif key == "apparmor" and value:
+            params["apparmor"] = value
+        elif key == "label" and value:
+            labels.append(value)
+        else:
             raise UsageError(
                 f"--security-opt: unknown option {option!r}; there are no-new-privileges,"
-                " seccomp=unconfined, seccomp=FILE and systempaths=unconfined"
+                " seccomp=unconfined, seccomp=FILE, systempaths=unconfined, apparmor=PROFILE"
+                " and label=disable"
             )
-    return params
+    return params | ({"selinux": labels} if labels else {})
+
+
+def _parse_option(option: str) -> tuple[str, str]:
+    """``key=value`` or, as of old, ``key:value``; the value may hold either sign."""
+    key = re.split("[=:]", option, maxsplit=1)[0]
+    return key, option[len(key) + 1 :]
 
 
 def _health(values: Values) -> Params:

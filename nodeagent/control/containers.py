@@ -26,11 +26,12 @@ from nodeagent.control.desired import PREDEFINED, build_gateways, wanted_ports
 from nodeagent.control.filters import check_known
 from nodeagent.control.health import Health, resolve_check
 from nodeagent.control.held import Held
-from nodeagent.control.hostinfo import host_name
+from nodeagent.control.hostinfo import host_name, security_modules
 from nodeagent.control.logoptions import resolve_log
 from nodeagent.control.namespacerules import check_namespaces
 from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
+from nodeagent.control.securityrules import check_security
 from nodeagent.control.subnets import is_on_wire
 from nodeagent.control.times import build_time, parse_time
 from nodeagent.control.views import Surroundings, container_row, container_view, state_view, status
@@ -93,6 +94,7 @@ class Containers:
         """What ``create`` would commit; name and addresses are its while ``held`` is."""
         check_request(request)
         check_namespaces(request)
+        check_security(request, security_modules())
         if request.uts_mode == "host":
             request = msgspec.structs.replace(request, hostname=host_name())
         image = self._parts.images.get(request.image)
@@ -137,7 +139,8 @@ class Containers:
             labels=merge_labels(config.labels, request.labels),
             mounts=resolve_mounts(request, config, self._parts.new_id),
             expose=resolve_expose(request, config),
-            pid_owner=self._pid_owner(request),
+            pid_owner=self._owner(request.pid_mode),
+            ipc_owner=self._ipc_owner(request),
             health=resolve_check(request.health, config, request.health.on_unhealthy),
             log=resolve_log(request, self._parts.settings.logs),
             phase="created",
@@ -210,9 +213,19 @@ class Containers:
             endpoints[network_id] = await self.endpoint(network, asked, f"eth{n}", id_, held)
         return first.id, endpoints
 
-    def _pid_owner(self, request: ContainerCreate) -> str:
-        head, target = split_mode(request.pid_mode)
+    def _owner(self, mode: str) -> str:
+        head, target = split_mode(mode)
         return self._parts.inventory.container(target).id if head == "container" else ""
+
+    def _ipc_owner(self, request: ContainerCreate) -> str:
+        owner = self._owner(request.ipc_mode)
+        if owner and self._parts.inventory.container(owner).request.ipc_mode != "shareable":
+            raise Conflict(
+                "the container does not share its IPC; create it with ipc_mode shareable",
+                field="ipc_mode",
+                owner=owner[:12],
+            )
+        return owner
 
     def _joined(self, request: ContainerCreate, target: str) -> str:
         clashes = {

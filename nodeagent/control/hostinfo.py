@@ -134,3 +134,12 @@ def host_name() -> str:
 def cpu_count() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def security_modules() -> frozenset[str]:
+    """Which of AppArmor and SELinux this kernel runs."""
+    marks = {
+        "apparmor": Path("/sys/kernel/security/apparmor/profiles"),
+        "selinux": Path("/sys/fs/selinux/enforce"),
+    }
+    return frozenset(name for name, mark in marks.items() if mark.exists())

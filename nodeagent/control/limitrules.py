@@ -23,6 +23,7 @@ def check_limits(request: ContainerCreate) -> None:
     _check_cpu(request)
     if request.blkio_weight and not WEIGHT[0] <= request.blkio_weight <= WEIGHT[1]:
         raise Invalid("a weight is 10 to 1000", field="blkio_weight", value=request.blkio_weight)
+    _check_io(request)
     if request.oom_kill_disable and not request.memory_bytes:
         raise Invalid(
             "without a memory limit the whole host would stand still; give one",
@@ -37,6 +38,22 @@ def check_limits(request: ContainerCreate) -> None:
             )
     for name, value in request.sysctls.items():
         _check_sysctl(request, name, value)
+
+
+def _check_io(request: ContainerCreate) -> None:
+    seen: set[tuple[str, str]] = set()
+    for n, limit in enumerate(request.io_limits):
+        field = f"io_limits[{n}]"
+        if not limit.device.startswith("/dev/"):
+            raise Invalid(
+                "a block device of the host, as /dev/sda", field=f"{field}.device",
+                value=limit.device,
+            )  # fmt: skip
+        if limit.kind == "weight" and not WEIGHT[0] <= limit.value <= WEIGHT[1]:
+            raise Invalid("a weight is 10 to 1000", field=f"{field}.value", value=limit.value)
+        if (limit.kind, limit.device) in seen:
+            raise Invalid("the same limit twice; leave one out", field=field, value=limit.device)
+        seen.add((limit.kind, limit.device))
 
 
 def _check_cpu(request: ContainerCreate) -> None:

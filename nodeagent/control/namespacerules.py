@@ -9,9 +9,10 @@ from nodeagent.errors import Invalid
 from nodeagent.model.containerrequest import ContainerCreate
 
 OWN: Final = ("", "private")
+JOINED: Final = ("pid_mode", "ipc_mode")  # another container's may be had
 MODES: Final[Mapping[str, tuple[str, ...]]] = {
     "pid_mode": ("host",),
-    "ipc_mode": ("host", "none"),
+    "ipc_mode": ("host", "none", "shareable"),
     "uts_mode": ("host",),
     "cgroupns_mode": ("host",),
 }
@@ -28,20 +29,21 @@ def check_namespaces(request: ContainerCreate) -> None:
         for field, value in (("hostname", request.hostname), ("domainname", request.domainname)):
             if value:
                 raise Invalid("the name is the host's with uts_mode host", field=field, value=value)
-    if request.ipc_mode == "host":
+    if (head := split_mode(request.ipc_mode)[0]) in {"host", "container"}:
         for name in request.sysctls:
             if name.replace("/", ".").startswith(("kernel.", "fs.mqueue.")):
                 raise Invalid(
-                    "with ipc_mode host the setting would be the host's", field=f"sysctls.{name}"
+                    f"with ipc_mode {head} the setting would be not this container's alone",
+                    field=f"sysctls.{name}",
                 )
 
 
 def _check_mode(field: str, mode: str, shared: tuple[str, ...]) -> None:
     head, target = split_mode(mode)
-    if field == "pid_mode" and head == "container" and target:
+    if field in JOINED and head == "container" and target:
         return
     if mode not in (*OWN, *shared):
-        more = ("container:NAME",) if field == "pid_mode" else ()
+        more = ("container:NAME",) if field in JOINED else ()
         raise Invalid(
             f"no such mode; there are {', '.join(('private', *shared, *more))}",
             field=field,
@@ -51,4 +53,4 @@ def _check_mode(field: str, mode: str, shared: tuple[str, ...]) -> None:
 
 def namespace_of(mode: str) -> str:
     """What the runtime is told: "" a namespace of its own, "host", "none"; not ``container:``."""
-    return "" if mode in OWN else mode
+    return "" if mode in (*OWN, "shareable") else mode

@@ -16,7 +16,16 @@ from nodeagent.control.volumeuse import VolumeUse
 from nodeagent.errors import Conflict, Invalid
 from nodeagent.model.container import ContainerRecord, MountRecord
 from nodeagent.model.containerrequest import ContainerCreate
-from runtime.contract.container import ContainerSpec, Limits, MountPoint, Process, ProcessSpec
+from runtime.contract.container import (
+    ContainerSpec,
+    IoLimit,
+    Limits,
+    MountPoint,
+    Process,
+    ProcessSpec,
+)
+
+SHM = "/dev/shm"  # noqa: S108  a mount point
 
 
 class Starter:
@@ -54,7 +63,7 @@ class Starter:
 
         await _together(files, network)
         spec = build_spec(record, rootfs, netns, (*self._etc(record), *mounts))
-        spec = replace(spec, pid_ns=self._pid_namespace(record))
+        spec = await self._sharing(record, spec)
         hostname = build_hostname(self._network_owner(record))
         # not the agent's own limit, which is raised: programs close or select all they may have
         limits = {**self._parts.settings.ulimits, **spec.ulimits}
@@ -64,18 +73,39 @@ class Starter:
         await self._parts.runtime.start(record.id)
         return process
 
-    def _pid_namespace(self, record: ContainerRecord) -> str:
-        """Path of the namespace of the container whose processes this one sees, "host" or ""."""
-        if not record.pid_owner:
-            return namespace_of(record.request.pid_mode)
-        pid = self._volumes.pid_of(record.pid_owner)
+    async def _sharing(self, record: ContainerRecord, spec: ContainerSpec) -> ContainerSpec:
+        """With what it has of other containers, and they of it."""
+        asked, memory = record.request, self._parts.shared_memory
+        spec = replace(
+            spec,
+            pid_ns=self._namespace_of(record.pid_owner, "pid") or namespace_of(asked.pid_mode),
+            ipc_ns=self._namespace_of(record.ipc_owner, "ipc") or namespace_of(asked.ipc_mode),
+        )
+        if any(mount.target == SHM for mount in spec.mounts):
+            return spec
+        if record.ipc_owner:
+            shm = memory.path(record.ipc_owner)
+        elif asked.ipc_mode == "shareable":
+            shm = await memory.open(record.id, size_bytes=asked.shm_size_bytes)
+        else:
+            return spec
+        safe = ("nosuid", "noexec", "nodev")
+        mount = MountPoint(type="bind", source=str(shm), target=SHM, options=safe)
+        return replace(spec, mounts=(*spec.mounts, mount))
+
+    def _namespace_of(self, owner: str, kind: str) -> str:
+        """Path of a namespace of another container that has to run; "" if there is no other."""
+        if not owner:
+            return ""
+        pid = self._volumes.pid_of(owner)
         if not pid:
             raise Conflict(
-                "the container whose processes are to be seen does not run; start it first",
-                field="pid_mode",
-                owner=record.pid_owner[:12],
+                f"the container whose {kind} namespace is to be shared does not run; start it"
+                " first",
+                field=f"{kind}_mode",
+                owner=owner[:12],
             )
-        return f"/proc/{pid}/ns/pid"
+        return f"/proc/{pid}/ns/{kind}"
 
     def _joined(self, record: ContainerRecord) -> str:
         """Namespace path of the container whose network this one shares; "" if it has its own."""
@@ -163,6 +193,7 @@ class Starter:
             lambda: self._sandboxes.close(record),
             lambda: self._parts.roots.unmount(record.id),
             lambda: self._parts.part_mounts.close(record.id),
+            lambda: self._parts.shared_memory.close(record.id),
             lambda: self._volumes.detach(record.id),
         ]
         failed: list[Exception] = []
@@ -214,18 +245,22 @@ def build_spec(
         hostname=build_hostname(record),
         netns=netns,
         domainname=asked.domainname,
-        ipc_ns=namespace_of(asked.ipc_mode),
         uts_ns=namespace_of(asked.uts_mode),
         cgroup_ns=asked.cgroupns_mode,
         system_paths=asked.system_paths == "confined",
         mounts=mounts,
         limits=build_limits(asked),
+        io_limits=tuple(
+            IoLimit(kind=each.kind, device=each.device, value=each.value)
+            for each in asked.io_limits
+        ),
         cap_add=tuple(asked.cap_add),
         cap_drop=tuple(asked.cap_drop),
         privileged=asked.privileged,
         read_only=asked.read_only,
         no_new_privileges=asked.no_new_privileges,
         seccomp=asked.seccomp,
+        apparmor=asked.apparmor,
         init=asked.init,
         shm_size_bytes=asked.shm_size_bytes,
         sysctls=asked.sysctls,

@@ -141,10 +141,11 @@ class Startup:
             with _one_at_a_time("remove stray", id_):
                 await self._parts.runtime.delete(id_)
                 await self._parts.runtime.logbook.remove(id_)
-        for id_ in await self._parts.part_mounts.ls():
-            with _one_at_a_time("unmount parts of volumes", id_):
-                if id_ not in known or known[id_].phase != "running":
-                    await self._parts.part_mounts.close(id_)
+        for kept in (self._parts.part_mounts, self._parts.shared_memory):
+            for id_ in await kept.ls():
+                with _one_at_a_time("unmount what a container had", id_):
+                    if id_ not in known or known[id_].phase != "running":
+                        await kept.close(id_)
         for id_ in await self._parts.roots.ls():
             with _one_at_a_time("remove stray root", id_):
                 if id_ not in known:

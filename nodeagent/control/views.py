@@ -10,9 +10,10 @@ from nodeagent.control.desired import endpoints_in_order, has_sandbox, own_ports
 from nodeagent.control.etcfiles import build_hostname
 from nodeagent.control.health import Health, status_words
 from nodeagent.control.names import endpoint_names
+from nodeagent.control.securityrules import security_options
 from nodeagent.control.times import NEVER, build_ago, build_time, parse_time
 from nodeagent.model.container import ContainerRecord, EndpointRecord, MountRecord
-from nodeagent.model.containerrequest import PortBinding
+from nodeagent.model.containerrequest import ContainerCreate, PortBinding
 from nodeagent.model.containerview import (
     ConfigView,
     ContainerRow,
@@ -25,6 +26,8 @@ from nodeagent.model.containerview import (
     PortView,
     RestartPolicyView,
     StateView,
+    ThrottleView,
+    WeightView,
 )
 from nodeagent.model.health import HealthcheckView, HealthLogView, HealthRecord, HealthView
 from nodeagent.model.network import NetworkRecord
@@ -266,6 +269,11 @@ def _asked_ports(ports: Sequence[PortBinding]) -> dict[str, list[PortView]]:
     return found
 
 
+def _throttles(asked: ContainerCreate, kind: str) -> list[ThrottleView]:
+    found = (each for each in asked.io_limits if each.kind == kind)
+    return [ThrottleView(path=each.device, rate=each.value) for each in found]
+
+
 def _host_config(record: ContainerRecord) -> HostConfigView:
     asked = record.request
     return HostConfigView(
@@ -295,7 +303,17 @@ def _host_config(record: ContainerRecord) -> HostConfigView:
         memory_swappiness=None if asked.memory_swappiness < 0 else asked.memory_swappiness,
         oom_kill_disable=asked.oom_kill_disable,
         blkio_weight=asked.blkio_weight,
+        blkio_device_read_bps=_throttles(asked, "read_bps"),
+        blkio_device_write_bps=_throttles(asked, "write_bps"),
+        blkio_device_read_iops=_throttles(asked, "read_iops"),
+        blkio_device_write_iops=_throttles(asked, "write_iops"),
+        blkio_weight_device=[
+            WeightView(path=each.device, weight=each.value)
+            for each in asked.io_limits
+            if each.kind == "weight"
+        ],
         device_cgroup_rules=asked.device_cgroup_rules,
+        security_opt=security_options(asked),
         sysctls=asked.sysctls,
         pids_limit=asked.pids_limit,
         cap_add=asked.cap_add,

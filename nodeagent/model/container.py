@@ -76,6 +76,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     phase: Phase
     network_mode: str  # "none", "host", "container:<id>", or the id of the first network
     pid_owner: str = ""  # id of the container whose processes this one sees
+    ipc_owner: str = ""  # and whose IPC and /dev/shm it has
     endpoints: dict[str, EndpointRecord] = {}  # by network id
     ports: list[BoundPort] = []
     dns_port: int = 0

@@ -60,6 +60,14 @@ class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     max_retries: Annotated[int, Meta(ge=0)] = 0  # only on-failure; 0 = no limit
 
 
+class IoLimit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a container may do with one block device: bytes or operations a second, or a weight."""
+
+    kind: Literal["read_bps", "write_bps", "read_iops", "write_iops", "weight"]
+    device: Text  # "/dev/sda"
+    value: Annotated[int, Meta(ge=1)]  # a weight is 10 to 1000
+
+
 class LimitsChange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Limits of a container to change; None leaves one as it is."""
 
@@ -86,7 +94,9 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     hostname: Name = ""
     domainname: Name = ""
     pid_mode: Name = ""  # "" or "private", "host", "container:NAME"
-    ipc_mode: Name = ""  # "" or "private", "host", "none": private without /dev/shm
+    # "" or "private", "none": private without /dev/shm, "shareable": others may join it,
+    # "container:NAME": that one's, "host"
+    ipc_mode: Name = ""
     uts_mode: Name = ""  # "" or "private", "host"
     cgroupns_mode: Name = ""  # "" the default of this kernel, "private", "host"
     tty: bool = False
@@ -117,6 +127,7 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     memory_swappiness: Annotated[int, Meta(ge=-1, le=100)] = -1  # -1: the kernel's
     oom_kill_disable: bool = False
     blkio_weight: Annotated[int, Meta(ge=0)] = 0
+    io_limits: Annotated[list[IoLimit], Meta(max_length=1024)] = []
     device_cgroup_rules: Words = []
     pids_limit: Annotated[int, Meta(ge=-1)] = 0
     oom_score_adj: Annotated[int, Meta(ge=-1000, le=1000)] = 0
@@ -128,6 +139,8 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     no_new_privileges: bool = False
     system_paths: Literal["confined", "unconfined"] = "confined"  # masked and read-only of /proc
     seccomp: Annotated[str, Meta(max_length=1 << 20)] = "default"  # or "unconfined", or JSON text
+    apparmor: Name = ""  # a profile that is loaded, or "unconfined"
+    selinux: Words = []  # "disable", or "type:X" and its like
     sysctls: Labels = {}
     ulimits: dict[Name, tuple[int, int]] = {}
     devices: Words = []

@@ -95,6 +95,16 @@ class LogConfigView(_View, frozen=True, kw_only=True):
     config: dict[str, str]
 
 
+class ThrottleView(_View, frozen=True, kw_only=True):
+    path: str
+    rate: int
+
+
+class WeightView(_View, frozen=True, kw_only=True):
+    path: str
+    weight: int
+
+
 class HostConfigView(_View, frozen=True, kw_only=True):
     log_config: LogConfigView
     network_mode: str
@@ -120,7 +130,13 @@ class HostConfigView(_View, frozen=True, kw_only=True):
     memory_swappiness: int | None
     oom_kill_disable: bool
     blkio_weight: int
+    blkio_device_read_bps: list[ThrottleView]
+    blkio_device_write_bps: list[ThrottleView]
+    blkio_device_read_iops: list[ThrottleView] = field(name="BlkioDeviceReadIOps")
+    blkio_device_write_iops: list[ThrottleView] = field(name="BlkioDeviceWriteIOps")
+    blkio_weight_device: list[WeightView]
     device_cgroup_rules: list[str]
+    security_opt: list[str]
     sysctls: dict[str, str]
     pids_limit: int
     cap_add: list[str]

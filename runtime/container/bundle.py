@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 
 from runtime import inroot
+from runtime.container.cgroups import Cgroup
+from runtime.container.iolimits import read_io_limits
 from runtime.container.spec import Device, Host, Json, Parts, build_config
 from runtime.container.users import Identity, resolve
 from runtime.contract.container import ContainerSpec, ProcessSpec
@@ -73,7 +75,7 @@ class Places:
         for path in (
             self.containers,
             self.state,
-            *(self.run / n for n in ("ctr", "exec", "probe")),
+            *(self.run / n for n in ("ctr", "exec", "probe", "shm")),
         ):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.temporary.mkdir(mode=0o700, exist_ok=True)
@@ -174,18 +176,19 @@ def _make_cwd(spec: ContainerSpec) -> None:
         raise Invalid("make working directory", cwd=cwd, errno=exc.errno) from exc
 
 
-def prepare(spec: ContainerSpec, host: Host, cgroup: str) -> Json:
+def prepare(spec: ContainerSpec, host: Host, cgroup: Cgroup) -> Json:
     """Read the disk for what the configuration needs; changes only a missing working directory.
 
     Raises:
-        Invalid: user, device or working directory. Unavailable: no init.
+        Invalid: user, device, its limits or working directory. Unavailable: no init.
     """
     if not spec.rootfs.is_dir():
         raise Missing("find root filesystem", path=spec.rootfs)
     parts = Parts(
         identity=read_identity(spec.rootfs, spec.process),
         devices=tuple(_devices(spec)),
-        cgroup=cgroup,
+        cgroup=cgroup.path,
+        block_io=read_io_limits(spec.io_limits, cgroup),
         init=find_init() if spec.init else "",
     )
     config = build_config(spec, host, parts)

@@ -133,8 +133,8 @@ class ContainerRuntime:
         Cancel: everything is undone.
         """
         runtime = self._oci or await self._choose()  # one may have been installed meanwhile
-        path = self.cgroup(spec.id).path
-        config = await self._on_disk(lambda: bundle.prepare(spec, self._host, path))
+        cgroup = self.cgroup(spec.id)
+        config = await self._on_disk(lambda: bundle.prepare(spec, self._host, cgroup))
         self._filters.add(config)
         await self._on_disk(lambda: bundle.write(self._places, spec.id, config))
         try:

@@ -75,7 +75,7 @@ async def _try(runtime: Oci, site: Site) -> None:
     cgroup = Cgroup(layout=site.layout, path=f"/{site.cgroup_parent}/{name}")
     directory = site.places.temporary / f"probe-{name[:8]}"
     try:
-        config = _write(directory, site, name, cgroup.path)
+        config = _write(directory, site, name, cgroup)
         done = await oci.run([*runtime.argv, "create", "--bundle", str(directory), name])
         if done.code:
             raise Unavailable("create a container", runtime=runtime.name, says=done.tail)
@@ -87,7 +87,7 @@ async def _try(runtime: Oci, site: Site) -> None:
         bundle.remove_tree(directory)
 
 
-def _write(directory: Path, site: Site, name: str, cgroup: str) -> Json:
+def _write(directory: Path, site: Site, name: str, cgroup: Cgroup) -> Json:
     """A bundle whose program only has to look executable: it is created, never started."""
     rootfs = directory / "rootfs"
     rootfs.mkdir(parents=True)

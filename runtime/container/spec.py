@@ -90,6 +90,7 @@ class Parts:
     identity: Identity
     devices: tuple[Device, ...] = ()
     cgroup: str = ""
+    block_io: Mapping[str, object] = field(default_factory=dict)  # of single devices
     init: str = ""  # path of a static init on the host
 
 
@@ -249,6 +250,8 @@ def _process(spec: ContainerSpec, host: Host, parts: Parts) -> Json:
     found["env"] = default_env(process.env, identity, hostname=spec.hostname, tty=process.tty)
     found["noNewPrivileges"] = spec.no_new_privileges
     found["rlimits"] = _rlimits(spec.ulimits, host)
+    if spec.apparmor not in {"", "unconfined"}:
+        found["apparmorProfile"] = spec.apparmor
     if spec.limits.oom_score_adj:
         lowest = -1000 if host.can_raise else host.oom_score_adj
         found["oomScoreAdj"] = max(spec.limits.oom_score_adj, lowest)
@@ -280,11 +283,12 @@ def _asked_rules(spec: ContainerSpec) -> Iterator[Json]:
         yield found | ({} if minor == "*" else {"minor": int(minor)})
 
 
-def _resources(spec: ContainerSpec, host: Host, devices: Iterable[Device]) -> Json:
-    return {
-        "devices": [*_device_rules(spec, devices), *_asked_rules(spec)],
-        **build_limits(spec.limits, Kernel(has_swap=host.swap, is_v2=host.cgroup_v2)),
-    }
+def _resources(spec: ContainerSpec, host: Host, parts: Parts) -> Json:
+    limits = build_limits(spec.limits, Kernel(has_swap=host.swap, is_v2=host.cgroup_v2))
+    if parts.block_io:
+        weight = {"weight": spec.limits.blkio_weight} if spec.limits.blkio_weight else {}
+        limits["blockIO"] = {**weight, **parts.block_io}
+    return {"devices": [*_device_rules(spec, parts.devices), *_asked_rules(spec)], **limits}
 
 
 def _sysctls(spec: ContainerSpec) -> dict[str, str]:
@@ -303,7 +307,7 @@ def _linux(spec: ContainerSpec, host: Host, parts: Parts) -> Json:
     found: Json = {
         "namespaces": _namespaces(spec, host),
         "cgroupsPath": parts.cgroup,
-        "resources": _resources(spec, host, parts.devices),
+        "resources": _resources(spec, host, parts),
         "devices": [_device(device) for device in parts.devices],
         "sysctl": _sysctls(spec),
     }
@@ -354,4 +358,6 @@ def build_exec(config: Json, process: ProcessSpec, identity: Identity, host: Hos
     found["env"] = default_env(process.env, identity, hostname=hostname, tty=process.tty)
     found["noNewPrivileges"] = host is None and bool(first.get("noNewPrivileges"))
     found["rlimits"] = first.get("rlimits", [])
+    if host is not None and "apparmorProfile" in first:
+        found["apparmorProfile"] = first["apparmorProfile"]
     return found

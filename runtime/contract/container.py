@@ -45,6 +45,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IoLimit:
+    """What a container may do with one block device of the host."""
+
+    kind: Literal["read_bps", "write_bps", "read_iops", "write_iops", "weight"]
+    device: str  # "/dev/sda"
+    value: int  # bytes or operations a second; a weight is 10 to 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
     """A process to run: the container's first, or an exec."""
 
@@ -77,6 +86,7 @@ class ContainerSpec:
     cgroup_ns: str = ""  # "" as Docker's default; or "private"
     mounts: tuple[MountPoint, ...] = ()  # in order; resolv.conf, hosts, hostname included
     limits: Limits = field(default_factory=Limits)
+    io_limits: tuple[IoLimit, ...] = ()
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     privileged: bool = False
@@ -84,6 +94,7 @@ class ContainerSpec:
     no_new_privileges: bool = False
     system_paths: bool = True  # mask and protect those of /proc and /sys that are the host's
     seccomp: str = "default"  # "default", "unconfined" or JSON text of a profile
+    apparmor: str = ""  # a profile that is loaded, or "unconfined"
     init: bool = False
     shm_size_bytes: int = 64 << 20
     sysctls: Mapping[str, str] = field(default_factory=dict)

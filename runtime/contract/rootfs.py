@@ -1,4 +1,4 @@
-"""What a container's root filesystem offers, as a Protocol; callers see no concrete class."""
+"""What root filesystems and shared memory offer, as Protocols; callers see no concrete class."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -40,4 +40,23 @@ class RootFilesystems(Protocol):
 
     async def used_bytes(self, container_id: str) -> int:
         """What the writable layer takes on disk; its tree is walked."""
+        ...
+
+
+class SharedMemory(Protocol):
+    """The ``/dev/shm`` of containers that others may join, mounted in the agent's namespace."""
+
+    def path(self, container_id: str) -> Path:
+        """Where it is while the container runs."""
+        ...
+
+    async def open(self, container_id: str, *, size_bytes: int) -> Path:
+        """Mount it, return its path. Idempotent."""
+        ...
+
+    async def close(self, container_id: str) -> None:
+        """Unmount it; who has it goes on having it. Idempotent."""
+
+    async def ls(self) -> list[str]:
+        """Container ids that have one here, wanted or not."""
         ...

@@ -27,7 +27,13 @@ from runtime.contract.container import Exit, Process
 from runtime.contract.image import Image
 from runtime.imageconfig import ImageConfig
 from tests.fakes.logbook import FakeLogbook
-from tests.fakes.volumes import FakeCopyUp, FakeDrivers, FakePartMounts, FakeVolumeDriver
+from tests.fakes.volumes import (
+    FakeCopyUp,
+    FakeDrivers,
+    FakePartMounts,
+    FakeSharedMemory,
+    FakeVolumeDriver,
+)
 
 IMAGE = Image(
     id="sha256:" + "1" * 64, manifest_digest="", index_digest="", repo_tags=("busybox:latest",),
@@ -339,6 +345,7 @@ class Control:
             volume_drivers=FakeDrivers(self.volume_driver),
             leases=Leases(self.store), copy_up=FakeCopyUp(),
             part_mounts=FakePartMounts(),
+            shared_memory=FakeSharedMemory(),
             backups=None,
             now=lambda: self.clock(), new_id=self._new_id,
         )  # fmt: skip

@@ -100,6 +100,20 @@ class FakePartMounts:
         return []
 
 
+class FakeSharedMemory:
+    def path(self, container_id):
+        return Path("/shm") / container_id
+
+    async def open(self, container_id, *, size_bytes):
+        return self.path(container_id)
+
+    async def close(self, container_id):
+        pass
+
+    async def ls(self):
+        return []
+
+
 class FakeCopyUp:
     async def copy_up(self, rootfs, target, volume):
         return False

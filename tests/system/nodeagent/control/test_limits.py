@@ -1,8 +1,9 @@
 """Limits and kernel settings as the kernel has them while the container runs.
 
-Covers nodeagent/control/limitrules.py
+Covers nodeagent/control/limitrules.py, runtime/container/iolimits.py
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,61 @@ def test_they_are_seen(shared_agent: Agent) -> None:
     shared_agent.cli("rm", "box")
     assert (found["CpuQuota"], found["MemorySwappiness"]) == (20000, 0)
     assert found["Sysctls"] == {"kernel.sem": "1 2 3 4"}
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "files"),
+    [
+        ("--device-read-bps", "1m", ("blkio.throttle.read_bps_device",)),
+        ("--device-write-bps", "1048576", ("blkio.throttle.write_bps_device",)),
+        ("--device-read-iops", "77", ("blkio.throttle.read_iops_device",)),
+        ("--device-write-iops", "78", ("blkio.throttle.write_iops_device",)),
+        ("--blkio-weight-device", "300", ("blkio.weight_device",)),
+    ],
+)
+def test_a_device_is_held_back_or_the_limit_refused(
+    agent: Agent, disk: str, flag: str, value: str, files: tuple[str, ...]
+) -> None:
+    before = agent.snapshot()
+    numbers = Path(disk).stat().st_rdev
+    made = agent.cli("run", "-d", "--name", "box", flag, f"{disk}:{value}", *SLEEP, check=False)
+    if made.returncode:
+        assert "this kernel cannot do it" in made.stderr
+        assert files[0] in made.stderr
+        agent.cli("rm", "box")
+        agent.expect(before)
+        return
+    rate = value.replace("1m", str(1 << 20))
+    line = f"{os.major(numbers)}:{os.minor(numbers)} {rate}"
+    found = [read(agent, "box", "blkio", file) for file in files if has(agent, "box", file)]
+    assert [text for text in found if line in text.splitlines()], found
+    host = agent.inspect("container", "box")["HostConfig"]
+    seen = [each for key in host if key.startswith("Blkio") for each in host[key] or ()]
+    assert [list(each.values()) for each in seen] == [[disk, int(rate)]]
+
+
+def test_what_no_device_is_makes_nothing(agent: Agent) -> None:
+    before = agent.snapshot()
+    for words, said in (("/dev/null:1m", "not a block device"), ("/dev/none:1m", "no such device")):
+        flag = ("--device-read-bps", words)
+        done = agent.cli("run", "--rm", *flag, "busybox", "true", check=False)
+        assert done.returncode == 125
+        assert said in done.stderr
+        assert "io_limits[0].device" in done.stderr
+    agent.expect(before)
+
+
+def has(agent: Agent, name: str, file: str) -> bool:
+    path = agent.inspect("container", name)["Id"]
+    return (Path(f"/sys/fs/cgroup/blkio{agent.cgroup}") / path / file).exists()
+
+
+@pytest.fixture
+def disk() -> str:
+    """A block device of the host that limits can be set for."""
+    names = sorted(path.name for path in Path("/sys/block").iterdir() if not path.is_symlink())
+    names = names or sorted(path.name for path in Path("/sys/block").iterdir())
+    for name in names:
+        if not name.startswith(("loop", "ram", "zram")):
+            return f"/dev/{name}"
+    pytest.skip("no block device of the host to limit")

@@ -1,13 +1,16 @@
 """Whose processes, IPC, names and groups a container has, as the kernel tells it.
 
-Covers nodeagent/control/namespacerules.py, nodeagent/control/starting.py
+Covers nodeagent/control/namespacerules.py, nodeagent/control/starting.py, runtime/sharedmemory.py
 """
 
+import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
+from nodeagent.control.hostinfo import security_modules
 from tests.system.harness.agent import Agent
 
 SLEEP = ("busybox", "sleep", "1000")
@@ -90,9 +93,64 @@ def test_shared_memory_by_mode(shared_agent: Agent) -> None:
     assert look("--ipc", "none") == "none"
     assert look("--ipc", "host") == str(Path("/dev/shm").stat().st_dev)
     assert look() != look("--ipc", "host")
-    done = shared_agent.cli("run", "--rm", "--ipc", "shareable", *SLEEP, check=False)
+    done = shared_agent.cli("run", "--rm", "--ipc", "shared", *SLEEP, check=False)
     assert "ipc_mode" in done.stderr
-    assert "private, host, none" in done.stderr
+    assert "private, host, none, shareable, container:NAME" in done.stderr
+
+
+def test_shared_memory_with_another_container(agent: Agent) -> None:
+    before = agent.snapshot()
+    agent.cli("run", "-d", "--name", "owner", "--ipc", "shareable", "--shm-size", "3m", *SLEEP)
+    join = ("--ipc", "container:owner")
+    agent.cli("run", "-d", "--name", "guest", *join, *SLEEP)
+    assert namespaces(agent, "guest")["ipc"] == namespaces(agent, "owner")["ipc"]
+    agent.cli("exec", "owner", "sh", "-c", "echo shared > /dev/shm/note")
+    agent.kill()
+    agent.start()
+    assert agent.say("exec", "guest", "cat", "/dev/shm/note") == "shared"
+    mounts = agent.say("exec", "guest", "grep", " /dev/shm ", "/proc/self/mounts")
+    assert "size=3072k" in mounts
+    assert "noexec" in mounts
+    agent.cli("run", "-d", "--name", "alone", *SLEEP)
+    done = agent.cli("run", "--ipc", "container:alone", *SLEEP, check=False)
+    assert "does not share its IPC" in done.stderr
+    agent.cli("stop", "-t", "0", "owner")
+    assert agent.say("exec", "guest", "cat", "/dev/shm/note") == "shared"  # as long as it runs
+    agent.cli("stop", "-t", "0", "guest")
+    done = agent.cli("start", "guest", check=False)
+    assert "ipc_mode" in done.stderr
+    agent.cli("start", "owner")
+    agent.cli("start", "guest")
+    assert agent.cli("exec", "guest", "ls", "/dev/shm").stdout == ""
+    agent.cli("rm", "-f", "owner", "guest", "alone")
+    agent.expect(before)
+
+
+def test_shared_memory_is_taken_away_after_a_kill(agent: Agent) -> None:
+    before = agent.snapshot()
+    agent.cli("run", "-d", "--name", "owner", "--ipc", "shareable", *SLEEP)
+    pid = agent.pid_of("owner")
+    agent.kill()
+    os.kill(pid, signal.SIGKILL)
+    agent.start()
+    agent.cli("rm", "-f", "owner")
+    agent.expect(before)
+
+
+def test_labels_that_would_not_hold_are_refused(shared_agent: Agent) -> None:
+    for option, field in (("apparmor=mine", "apparmor"), ("label=type:x_t", "selinux[0]")):
+        if security_modules() & {field.partition("[")[0]}:
+            continue
+        flags = ("--security-opt", option)
+        done = shared_agent.cli("run", "--rm", *flags, "busybox", "true", check=False)
+        assert done.returncode == 125
+        assert field in done.stderr
+        assert "leave it out" in done.stderr
+    flags = ("--security-opt", "apparmor=unconfined", "--security-opt", "label=disable")
+    shared_agent.cli("create", "--name", "box", *flags, *SLEEP)
+    found = shared_agent.inspect("container", "box")["HostConfig"]["SecurityOpt"]
+    shared_agent.cli("rm", "box")
+    assert found == ["apparmor=unconfined", "label=disable"]
 
 
 def test_a_domain_of_its_own(shared_agent: Agent) -> None:

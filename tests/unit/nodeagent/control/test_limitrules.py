@@ -4,15 +4,20 @@ from hypothesis import strategies as st
 
 from nodeagent.control.limitrules import IPC_SYSCTLS, check_limits
 from nodeagent.errors import Invalid
-from nodeagent.model.containerrequest import ContainerCreate
+from nodeagent.model.containerrequest import ContainerCreate, IoLimit
 
 
 def check(**fields):
     check_limits(ContainerCreate(image="x", **fields))
 
 
+def io(device, kind="read_bps", value=1000):
+    return IoLimit(kind=kind, device=device, value=value)
+
+
 def test_what_docker_takes():
     check(cpu_period_us=50_000, cpu_quota_us=25_000, cpuset_cpus="0-1,3", cpuset_mems="0")
+    check(io_limits=[io("/dev/a"), io("/dev/b"), io("/dev/a", "weight", 10)])
     check(memory_bytes=1 << 30, oom_kill_disable=True, blkio_weight=10)
     check(device_cgroup_rules=["c 1:3 rw", "b *:* m", "a *:* rwm"])
     check(sysctls={"net.ipv4.ip_unprivileged_port_start": "0", "net/core/somaxconn": "1"})
@@ -29,6 +34,9 @@ def test_what_docker_takes():
         ({"cpuset_mems": "0-"}, "cpuset_mems"),
         ({"blkio_weight": 9}, "blkio_weight"),
         ({"oom_kill_disable": True}, "oom_kill_disable"),
+        ({"io_limits": [io("/x")]}, r"io_limits\[0\].device"),
+        ({"io_limits": [io("/dev/a"), io("/dev/b", "weight", 9)]}, r"io_limits\[1\].value"),
+        ({"io_limits": [io("/dev/a"), io("/dev/a")]}, r"io_limits\[1\]"),
         ({"device_cgroup_rules": ["c 1:3 rw", "c 1 rw"]}, r"device_cgroup_rules\[1\]"),
         ({"sysctls": {"net.core.somaxconn": "1"}, "network_mode": "host"}, "somaxconn"),
         ({"sysctls": {"net.core.somaxconn": "1"}, "network_mode": "container:x"}, "somaxconn"),

@@ -13,8 +13,15 @@ def test_what_there_is():
     check()
     check(pid_mode="host", ipc_mode="host", uts_mode="host", cgroupns_mode="host")
     check(pid_mode="container:web", ipc_mode="none", domainname="example.test", hostname="a")
+    check(ipc_mode="shareable", pid_mode="container:web")
+    check(ipc_mode="container:web")
     check(pid_mode="private", ipc_mode="private", uts_mode="private", cgroupns_mode="private")
-    assert [namespace_of(mode) for mode in ("", "private", "host")] == ["", "", "host"]
+    assert [namespace_of(mode) for mode in ("", "private", "shareable", "host")] == [
+        "",
+        "",
+        "",
+        "host",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -22,8 +29,9 @@ def test_what_there_is():
     [
         ({"pid_mode": "container:"}, "pid_mode"),
         ({"pid_mode": "shared"}, "pid_mode"),
-        ({"ipc_mode": "shareable"}, "ipc_mode"),
-        ({"ipc_mode": "container:web"}, "ipc_mode"),
+        ({"ipc_mode": "shared"}, "ipc_mode"),
+        ({"ipc_mode": "container:"}, "ipc_mode"),
+        ({"ipc_mode": "container:web", "sysctls": {"kernel.sem": "1"}}, "sysctls.kernel.sem"),
         ({"uts_mode": "container:web"}, "uts_mode"),
         ({"cgroupns_mode": "none"}, "cgroupns_mode"),
         ({"domainname": "a b"}, "domainname"),

@@ -3,12 +3,14 @@ from pathlib import Path
 import pytest
 
 from runtime.container import bundle
+from runtime.container.cgroups import Cgroup, Layout
 from runtime.container.spec import Host
 from runtime.contract.container import ContainerSpec, MountPoint, ProcessSpec
 from runtime.errors import Conflict, Invalid, Missing
 
 HOST = Host(machine="x86_64", capabilities=frozenset())
 ID = "ab" * 32
+CGROUP = Cgroup(layout=Layout(v1={}, unified=None), path="/c")
 
 
 def spec(rootfs, **fields):
@@ -78,17 +80,17 @@ def test_working_directory_is_made_inside_only(tmp_path):
     outside.mkdir()
     (rootfs / "evil").symlink_to("../outside")
     (rootfs / "abs").symlink_to(outside)
-    bundle.prepare(spec(rootfs, cwd="/a/b"), HOST, "/c")
+    bundle.prepare(spec(rootfs, cwd="/a/b"), HOST, CGROUP)
     assert (rootfs / "a/b").is_dir()
     for cwd in ("/evil/x", "/abs/x"):
         with pytest.raises(Invalid):
-            bundle.prepare(spec(rootfs, cwd=cwd), HOST, "/c")
+            bundle.prepare(spec(rootfs, cwd=cwd), HOST, CGROUP)
     assert list(outside.iterdir()) == []
 
 
 def test_working_directory_in_a_mount_is_left_to_the_runtime(tmp_path):
     mounts = (MountPoint(type="bind", source="/tmp", target="/data"),)
-    bundle.prepare(spec(tmp_path, cwd="/data/x", mounts=mounts), HOST, "/c")
+    bundle.prepare(spec(tmp_path, cwd="/data/x", mounts=mounts), HOST, CGROUP)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,6 +98,6 @@ def test_bad_working_directory_and_root(tmp_path):
     (tmp_path / "file").touch()
     for cwd in ("file", "/file"):
         with pytest.raises(Invalid):
-            bundle.prepare(spec(tmp_path, cwd=cwd), HOST, "/c")
+            bundle.prepare(spec(tmp_path, cwd=cwd), HOST, CGROUP)
     with pytest.raises(Missing):
-        bundle.prepare(spec(tmp_path / "none"), HOST, "/c")
+        bundle.prepare(spec(tmp_path / "none"), HOST, CGROUP)
