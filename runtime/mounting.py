@@ -37,6 +37,11 @@ def mount_tmpfs(target: Path, options: str) -> None:
     _mount(b"tmpfs", os.fsencode(target), b"tmpfs", options.encode(), flags=safe)
 
 
+def mount_device(device: Path, target: Path, kind: str) -> None:
+    """Mount a file system of a block device (OSError: the kernel's answer)."""
+    _mount(os.fsencode(device), os.fsencode(target), kind.encode(), b"")
+
+
 def unmount(target: Path, flags: int = 0) -> None:
     """Unmount ``target``, never through a symbolic link (OSError: the kernel's answer)."""
     _call("umount2", ctypes.c_char_p(os.fsencode(target)), ctypes.c_int(flags | UMOUNT_NOFOLLOW))

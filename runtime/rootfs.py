@@ -15,6 +15,7 @@ from runtime.files.changes import find_changes
 from runtime.files.pack import Packer
 from runtime.image.threaded import written
 from runtime.image.tree import OPEN_DIR
+from runtime.layerdisk import DRAFT, GROWING, IMAGE, PLACE, make_disk, upper_home
 
 T = TypeVar("T")
 PARTS: Final = ("upper", "work", "merged")
@@ -35,7 +36,9 @@ class OverlayRoots:
         self._threads = trio.CapacityLimiter(THREADS)
         self._packers = trio.CapacityLimiter(PACKERS)
 
-    async def mount(self, container_id: str, layers: Sequence[Path], *, image_id: str) -> Path:
+    async def mount(
+        self, container_id: str, layers: Sequence[Path], *, image_id: str, size_bytes: int = 0
+    ) -> Path:
         """Make upper and work directories if new, mount, return the merged path. Idempotent.
 
         Raises:
@@ -43,12 +46,15 @@ class OverlayRoots:
             Missing: a layer is gone. Exhausted: disk full. Refused: the kernel said no.
         """
         home = self._home(container_id)
+        if size_bytes:
+            await self._run("make root", home, lambda: _make_home(home))
+            await make_disk(home, size_bytes)
         return await self._run("mount root", home, lambda: _mount(home, layers, image_id))
 
     async def unmount(self, container_id: str) -> None:
         """Unmount if mounted; data stays."""
         home = self._home(container_id)
-        await self._run("unmount root", home, lambda: _unmount(home / "merged"))
+        await self._run("unmount root", home, lambda: _unmount_all(home))
 
     async def remove(self, container_id: str) -> None:
         """Unmount and delete the writable layer. Idempotent."""
@@ -62,11 +68,11 @@ class OverlayRoots:
 
     def pack_layer(self, container_id: str, *, left_out: Collection[str]) -> Chunks:
         """The writable layer as a layer's tar, without these absolute paths."""
-        upper = self._home(container_id) / "upper"
+        home = self._home(container_id)
         names = frozenset(each.lstrip("/") for each in left_out)
         return written(
             "read writable layer",
-            lambda write: _pack(upper, write, names, as_layer=True),
+            lambda write: _pack(upper_home(home) / "upper", write, names, as_layer=True),
             self._packers,
         )
 
@@ -74,15 +80,19 @@ class OverlayRoots:
         self, container_id: str, layers: Sequence[Path], *, left_out: Collection[str]
     ) -> list[Change]:
         """What differs from the image, in order of paths; none of these absolute paths."""
-        upper = self._home(container_id) / "upper"
-        return await self._run(
-            "compare root", upper, lambda: list(find_changes(upper, layers, left_out=left_out))
-        )
+        home = self._home(container_id)
+
+        def find() -> list[Change]:
+            return list(find_changes(upper_home(home) / "upper", layers, left_out=left_out))
+
+        return await self._run("compare root", home, find)
 
     async def used_bytes(self, container_id: str) -> int:
         """What the writable layer takes on disk; its tree is walked."""
-        upper = self._home(container_id) / "upper"
-        return await self._run("measure root", upper, lambda: _used_bytes(upper))
+        home = self._home(container_id)
+        return await self._run(
+            "measure root", home, lambda: _used_bytes(upper_home(home) / "upper")
+        )
 
     async def ls(self) -> list[str]:
         """Container ids that have a directory or a mount here, wanted or not."""
@@ -112,17 +122,22 @@ def _translated(doing: str, path: Path, exc: OSError) -> errors.RunError:
 
 
 def _mount(home: Path, layers: Sequence[Path], image_id: str) -> Path:
-    # Closed to others: a setuid program of an image must not be one of the host's.
-    for folder in (home.parent, home):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_home(home)
     _claim(home, image_id)
-    upper, work, merged = (home / part for part in PARTS)
+    top = upper_home(home)
+    upper, work, merged = top / "upper", top / "work", home / "merged"
     for path in (upper, work, merged):
         path.mkdir(mode=0o755, exist_ok=True)
     if merged not in mounting.mount_points():
         _copy_root_attributes(layers, upper)
         mounting.mount_overlay(merged, list(reversed(layers)) or [_empty(home)], upper, work)
     return merged
+
+
+def _make_home(home: Path) -> None:
+    # Closed to others: a setuid program of an image must not be one of the host's.
+    for folder in (home.parent, home):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _empty(home: Path) -> Path:
@@ -166,11 +181,18 @@ def _unmount(merged: Path) -> None:
             mounting.unmount(merged, mounting.MNT_DETACH)
 
 
-def _remove(home: Path) -> None:
+def _unmount_all(home: Path) -> None:
     _unmount(home / "merged")
-    for part in (*PARTS, EMPTY):
+    _unmount(home / PLACE)
+
+
+def _remove(home: Path) -> None:
+    _unmount_all(home)
+    for part in (*PARTS, EMPTY, PLACE):
         if (home / part).exists():
             shutil.rmtree(home / part)
+    for name in (DRAFT, GROWING, IMAGE):
+        (home / name).unlink(missing_ok=True)
     for mark in ("image.new", "image"):  # last: so a half-removed root still bears its mark
         (home / mark).unlink(missing_ok=True)
     try:
@@ -213,12 +235,14 @@ def _raise_unless_gone(exc: OSError) -> None:
 
 def _ls(base: Path) -> list[str]:
     made = {path.name for path in base.iterdir() if _is_ours(path)} if base.is_dir() else set()
-    mounts = mounting.mount_points()
-    mounted = {p.parent.name for p in mounts if p.name == "merged" and p.parent.parent == base}
+    mounts = [path for path in mounting.mount_points() if path.parent.parent == base]
+    mounted = {path.parent.name for path in mounts if path.name in {"merged", PLACE}}
     return sorted(made | mounted)
 
 
 def _is_ours(home: Path) -> bool:
     """Whether it holds a part of a root, or nothing yet; logs alone may outlive their root."""
     found = {path.name for path in home.iterdir()} if home.is_dir() else {""}
-    return not found or not found.isdisjoint((*PARTS, EMPTY, "image", "image.new"))
+    return not found or not found.isdisjoint(
+        (*PARTS, EMPTY, PLACE, DRAFT, GROWING, IMAGE, "image", "image.new")
+    )

@@ -223,6 +223,7 @@ VERBS: Final = (
             number("cpu-shares", "Weight of processor time", "c"),
             text("cpuset-cpus", "Processors it may run on (0-3, 0,1)"),
             number("pids-limit", "Limit of processes; -1 is none"),
+            many("storage-opt", "size=4g: a larger writable layer, from its next start on"),
             text("restart", "Restart policy: no, always, unless-stopped, on-failure[:N]"),
         ),
         words=_CONTAINERS,

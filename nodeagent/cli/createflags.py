@@ -80,6 +80,7 @@ CREATE_FLAGS: Final[tuple[Flag, ...]] = (
     many("security-opt", "no-new-privileges, seccomp=unconfined|FILE, systempaths=unconfined,"
          " apparmor=PROFILE|unconfined, label=disable"),
     text("shm-size", "Size of /dev/shm, e.g. 64m"),
+    many("storage-opt", "size=2g: what the container can write into its own files at most"),
     text("stop-signal", "Signal that asks the program to end"),
     number("stop-timeout", "Seconds before a stop becomes a kill; -1 waits for ever", default=10),
     many("sysctl", "Kernel parameter NAME=VALUE"),

@@ -99,6 +99,7 @@ def _limits(values: Values) -> Params:
     params = _memory_and_time(values)
     if values.text("shm-size"):
         params["shm_size_bytes"] = parse_size("shm-size", values.text("shm-size"))
+    params |= storage_params(values)
     if values.list("ulimit"):
         params["ulimits"] = dict(map(_parse_ulimit, values.list("ulimit")))
     limits = [
@@ -118,9 +119,20 @@ def _parse_io(flag: str, kind: str, words: str) -> Params:
     return {"kind": kind, "device": device, "value": limit}
 
 
+def storage_params(values: Values) -> Params:
+    """Read ``--storage-opt size=2g``."""
+    params: Params = {}
+    for words in values.list("storage-opt"):
+        key, _, value = words.partition("=")
+        if key != "size":
+            raise UsageError(f"--storage-opt: {words!r}: the one option there is is size=2g")
+        params["storage_size_bytes"] = parse_size("storage-opt", value)
+    return params
+
+
 def limit_params(values: Values) -> Params:
     """Build the limits of ``container.update``."""
-    params = _memory_and_time(values)
+    params = _memory_and_time(values) | storage_params(values)
     if values.text("cpuset-cpus"):
         params["cpuset_cpus"] = values.text("cpuset-cpus")
     return params | {

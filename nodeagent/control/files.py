@@ -178,7 +178,10 @@ class ContainerFiles:
             if held.phase == "removing":
                 raise Conflict("the container is being removed", field="name", name=name)
             image, roots = self._image(held), self._parts.roots
-            await roots.mount(held.id, self._parts.images.layer_paths(image), image_id=image.id)
+            await roots.mount(
+                held.id, self._parts.images.layer_paths(image), image_id=image.id,
+                size_bytes=held.request.storage_size_bytes,
+            )  # fmt: skip
             try:
                 yield held
             finally:

@@ -15,6 +15,7 @@ SYSCTL: Final = re.compile(r"[a-zA-Z0-9_.*-]+([./][a-zA-Z0-9_.*-]+)*")
 DEVICE_RULE: Final = re.compile(r"[acb] (\d{1,7}|\*):(\d{1,7}|\*) [rwm]{1,3}")
 CPU_LIST: Final = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*")
 PERIOD_US: Final = (1_000, 1_000_000)
+LEAST_DISK: Final = 16 << 20  # less of a file system has no room for its journal
 WEIGHT: Final = (10, 1000)
 
 
@@ -24,6 +25,11 @@ def check_limits(request: ContainerCreate) -> None:
     if request.blkio_weight and not WEIGHT[0] <= request.blkio_weight <= WEIGHT[1]:
         raise Invalid("a weight is 10 to 1000", field="blkio_weight", value=request.blkio_weight)
     _check_io(request)
+    if 0 < request.storage_size_bytes < LEAST_DISK:
+        raise Invalid(
+            "the least size of a writable layer is 16m", field="storage_size_bytes",
+            value=request.storage_size_bytes,
+        )  # fmt: skip
     if request.oom_kill_disable and not request.memory_bytes:
         raise Invalid(
             "without a memory limit the whole host would stand still; give one",

@@ -127,7 +127,10 @@ class Starter:
     async def _files(self, record: ContainerRecord) -> tuple[Path, tuple[MountPoint, ...]]:
         image = self._parts.images.get(record.image_id)
         rootfs = await self._parts.roots.mount(
-            record.id, self._parts.images.layer_paths(image), image_id=image.id
+            record.id,
+            self._parts.images.layer_paths(image),
+            image_id=image.id,
+            size_bytes=record.request.storage_size_bytes,
         )
         rewrite(self._parts.settings, record)
         paths = await self._volumes.attach(record)

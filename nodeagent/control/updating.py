@@ -70,10 +70,25 @@ def _changed(
     given = {key: value for key in LIMITS if (value := getattr(limits, key)) is not None}
     if not given and policy is None:
         raise Invalid("nothing to change: give a limit or a restart policy", field="limits")
+    if limits.storage_size_bytes is not None:
+        _check_growth(request.storage_size_bytes, limits.storage_size_bytes)
     changed: ContainerCreate = msgspec.structs.replace(request, **given)
     if policy is not None:
         changed = msgspec.structs.replace(changed, restart_policy=policy)
     return changed
+
+
+def _check_growth(before: int, after: int) -> None:
+    if not before:
+        raise Invalid(
+            "the container was made without a size; only one that has one can grow",
+            field="limits.storage_size_bytes",
+        )
+    if after < before:
+        raise Invalid(
+            "a writable layer cannot shrink", field="limits.storage_size_bytes", value=after,
+            has_bytes=before,
+        )  # fmt: skip
 
 
 def _only(limits: LimitsChange) -> ContainerCreate:

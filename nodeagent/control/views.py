@@ -323,6 +323,7 @@ def _host_config(record: ContainerRecord) -> HostConfigView:
         dns_options=asked.dns_options,
         extra_hosts=asked.extra_hosts,
         shm_size=asked.shm_size_bytes,
+        storage_opt={"size": str(asked.storage_size_bytes)} if asked.storage_size_bytes else {},
         init=asked.init,
         binds=[
             f"{mount.name or mount.source}:{mount.target}{':ro' if mount.read_only else ''}"

@@ -78,6 +78,7 @@ class LimitsChange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     cpu_shares: Annotated[int, Meta(ge=2)] | None = None
     cpuset_cpus: Name | None = None
     pids_limit: Annotated[int, Meta(ge=-1)] | None = None
+    storage_size_bytes: Annotated[int, Meta(ge=1)] | None = None  # from its next start on
 
 
 class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -131,6 +132,7 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     device_cgroup_rules: Words = []
     pids_limit: Annotated[int, Meta(ge=-1)] = 0
     oom_score_adj: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    storage_size_bytes: Annotated[int, Meta(ge=0)] = 0  # of the writable layer; 0: the disk's
     shm_size_bytes: Annotated[int, Meta(ge=0)] = 64 << 20
     cap_add: Words = []
     cap_drop: Words = []

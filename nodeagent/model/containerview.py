@@ -146,6 +146,7 @@ class HostConfigView(_View, frozen=True, kw_only=True):
     dns_options: list[str]
     extra_hosts: list[str]
     shm_size: int
+    storage_opt: dict[str, str]
     init: bool
     binds: list[str]
 

@@ -10,8 +10,14 @@ from runtime.contract.files import Change, Chunks
 class RootFilesystems(Protocol):
     """Writable overlayfs roots under ``ROOT/containers/<id>``, mounted in the agent's namespace."""
 
-    async def mount(self, container_id: str, layers: Sequence[Path], *, image_id: str) -> Path:
-        """Make upper and work directories if new, mount, return the merged path. Idempotent."""
+    async def mount(
+        self, container_id: str, layers: Sequence[Path], *, image_id: str, size_bytes: int = 0
+    ) -> Path:
+        """Make upper and work directories if new, mount, return the merged path. Idempotent.
+
+        Args:
+            size_bytes: what the writable layer can hold; 0 = as much as the disk.
+        """
         ...
 
     async def unmount(self, container_id: str) -> None:

@@ -279,7 +279,7 @@ class FakeRoots:
         self.there = set()
         self.sizes = {}  # bytes of the writable layer by container id
 
-    async def mount(self, container_id, layers, *, image_id):
+    async def mount(self, container_id, layers, *, image_id, size_bytes=0):
         await self._faults.pass_("mount")
         self.there.add(container_id)
         return Path("/merged")

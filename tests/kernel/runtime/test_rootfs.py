@@ -1,5 +1,9 @@
-"""Overlay roots on the real kernel: layers, odd paths, many layers, restarts."""
+"""Overlay roots on the real kernel: layers, odd paths, many layers, restarts, layers of a size.
 
+Covers runtime/rootfs.py, runtime/layerdisk.py
+"""
+
+import errno
 import os
 import shutil
 import stat
@@ -201,3 +205,76 @@ async def test_a_size_counts_blocks_once_and_stands_a_tree_that_changes(root):
         busy.kill()
         await busy.wait()
     assert min(sizes) >= 65536
+
+
+SIZE = 24 << 20
+
+
+def fill(path: Path) -> int:
+    """Write until there is no room; bytes that went in."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(1 << 20)):
+                pass
+        except OSError as exc:
+            assert exc.errno == errno.ENOSPC
+    return path.stat().st_size
+
+
+async def test_a_layer_of_a_size_is_full_inside_only(root):
+    layers = [layer(root, "1", ("a", b"1"))]
+    roots = OverlayRoots(root)
+    merged = await roots.mount("c1", layers, image_id="i", size_bytes=SIZE)
+    before = shutil.disk_usage(root).free
+    assert 8 << 20 < fill(merged / "big") < SIZE
+    (root / "beside").write_bytes(bytes(4096))
+    assert before - shutil.disk_usage(root).free < 2 * SIZE
+    (merged / "big").unlink()
+    (merged / "a").write_bytes(b"2")
+    await roots.unmount("c1")
+    assert [path for path in mounting.mount_points() if path.is_relative_to(root)] == []
+    assert await roots.used_bytes("c1") < 1 << 20  # which mounts what it looks at
+    changes = await roots.changes("c1", layers, left_out=())
+    assert [(each.kind, each.path) for each in changes] == [("C", "/a")]
+    async with roots.pack_layer("c1", left_out=()) as chunks:
+        assert b"a\0" in b"".join([chunk async for chunk in chunks])
+    assert await roots.ls() == ["c1"]
+    await roots.remove("c1")
+    assert await roots.ls() == []
+    assert not (root / "containers/c1").exists()
+    files = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    assert [name for name in files if str(root) in name] == []
+
+
+async def test_it_grows_when_it_is_mounted_again_and_never_shrinks(root):
+    roots = OverlayRoots(root)
+    merged = await roots.mount("c1", [], image_id="i", size_bytes=SIZE)
+    first = fill(merged / "big")
+    await roots.mount("c1", [], image_id="i", size_bytes=3 * SIZE)  # not while it is mounted
+    await roots.unmount("c1")
+    disk = root / "containers/c1/disk.img"
+    disk.rename(f"{disk}.growing")  # as a kill in a growth leaves it
+    await roots.mount("c1", [], image_id="i", size_bytes=3 * SIZE)
+    assert (merged / "big").stat().st_size == first
+    assert fill(merged / "more") > SIZE
+    await roots.unmount("c1")
+    await roots.mount("c1", [], image_id="i", size_bytes=SIZE)
+    assert disk.stat().st_size == 3 * SIZE
+    await roots.remove("c1")
+
+
+async def test_a_making_that_was_cut_off_is_done_again(root):
+    roots = OverlayRoots(root)
+    home = root / "containers/c1"
+    home.mkdir(parents=True)
+    (home / "disk.img.new").write_bytes(b"half")
+    assert await roots.ls() == ["c1"]
+    merged = await roots.mount("c1", [], image_id="i", size_bytes=SIZE)
+    (merged / "x").write_bytes(b"1")
+    assert not (home / "disk.img.new").exists()
+    await roots.remove("c1")
+    with pytest.raises(errors.Exhausted, match="larger than the disk"):
+        await roots.mount("c2", [], image_id="i", size_bytes=1 << 60)
+    with pytest.raises(errors.Invalid, match="16m"):
+        await roots.mount("c2", [], image_id="i", size_bytes=1)
+    await roots.remove("c2")

@@ -153,3 +153,36 @@ def disk() -> str:
         if not name.startswith(("loop", "ram", "zram")):
             return f"/dev/{name}"
     pytest.skip("no block device of the host to limit")
+
+
+FILL = "dd if=/dev/zero of=/big bs=1M 2>&1 | grep -o 'No space left'"
+
+
+def test_a_writable_layer_of_a_size(agent: Agent) -> None:
+    before = agent.snapshot()
+    size = ("--storage-opt", "size=24m")
+    agent.cli("run", "-d", "--name", "box", *size, *SLEEP)
+    assert agent.say("exec", "box", "sh", "-c", FILL) == "No space left"
+    assert 8 << 20 < int(agent.say("exec", "box", "stat", "-c", "%s", "/big")) < 24 << 20
+    assert agent.cli("run", "--rm", "busybox", "touch", "/beside").returncode == 0
+    agent.kill()
+    agent.start()
+    agent.cli("stop", "-t", "0", "box")
+    assert "A /big" in agent.say("diff", "box")
+    agent.cli("commit", "box", "full:1")
+    agent.cli("rmi", "full:1")
+    agent.kill()
+    agent.start()
+    agent.cli("update", "--storage-opt", "size=80m", "box")
+    agent.cli("start", "box")
+    grow = "cat /big /big > /more && echo there was room"
+    assert agent.say("exec", "box", "sh", "-c", grow) == "there was room"
+    found = agent.inspect("container", "box")["HostConfig"]["StorageOpt"]
+    assert found == {"size": str(80 << 20)}
+    for smaller in ("size=24m", "inodes=5"):
+        done = agent.cli("update", "--storage-opt", smaller, "box", check=False)
+        assert done.returncode
+    agent.cli("rm", "-f", "box")
+    done = agent.cli("create", "--storage-opt", "size=1m", *SLEEP, check=False)
+    assert "storage_size_bytes" in done.stderr
+    agent.expect(before)

@@ -34,6 +34,7 @@ def test_what_docker_takes():
         ({"cpuset_mems": "0-"}, "cpuset_mems"),
         ({"blkio_weight": 9}, "blkio_weight"),
         ({"oom_kill_disable": True}, "oom_kill_disable"),
+        ({"storage_size_bytes": (16 << 20) - 1}, "storage_size_bytes"),
         ({"io_limits": [io("/x")]}, r"io_limits\[0\].device"),
         ({"io_limits": [io("/dev/a"), io("/dev/b", "weight", 9)]}, r"io_limits\[1\].value"),
         ({"io_limits": [io("/dev/a"), io("/dev/a")]}, r"io_limits\[1\]"),
