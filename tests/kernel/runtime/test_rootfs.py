@@ -3,7 +3,6 @@
 Covers runtime/rootfs.py, runtime/layerdisk.py
 """
 
-import errno
 import os
 import shutil
 import stat
@@ -212,13 +211,21 @@ SIZE = 24 << 20
 
 def fill(path: Path) -> int:
     """Write until there is no room; bytes that went in."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(1 << 20)):
-                pass
-        except OSError as exc:
-            assert exc.errno == errno.ENOSPC
+    with pytest.raises(OSError, match="No space left"):
+        _write_on(path)
     return path.stat().st_size
+
+
+def _write_on(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while file.write(bytes(1 << 20)):
+            pass
+
+
+def loops(root: Path) -> list[str]:
+    """Files below ``root`` that loop devices have."""
+    files = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    return [name for name in files if str(root) in name]
 
 
 async def test_a_layer_of_a_size_is_full_inside_only(root):
@@ -242,8 +249,7 @@ async def test_a_layer_of_a_size_is_full_inside_only(root):
     await roots.remove("c1")
     assert await roots.ls() == []
     assert not (root / "containers/c1").exists()
-    files = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
-    assert [name for name in files if str(root) in name] == []
+    assert loops(root) == []
 
 
 async def test_it_grows_when_it_is_mounted_again_and_never_shrinks(root):
