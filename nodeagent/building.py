@@ -19,10 +19,12 @@ from netdrivers.keep import Keep
 from nodeagent.config import Config
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.cluster import Cluster
+from nodeagent.control.clusterbackup import ClusterBackups
 from nodeagent.control.clusternets import ClusterNetworks
 from nodeagent.control.configured import build_settings
 from nodeagent.control.eventkeeper import open_events
 from nodeagent.control.inventory import Inventory
+from nodeagent.control.membership import Membership
 from nodeagent.control.networks import Networks
 from nodeagent.control.overlays import Overlays
 from nodeagent.control.parts import Parts
@@ -133,6 +135,8 @@ class SharedSide:
 
     cluster: Cluster
     overlays: Overlays
+    membership: Membership
+    backups: ClusterBackups
     tasks: tuple[Callable[[], Awaitable[object]], ...]
 
 
@@ -151,8 +155,14 @@ def build_shared(config: Config, nursery: trio.Nursery, side: NetworkSide) -> Sh
     overlays = Overlays(side.parts, side.sandboxes, side.addresses, cluster, networks)
     side.sandboxes.prepare, side.sandboxes.told = overlays.prepare, overlays.wake
     cluster.changed.append(overlays.wake)
-    standing = Standing(side.parts, cluster)
-    return SharedSide(cluster, overlays, (overlays.run, wireguard.run, standing.run))
+    membership = Membership(side.parts, cluster)
+    return SharedSide(
+        cluster=cluster,
+        overlays=overlays,
+        membership=membership,
+        backups=ClusterBackups(side.parts, cluster, membership.changing),
+        tasks=(overlays.run, wireguard.run, Standing(side.parts, cluster).run),
+    )
 
 
 def _wireguard(config: Config, parts: Parts) -> WireGuard:

@@ -33,7 +33,6 @@ from nodeagent.control.hostinfo import read_addresses
 from nodeagent.control.imaging import Imaging
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.logs import LogKeeper
-from nodeagent.control.membership import Membership
 from nodeagent.control.netinspect import NetworkInspector
 from nodeagent.control.networks import Networks
 from nodeagent.control.nodes import Nodes
@@ -232,7 +231,8 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery, audit: AuditLog
         lifecycle=lifecycle,
         imaging=imaging,
         inspector=NetworkInspector(parts, sandboxes, addresses, conflicts),
-        membership=Membership(parts, shared.cluster),
+        membership=shared.membership,
+        cluster_backups=shared.backups,
         networks=networks,
         nodes=Nodes(shared.cluster),
         planner=Planner(parts, sandboxes, containers, networks, attachments),

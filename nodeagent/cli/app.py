@@ -108,7 +108,8 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         ["info", "df", "events", "audit", "version", "ping", "prune"], "system"
     ),
     "cluster": dict.fromkeys(
-        ["init", "join", "leave", "info", "token", "cert", "renew"], "cluster"
+        ["init", "join", "leave", "info", "token", "cert", "renew", "backup", "restore", "recover"],
+        "cluster",
     ),
     "node": dict.fromkeys(["ls", "inspect", "update", "promote", "demote", "rm"], "node"),
     "rpc": {"describe": "rpc"},

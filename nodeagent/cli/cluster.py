@@ -1,13 +1,18 @@
-"""``cluster init join leave info token cert``."""
+"""``cluster init join leave info token cert renew backup restore recover``."""
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from nodeagent.cli.call import Call, pick
+from nodeagent.cli.call import WINDOW_ITEMS, Call, CommandFailed, Row, as_row, pick
+from nodeagent.cli.files import receive, save_to
 from nodeagent.cli.grammar import Verb, number, one, switch, text
-from nodeagent.cli.output import FORMAT, print_object, put
+from nodeagent.cli.image import open_input
+from nodeagent.cli.output import FORMAT, print_object, put, render_list
 from nodeagent.cli.system import info_lines
 
+SECRET_MODE: Final = 0o600
 ADDRESS: Final = text("advertise-addr", "Address of this host that the others use")
 
 
@@ -76,7 +81,119 @@ def _renew(call: Call) -> int:
     return 0
 
 
+def _backup(call: Call) -> int:
+    output = call.words[0]
+    digest = hashlib.sha256()
+
+    def hashed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            digest.update(chunk)
+            yield chunk
+
+    with call.open_stream("cluster.backup", window=WINDOW_ITEMS) as stream:
+        save_to(output, hashed(receive(stream)), SECRET_MODE)
+        taken = as_row(stream.result())
+    if pick(taken, "Sha256", str) != digest.hexdigest():
+        Path(output).unlink()
+        raise CommandFailed(f"{output}: what arrived is not what was sent")
+    put(
+        f"{output}: {taken['Rows']} rows of cluster {taken['Cluster']} as of revision "
+        f"{taken['Revision']}.\nIt holds the cluster's secrets: keep it as you keep keys.\n"
+    )
+    return 0
+
+
+def _restore(call: Call) -> int:
+    is_sure = call.values.is_on("yes")
+    with (
+        open_input(call.words[0]) as fd,
+        call.open_stream(
+            "cluster.restore",
+            advertise_addr=call.values.text("advertise-addr"),
+            dry_run=not is_sure,
+        ) as stream,
+    ):
+        stream.interact(lambda _item: None, stdin_fd=fd)
+        found = as_row(stream.result())
+    put(
+        f"Cluster {found['Cluster']} as of {found['Taken']}, revision {found['Revision']}: "
+        f"{found['Nodes']} nodes, {found['Networks']} networks, {found['Endpoints']} endpoints.\n"
+    )
+    workers = ", ".join(pick(found, "BecomeWorkers", list)) or "none"
+    if is_sure:
+        put(f"This agent is its one manager now. Managers that are workers now: {workers}.\n")
+        return 0
+    put(
+        "With --yes this agent becomes its one manager. What was changed since then is lost.\n"
+        f"Managers of then that become workers, and can be promoted again: {workers}.\n"
+        "Make sure that no manager of the cluster runs with what it had before.\n"
+    )
+    return 0
+
+
+MANAGER_COLUMNS: Final = (
+    ("NODE", "NodeId"), ("HOSTNAME", "Name"), ("ADDRESS", "Address"), ("ANSWERS", "Answers"),
+    ("REVISION", "Revision"), ("TERM", "Term"),
+)  # fmt: skip
+
+
+def _recover(call: Call) -> int:
+    is_sure = call.values.is_on("yes")
+    found = call.row("cluster.recover", dry_run=not is_sure)
+    managers: list[Row] = pick(found, "Managers", list)
+    put(render_list(managers, MANAGER_COLUMNS, "table"))
+    if is_sure:
+        put(
+            "This manager goes on alone; the others are workers now, and follow when they are up.\n"
+        )
+        return 0
+    if found["Quorum"]:
+        put("More than half of the managers are up: there is nothing to recover.\n")
+        return 0
+    put(
+        f"With --yes this manager goes on alone from revision {managers[0]['Revision']}: what only "
+        "others have seen is lost.\nThe others become workers: those that are up follow by "
+        "themselves, and can be promoted again; remove the rest with `node rm`.\n"
+    )
+    for each in pick(found, "Advice", list):
+        put(f"- {each}\n")
+    return 0
+
+
 VERBS: Final = (
+    Verb(
+        name="backup",
+        help="Write the cluster's state to a file, as of one moment",
+        run=_backup,
+        words=one("FILE"),
+        notes=(
+            "Nodes, networks, endpoints, addresses, join tokens and the authority with its key: "
+            "whoever has the file is the cluster. Containers and volumes are not in it.",
+        ),
+        examples=("nodeagent cluster backup /root/cluster-2026-11-27",),
+    ),
+    Verb(
+        name="restore",
+        help="Begin the cluster anew from a backup, with this agent as its one manager",
+        run=_restore,
+        flags=(ADDRESS, switch("yes", "Do it; else it is only said what would be", "y")),
+        words=one("FILE"),
+        notes=(
+            "For a cluster whose managers have all lost their state. Workers follow if this agent "
+            "has the address of a manager of before.",
+        ),
+        examples=(
+            "nodeagent cluster restore cluster-2026-11-27",
+            "nodeagent cluster restore --yes --advertise-addr 192.0.2.1 cluster-2026-11-27",
+        ),
+    ),
+    Verb(
+        name="recover",
+        help="Go on with this manager alone, when more than half of them are lost for ever",
+        run=_recover,
+        flags=(switch("yes", "Do it; else it is only said what would be lost", "y"),),
+        examples=("nodeagent cluster recover", "nodeagent cluster recover --yes"),
+    ),
     Verb(
         name="renew",
         help="Renew this node's certificate now; else that is done after two thirds of its life",

@@ -206,11 +206,12 @@ def _export(call: Call) -> int:
     return 0
 
 
-def save_to(output: str, chunks: Iterator[bytes]) -> None:
-    """Write a file that has its name only once it is whole."""
+def save_to(output: str, chunks: Iterator[bytes], mode: int = 0o666) -> None:
+    """Write a file that has its name only once it is whole. ``mode``: less the umask."""
     draft = Path(f"{output}.part")
     try:
-        with draft.open("wb") as file:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
             file.writelines(chunks)
         draft.rename(output)
     finally:

@@ -215,6 +215,8 @@ class _Changes:
             if answer.canceled:
                 raise Unavailable(f"the watch was ended: {answer.cancel_reason}")
             if answer.created:
+                if answer.header.revision < self._start - 1:  # restored from a backup, maybe
+                    raise Compacted("the store knows less than was seen", seen=self._start - 1)
                 continue
             changes += [self._change(each) for each in answer.events]
             if not answer.fragment:

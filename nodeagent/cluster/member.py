@@ -46,6 +46,7 @@ class MemberSpec:
     peer_port: int
     members: Mapping[str, str]
     state: Literal["new", "existing"]
+    token: str = ""  # of the beginning: two that began in the same way are not the same
     force_new: bool = False  # the other members are lost for ever
 
     @property
@@ -79,6 +80,7 @@ def build_args(spec: MemberSpec) -> list[str]:
         f"--initial-advertise-peer-urls={spec.peer_url}",
         "--initial-cluster=" + ",".join(f"{name}={url}" for name, url in spec.members.items()),
         f"--initial-cluster-state={spec.state}",
+        *([f"--initial-cluster-token={spec.token}"] if spec.token else []),
         *(["--force-new-cluster"] if spec.force_new else []),
         "--client-cert-auth",
         "--peer-client-cert-auth",

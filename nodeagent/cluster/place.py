@@ -94,9 +94,20 @@ class ClusterPlace:
         except FileNotFoundError:
             return None
 
+    def write_backup(self, data: bytes) -> None:
+        """Keep a backup until its rows are in the store."""
+        self._write("founding.backup", data)
+
+    def read_backup(self) -> bytes | None:
+        """The backup that the store begins with."""
+        try:
+            return (self.folder / "founding.backup").read_bytes()
+        except FileNotFoundError:
+            return None
+
     def forget_founding(self) -> None:
         """The store has it now."""
-        for name in ("founding.key", "founding.crt"):
+        for name in ("founding.key", "founding.crt", "founding.backup"):
             (self.folder / name).unlink(missing_ok=True)
 
     def certificate(self) -> bytes:

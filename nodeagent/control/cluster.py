@@ -7,25 +7,29 @@ and only changes are refused.
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import trio
 
 from netdrivers.contract.encryption import Encryption
 from nodeagent.cluster import ca
+from nodeagent.cluster.backupfile import parse_backup
 from nodeagent.cluster.etcd.client import Address, EtcdClient
 from nodeagent.cluster.etcdstore import EtcdStore
 from nodeagent.cluster.mirror import Mirror
 from nodeagent.cluster.place import ClusterPlace
+from nodeagent.control.beat import BEAT_S, keep_telling
 from nodeagent.control.clusteradmin import ClusterAdmin
-from nodeagent.control.hostaddress import build_host, parse_remote
+from nodeagent.control.founding import found, restore
+from nodeagent.control.hostaddress import parse_remote
 from nodeagent.control.parts import Parts
 from nodeagent.control.renewal import Renewal
 from nodeagent.control.storemember import ClusterPorts, StoreMember
-from nodeagent.errors import Missing, Refused, Unavailable, kind_of
+from nodeagent.control.storerights import StoreRights
+from nodeagent.control.times import build_time
+from nodeagent.errors import Refused, Unavailable, kind_of
 from nodeagent.model.cluster import ClusterSelf, ClusterSign, NodeRole, NodeSelf, NodeSpec
-from nodeagent.state.store import Put
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,8 +37,6 @@ T = TypeVar("T")
 NO_CLUSTER: Final = (
     "this agent is in no cluster: `cluster init` begins one, `cluster join` enters one"
 )
-ALIVE_S: Final = 6.0  # after which a silent node counts as down
-BEAT_S: Final = 2.0
 
 
 # asks another agent: (host, port), TLS, what to do with its certificate, method, parameters, answer
@@ -65,11 +67,14 @@ class Cluster:
         self._server_context: tuple[bytes, ssl.SSLContext] | None = None  # by its certificate
         self.entered: set[str] = set()  # networks for which a worker has its rights
         self._scope = trio.CancelScope()
+        self._quiet = trio.Event()  # the tasks of taking part have ended
+        self._quiet.set()
         self._client: EtcdClient | None = None
         self._store: EtcdStore | None = None
         self._member = StoreMember(self.place, ports, parts.now)
         self._tasks: trio.Nursery | None = None  # of taking part
         self._mirrors: dict[str, Mirror] = {}
+        self.version = parts.settings.version
         self.problem = ""  # why the store cannot be used now
         self.is_refused = False  # it knows this node no more, or not in its role
 
@@ -183,9 +188,9 @@ class Cluster:
         for remote in dict.fromkeys([*known, *guesses]):
             try:
                 return await self.ask_manager(remote, method, params)
-            except Unavailable as exc:
+            except (Unavailable, Refused) as exc:  # it is gone, or no manager any more
                 why = str(exc)
-        raise Unavailable("no manager of the cluster answers", reason=why)
+        raise Unavailable("no manager of the cluster does it", reason=why)
 
     def renewal(self) -> Renewal:
         """What renews this node's certificate. Refused: it is in no cluster."""
@@ -215,13 +220,17 @@ class Cluster:
         self._mirrors = {
             prefix: Mirror(self._store, prefix, self._tell) for prefix in ("node/", "network/")
         }
-        self._nursery.start_soon(self._take_part, own)
+        self._scope, self._quiet = trio.CancelScope(), trio.Event()
+        self._nursery.start_soon(self._take_part, own, self._client, self._quiet)
 
-    async def _take_part(self, own: ClusterSelf) -> None:
-        client = self._client
-        if client is None:
-            return
-        with trio.CancelScope() as self._scope:
+    async def _take_part(self, own: ClusterSelf, client: EtcdClient, quiet: trio.Event) -> None:
+        try:
+            await self._keep_part(own, client)
+        finally:
+            quiet.set()
+
+    async def _keep_part(self, own: ClusterSelf, client: EtcdClient) -> None:
+        with self._scope:
             async with trio.open_nursery() as nursery:
                 self._tasks = nursery
                 nursery.start_soon(client.run)
@@ -229,7 +238,7 @@ class Cluster:
                 await self._until_settled(own)
                 for mirror in self._mirrors.values():
                     nursery.start_soon(mirror.run)
-                nursery.start_soon(self._beat)
+                nursery.start_soon(keep_telling, self)
                 for mirror in self._mirrors.values():
                     await mirror.synced.wait()
                 self.active.set()
@@ -253,10 +262,9 @@ class Cluster:
     async def _settle(self, own: ClusterSelf) -> None:
         """Finish what a beginning is; each step may have been done before a kill."""
         if own.phase == "founding":
-            authority = self.place.read_founding()
-            if authority is not None and self._client is not None:
-                admin = ClusterAdmin(self._parts, self.store, self._client, own)
-                await admin.found(authority)
+            await self._found(own)
+        elif own.phase == "recovering":
+            await self._outlive(own)
         elif own.phase == "joining" and own.role == "manager" and self._client is not None:
             await self._member.join(own, self._client, self.admin().authority)
             if self._tasks is not None:
@@ -265,64 +273,34 @@ class Cluster:
         self.place.write(self.own)
         self.place.forget_founding()
 
-    async def _beat(self) -> NoReturn:
-        """Keep this node's lease alive, and its row true."""
-        lease = 0
-        while True:
-            try:
-                lease = lease or await self._say_alive()
-                await self.store.renew(lease)
-                await self._say_self()
-                self.problem, self.is_refused = "", False
-            except Missing:
-                lease = 0
-                continue
-            except Unavailable as exc:
-                if not self.problem:
-                    log.warning("the cluster's store cannot be used", extra={"error": str(exc)})
-                self.problem = str(exc)
-            except Exception as exc:
-                if not kind_of(exc):
-                    raise
-                self.problem = str(exc)  # removed from the cluster, or in another role
-                self.is_refused = True
-                log.warning("the cluster refuses this node", extra={"error": str(exc)})
-            await trio.sleep(BEAT_S)
+    async def _found(self, own: ClusterSelf) -> None:
+        authority, backup = self.place.read_founding(), self.place.read_backup()
+        if authority is None or self._client is None:
+            return
+        rights, joined = StoreRights(self._client), build_time(self._parts.now())
+        if backup is None:
+            await found(self.store, rights, own, authority, joined)
+        else:
+            await restore(self.store, rights, own, parse_backup(backup), joined)
 
-    async def _say_alive(self) -> int:
-        lease = await self.store.grant(ALIVE_S)
-        await self.store.commit(Put(f"node/{self.identity.node_id}/alive", b"", lease=lease))
-        return lease
+    async def _outlive(self, own: ClusterSelf) -> None:
+        """The store has this member only: the managers that it had become workers."""
+        admin = self.admin()
+        for node_id in await admin.other_managers():
+            await admin.change_role(node_id, "worker")
+        # as it was started it would lose members that are added later
+        await self._member.stop()
+        await self._member.begin(msgspec.structs.replace(own, phase="ready"))
+        if self._tasks is not None:
+            self._tasks.start_soon(self._member.keep_running)
 
-    async def _say_self(self) -> None:
-        own = self.identity
-        row = NodeSelf(
-            address=own.address,
-            version=self._parts.settings.version,
-            key=await self._public_key(),
-            wireguard_port=self.ports.wireguard,
-            rpc_port=self.ports.rpc,
-        )
-        if self.selves().get(own.node_id) != row:
-            await self.store.commit(Put(f"node/{own.node_id}/self", msgspec.msgpack.encode(row)))
-        managers = [
-            f"{build_host(self.selves()[id_].address)}:{self.ports.client}"
-            for id_, spec in self.specs().items()
-            if spec.role == "manager" and id_ in self.selves()
-        ]
-        if managers and managers != own.managers and self._client is not None:
+    def note_managers(self, managers: list[str]) -> None:
+        """Where the stores of all managers are; kept for the next start, too."""
+        own, client = self.own, self._client
+        if managers and own is not None and client is not None and managers != own.managers:
             self.own = msgspec.structs.replace(own, managers=managers)
             self.place.write(self.own)
-            self._client.set_members([parse_remote(each, self.ports.client) for each in managers])
-
-    async def _public_key(self) -> str:
-        """This node's, for encrypted networks; "" if it has none now, which ``info`` tells."""
-        try:
-            return await self.encryption.key()
-        except Exception as exc:
-            if not kind_of(exc):
-                raise
-            return ""
+            client.set_members([parse_remote(each, self.ports.client) for each in managers])
 
     def _tell(self) -> None:
         for each in self.changed:
@@ -350,16 +328,26 @@ class Cluster:
 
     async def end(self) -> None:
         """Take part no more, and forget that it was so."""
+        await self.withdraw()
+        self.own = None
+        self.ended.set()
+        self.ended = trio.Event()
+        await trio.to_thread.run_sync(self.place.forget)
+        await self.encryption.remove()
+        self._tell()
+
+    async def withdraw(self) -> None:
+        """Take part no more, until the next ``begin``; the store's member here ends."""
         self._scope.cancel()
+        await self._quiet.wait()
         await self._member.stop()
-        self.own = self._client = self._store = self._tasks = None
+        self._client = self._store = self._tasks = None
         self._mirrors = {}
         self.entered = set()
         before, self.active = self.active, trio.Event()
         before.set()  # who still waited for it waits for the next one
-        self.ended.set()
-        self.ended = trio.Event()
         self.problem = ""
-        await self.encryption.remove()
-        await trio.to_thread.run_sync(self.place.forget)
-        self._tell()
+
+    async def forget_store(self) -> None:
+        """What this node's member knew."""
+        await self._member.remove()

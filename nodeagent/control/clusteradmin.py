@@ -1,25 +1,18 @@
-"""What managers do for a cluster: found it, admit and remove nodes, give rights and certificates.
-
-Who may read and write what is etcd's to check, by the name in the certificate: managers may all,
-a worker its own rows, and of a network those that its endpoints there need, once it has entered it.
-"""
-
-import logging
-from typing import Final
+"""What managers do for a cluster: admit and remove nodes, change their roles, sign certificates."""
 
 import msgspec
-import trio
 
 from nodeagent.cluster import ca
 from nodeagent.cluster.etcd.client import EtcdClient
-from nodeagent.cluster.etcd.messages import READ, READWRITE, range_end
-from nodeagent.cluster.etcdstore import PREFIX, EtcdStore
+from nodeagent.cluster.etcdstore import EtcdStore
 from nodeagent.cluster.mirror import believe
 from nodeagent.cluster.tokens import Token, hash_secret, role_of
+from nodeagent.control.founding import Pems, new_secret
 from nodeagent.control.hostaddress import parse_address
 from nodeagent.control.parts import Parts
+from nodeagent.control.storerights import StoreRights
 from nodeagent.control.times import build_time
-from nodeagent.errors import AgentError, Conflict, Invalid, Missing, Refused, Unavailable
+from nodeagent.errors import Invalid, Missing, Refused
 from nodeagent.model.cluster import (
     AddressClaim,
     CertRequest,
@@ -35,47 +28,6 @@ from nodeagent.model.cluster import (
 )
 from nodeagent.state.store import ABSENT, Delete, Put, Row
 
-log = logging.getLogger(__name__)
-
-CALL_S: Final = 5.0
-REMOVE_S: Final = 20.0  # etcd wants its members connected for 5 s before it loses one
-AGAIN_S: Final = 1.0
-SECRET_BYTES: Final = 16
-GONE: Final = "not found"
-EXISTS: Final = "already exist"  # of users, roles and the like
-ENABLED: Final = "authentication is enabled"
-
-
-class Pems(msgspec.Struct, frozen=True, kw_only=True):
-    """The authority as it is kept in the store."""
-
-    certificate: bytes
-    key: bytes
-
-
-def build_permissions(node_id: str) -> list[tuple[int, bytes, bytes]]:
-    """(kind, key, end of range) of what a worker may from the beginning. Pure."""
-    own = f"{PREFIX}node/{node_id}/".encode()
-    return [
-        (READ, PREFIX.encode(), b""),  # the present revision is asked for by it
-        *((READ, *_range(f"{PREFIX}{each}/")) for each in ("node", "network")),
-        (READWRITE, own + b"self", b""),
-        (READWRITE, own + b"alive", b""),
-    ]
-
-
-def build_network_permissions(network: str, node_id: str) -> list[tuple[int, bytes, bytes]]:
-    """The same of what it may of a network that it has entered. Pure."""
-    return [
-        (READ, *_range(f"{PREFIX}ep/{network}/")),
-        (READWRITE, *_range(f"{PREFIX}ep/{network}/{node_id}/")),
-        (READWRITE, *_range(f"{PREFIX}addr/{network}/")),
-    ]
-
-
-def _range(prefix: str) -> tuple[bytes, bytes]:
-    return prefix.encode(), range_end(prefix.encode())
-
 
 class ClusterAdmin:
     """With the rights of a manager."""
@@ -86,50 +38,8 @@ class ClusterAdmin:
         self._parts = parts
         self._store = store
         self._client = client
+        self._rights = StoreRights(client)
         self._own = own
-
-    # --- the beginning ---------------------------------------------------------------------------
-
-    async def found(self, authority: ca.Pair) -> None:
-        """Write the first rows and turn the checks of rights on. Done twice it does nothing."""
-        spec = NodeSpec(
-            id=self._own.node_id, name=self._own.name, role="manager",
-            joined=build_time(self._parts.now()),
-        )  # fmt: skip
-        pems = Pems(certificate=authority.certificate, key=authority.key)
-        try:
-            await self._store.commit(
-                Put("cluster", self._own.cluster.encode(), ABSENT),
-                Put("secret/ca", msgspec.msgpack.encode(pems)),
-                Put("secret/tokens", msgspec.msgpack.encode(self._new_secrets())),
-                Put("allocation", b""),
-                Put(f"node/{spec.id}/spec", msgspec.msgpack.encode(spec)),
-            )
-        except Conflict:
-            log.info("the cluster was founded already, going on")
-        await self._have("UserAdd", name="root", options={"no_password": True})
-        await self._have("RoleAdd", name="root")
-        await self._have("UserGrantRole", user="root", role="root")
-        await self._add_user(f"manager-{spec.id}", "root")
-        await self._have("AuthEnable")
-
-    def _new_secrets(self) -> dict[str, str]:
-        return {role: self._new_secret() for role in ("worker", "manager")}
-
-    def _new_secret(self) -> str:
-        return self._parts.new_id()[: 2 * SECRET_BYTES]
-
-    async def _have(self, method: str, /, **fields: object) -> None:
-        """Make what may be there already."""
-        try:
-            await self._client.call(method, timeout_s=CALL_S, **fields)
-        except AgentError as exc:
-            if EXISTS not in str(exc) and ENABLED not in str(exc):
-                raise
-
-    async def _add_user(self, name: str, role: str) -> None:
-        await self._have("UserAdd", name=name, options={"no_password": True})
-        await self._have("UserGrantRole", user=name, role=role)
 
     # --- nodes -----------------------------------------------------------------------------------
 
@@ -166,7 +76,7 @@ class ClusterAdmin:
         spec = NodeSpec(
             id=node_id, name=asked.name, role=role, joined=build_time(self._parts.now())
         )
-        await self._give_rights(role, node_id)
+        await self._rights.give(role, node_id)
         await self._store.commit(Put(f"node/{node_id}/spec", msgspec.msgpack.encode(spec), ABSENT))
         self._parts.events.publish("node", "create", node_id, asked.name, role=role)
         return ClusterAdmitted(
@@ -174,28 +84,11 @@ class ClusterAdmin:
             managers=managers,
         )  # fmt: skip
 
-    async def _give_rights(self, role: NodeRole, node_id: str) -> None:
-        name = f"{role}-{node_id}"
-        if role == "manager":
-            await self._add_user(name, "root")
-            return
-        await self._have("RoleAdd", name=name)
-        await self._grant(name, build_permissions(node_id))
-        await self._add_user(name, name)
-
-    async def _grant(self, role: str, permissions: list[tuple[int, bytes, bytes]]) -> None:
-        for kind, key, end in permissions:
-            await self._client.call(
-                "RoleGrantPermission",
-                name=role,
-                perm={"permType": kind, "key": key, "range_end": end},
-            )
-
     async def enter(self, node_id: str, network: str) -> None:
         """Let a worker have endpoints on a network."""
         await self._row(f"network/{network}")
         await self._row(f"node/{node_id}/spec")
-        await self._grant(f"worker-{node_id}", build_network_permissions(network, node_id))
+        await self._rights.enter(node_id, network)
 
     async def update(self, node_id: str, asked: NodeUpdate) -> NodeSpec:
         """Change labels and availability; of two at once, one is told to try again."""
@@ -225,9 +118,9 @@ class ClusterAdmin:
         spec = msgspec.msgpack.decode(row.value, type=NodeSpec)
         changed = msgspec.structs.replace(spec, role=role)
         if spec.role != role:
-            if role == "worker" and not await self._other_managers(node_id):
+            if role == "worker" and not await self.other_managers(node_id):
                 raise Refused("this is the last manager: promote another node first", field="name")
-            await self._give_rights(role, node_id)
+            await self._rights.give(role, node_id)
             await self._store.commit(
                 Put("allocation", b"", turn.revision if turn else ABSENT),
                 Put(key, msgspec.msgpack.encode(changed), row.revision),
@@ -237,19 +130,21 @@ class ClusterAdmin:
             await self._end_manager(node_id)
         return changed
 
-    async def _other_managers(self, node_id: str) -> list[NodeSpec]:
+    async def other_managers(self, node_id: str = "") -> list[str]:
+        """Ids of the managers without that one, or without this node."""
         rows = await self._store.read("node/")
         specs = [
             msgspec.msgpack.decode(row.value, type=NodeSpec)
             for row in rows
             if row.key.endswith("/spec")
         ]
-        return [each for each in specs if each.role == "manager" and each.id != node_id]
+        besides = node_id or self._own.node_id
+        return [each.id for each in specs if each.role == "manager" and each.id != besides]
 
     async def _end_manager(self, node_id: str) -> None:
-        """Take a node's member out of the store, and a manager's rights from it."""
-        await self._drop_member(node_id)
-        await self._insist("UserDelete", name=f"manager-{node_id}")
+        await self._rights.end_manager(node_id)
+        if node_id == self._own.node_id:
+            self._client.leave_out(self._own.address)
 
     async def take_out(self, node_id: str, *, is_last_allowed: bool = False) -> None:
         """Forget a node: its rights, rows, endpoints and addresses.
@@ -260,20 +155,16 @@ class ClusterAdmin:
         spec = msgspec.msgpack.decode(
             (await self._row(f"node/{node_id}/spec")).value, type=NodeSpec
         )
-        if spec.role == "manager" and not await self._other_managers(node_id):
+        if spec.role == "manager" and not await self.other_managers(node_id):
             if is_last_allowed:
                 return
             raise Refused(
                 "this is the last manager: the cluster would end with it; --force if it should"
             )
         await self._forget_rows(node_id)
-        await self._end_worker(node_id)
+        await self._rights.end_worker(node_id)
         await self._end_manager(node_id)  # last: it may be this node itself
         self._parts.events.publish("node", "remove", node_id, spec.name)
-
-    async def _end_worker(self, node_id: str) -> None:
-        await self._insist("UserDelete", name=f"worker-{node_id}")
-        await self._insist("RoleDelete", role=f"worker-{node_id}")
 
     async def _forget_rows(self, node_id: str) -> None:
         doomed = [row.key for row in await self._store.read(f"node/{node_id}/")]
@@ -287,34 +178,6 @@ class ClusterAdmin:
         for at in range(0, len(doomed), 500):
             await self._store.commit(*(Delete(key) for key in doomed[at : at + 500]))
 
-    async def _drop_member(self, node_id: str) -> None:
-        listed = await self._client.call("MemberList")
-        for member in listed.members:
-            if member.name == node_id:
-                # the others must have been well connected for a while
-                await self._insist("MemberRemove", ID=member.ID)
-        if node_id == self._own.node_id:
-            self._client.leave_out(self._own.address)
-
-    async def _insist(self, method: str, /, **fields: object) -> None:
-        """Ask until it is done; what is done twice is done."""
-        why = ""
-        with trio.move_on_after(REMOVE_S):
-            while True:
-                try:
-                    await self._client.call(method, timeout_s=CALL_S, **fields)
-                except Unavailable as exc:
-                    why = str(exc)
-                    log.info("the cluster's store cannot do it yet", extra={"why": why})
-                    await trio.sleep(AGAIN_S)
-                except AgentError as exc:
-                    if GONE in str(exc):
-                        return
-                    raise
-                else:
-                    return
-        raise Unavailable("the cluster's store does not do it: are the other managers up?", why=why)
-
     # --- tokens and certificates -----------------------------------------------------------------
 
     async def token(self, asked: TokenRequest) -> str:
@@ -322,7 +185,7 @@ class ClusterAdmin:
         row = await self._row("secret/tokens")
         secrets = msgspec.msgpack.decode(row.value, type=dict[str, str])
         if asked.rotate:
-            secrets[asked.role] = self._new_secret()
+            secrets[asked.role] = new_secret()
             await self._store.commit(
                 Put("secret/tokens", msgspec.msgpack.encode(secrets), row.revision)
             )

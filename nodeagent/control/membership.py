@@ -36,7 +36,7 @@ class Membership:
     def __init__(self, parts: Parts, cluster: Cluster) -> None:
         self._parts = parts
         self._cluster = cluster
-        self._changing = trio.Lock()
+        self.changing = trio.Lock()
 
     async def init(self, request: ClusterInit) -> ClusterSelf:
         """Begin a cluster with this agent as its first manager.
@@ -45,14 +45,14 @@ class Membership:
             Conflict: it is in one. Invalid: the address is none of this host's.
             Unavailable: etcd is not installed, or does not come up.
         """
-        async with self._changing:
+        async with self.changing:
             self._check_free()
             address = advertised(request.advertise_addr)
             cluster, node = self._parts.new_id()[:24], self._parts.new_id()[:24]
             own = ClusterSelf(
                 cluster=cluster, node_id=node, role="manager", name=socket.gethostname(),
                 address=address, managers=[f"{build_host(address)}:{self._cluster.ports.client}"],
-                phase="founding",
+                phase="founding", token=self._parts.new_id()[:24],
             )  # fmt: skip
             authority = ca.create_ca(cluster, now=self._parts.now())
             bearer = ca.Bearer(name=f"manager-{node}", role="manager", hosts=(address,))
@@ -73,7 +73,7 @@ class Membership:
             Invalid: not a token or address. Refused: the token, or that is another cluster.
             Unavailable: the manager does not answer. Conflict: this agent is in a cluster.
         """
-        async with self._changing:
+        async with self.changing:
             self._check_free()
             token = parse_token(request.token)
             remote = parse_remote(request.remote, self._cluster.ports.rpc)
@@ -129,7 +129,7 @@ class Membership:
         Raises:
             Refused: the last manager, or the store does not answer, and not ``force``.
         """
-        async with self._changing:
+        async with self.changing:
             own = self._cluster.own
             if own is None:
                 raise Missing("this agent is in no cluster")

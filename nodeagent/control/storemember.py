@@ -49,7 +49,7 @@ class StoreMember:
         alone = {own.node_id: self._url(own)}
         if own.phase == "founding":
             await self._start(own, alone, "new")
-        elif own.role == "manager" and own.phase == "ready":
+        elif own.role == "manager" and own.phase in {"ready", "recovering"}:
             await self._start(own, alone, "existing")
 
     async def join(
@@ -103,7 +103,7 @@ class StoreMember:
                 MemberSpec(
                     name=own.node_id, folder=self._place.folder, host=own.address,
                     client_port=self._ports.client, peer_port=self._ports.peer, members=members,
-                    state=state,
+                    state=state, token=own.token, force_new=own.phase == "recovering",
                 )
             )  # fmt: skip
         await self._member.start()

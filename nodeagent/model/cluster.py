@@ -51,6 +51,19 @@ class ClusterAdmitted(Struct, frozen=True, kw_only=True):
     managers: list[str]
 
 
+class ClusterRestore(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The backup comes as the call's input. ``dry_run``: only say what would be."""
+
+    advertise_addr: Name = ""
+    dry_run: bool = False
+
+
+class ClusterRecover(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``dry_run``: only say how it is, and what would be lost."""
+
+    dry_run: bool = False
+
+
 class ClusterEnter(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A node asks for the rights that an endpoint on a network needs."""
 
@@ -121,7 +134,8 @@ class ClusterSelf(Struct, frozen=True, kw_only=True):
     name: str
     address: str
     managers: list[str]
-    phase: Literal["founding", "joining", "ready"]
+    phase: Literal["founding", "joining", "recovering", "ready"]
+    token: str = ""  # of the store that was begun here: members of a former one are strangers
 
 
 class NodeSpec(Struct, frozen=True, kw_only=True):
@@ -178,6 +192,47 @@ class EndpointRow(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for each in self.addresses:
             ip_address(each)
+
+
+class BackupTaken(Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What was written. ``revision``: of the store, at that moment."""
+
+    cluster: str
+    revision: int
+    rows: int
+    sha256: str
+
+
+class BackupView(Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What a backup holds, and what its restoration makes of the managers of then."""
+
+    cluster: str
+    taken: str
+    revision: int
+    nodes: int
+    networks: int
+    endpoints: int
+    become_workers: list[str] = []
+
+
+class StoreStanding(Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What a manager's own member of the store knows, asked of it alone."""
+
+    node_id: str
+    name: str
+    address: str
+    answers: bool
+    revision: int = 0
+    term: int = 0
+    problem: str = ""
+
+
+class RecoveryView(Struct, frozen=True, kw_only=True, rename="pascal"):
+    """Managers as this one finds them, itself first, and what going on alone would lose."""
+
+    quorum: bool
+    managers: list[StoreStanding]
+    advice: list[str]
 
 
 class Secret(Struct, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ _OPERATOR: Final = {
     "volume": "create rm prune update rename snapshot clone backup restore import export",
 }
 _ADMIN: Final = {
-    "cluster": "init join leave token certificate renew",
+    "cluster": "init join leave token certificate renew backup restore recover",
     "system": "audit",
     "node": "update promote demote rm",
 }
@@ -47,7 +47,7 @@ _TABLES: Final[Mapping[Role, Mapping[str, str]]] = {
     "reader": _READER,
     "operator": _OPERATOR,
     "admin": _ADMIN,
-    "node": {"cluster": "enter sign goodbye"},
+    "node": {"cluster": "enter sign goodbye standing"},
 }
 _LEAST: Final[Mapping[str, Role]] = {
     f"{noun}.{verb}": role

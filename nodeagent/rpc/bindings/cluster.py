@@ -1,11 +1,14 @@
 """Handlers of the cluster and its nodes. No decisions here: unpack, call, pack."""
 
+from contextlib import aclosing
 from typing import Final
 
 import trio
 
-from nodeagent.errors import Busy
+from nodeagent.errors import Busy, Invalid
 from nodeagent.model.cluster import (
+    BackupTaken,
+    BackupView,
     CertRequest,
     CertView,
     ClusterAdmit,
@@ -14,21 +17,28 @@ from nodeagent.model.cluster import (
     ClusterInit,
     ClusterJoin,
     ClusterLeave,
+    ClusterRecover,
+    ClusterRestore,
     ClusterSign,
     NodeRef,
     NodeRemove,
     NodeUpdate,
+    RecoveryView,
     Secret,
+    StoreStanding,
     TokenRequest,
     Warned,
 )
+from nodeagent.rpc.bindings.image import read_input
 from nodeagent.rpc.bindings.usecases import UseCases
 from nodeagent.rpc.crowd import Pace
-from nodeagent.rpc.schema.shapes import Done, Id, ListParams, Nothing, Refs
+from nodeagent.rpc.schema.shapes import DataItem, Done, Id, ListParams, Nothing, Refs, Windowed
 from nodeagent.rpc.server import Call
+from nodeagent.rpc.streams import PIECE_BYTES
 
 ADMITS: Final = 10  # from one address at once; then one each ADMIT_S
 ADMIT_S: Final = 2.0
+BACKUP_MAX_BYTES: Final = 256 << 20
 
 
 class ClusterMethods:
@@ -78,6 +88,27 @@ class ClusterMethods:
 
     async def cluster_sign(self, p: ClusterSign, call: Call) -> str:
         return await self._use.cluster.admin().renew(_node_of(call), p.request)
+
+    async def cluster_backup(self, _p: Windowed, call: Call) -> BackupTaken:
+        data, taken = await self._use.cluster_backups.take()
+        for at in range(0, len(data), PIECE_BYTES):
+            await call.send(DataItem(data=data[at : at + PIECE_BYTES]))
+        return taken
+
+    async def cluster_restore(self, p: ClusterRestore, call: Call) -> BackupView:
+        data = bytearray()
+        async with aclosing(read_input(call)) as chunks:
+            async for chunk in chunks:
+                data += chunk
+                if len(data) > BACKUP_MAX_BYTES:
+                    raise Invalid("the file is larger than any backup of ours", field="file")
+        return await self._use.cluster_backups.restore(p, bytes(data))
+
+    async def cluster_recover(self, p: ClusterRecover, _call: Call) -> RecoveryView:
+        return await self._use.cluster_backups.recover(p)
+
+    async def cluster_standing(self, _p: Nothing, _call: Call) -> StoreStanding:
+        return await self._use.cluster_backups.standing()
 
     async def cluster_goodbye(self, _p: Nothing, call: Call) -> Done:
         await self._use.cluster.admin().take_out(_node_of(call))

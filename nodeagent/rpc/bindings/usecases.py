@@ -6,6 +6,7 @@ from nodeagent.control.attachments import Attachments
 from nodeagent.control.audit import Auditor
 from nodeagent.control.auditlog import AuditLog
 from nodeagent.control.cluster import Cluster
+from nodeagent.control.clusterbackup import ClusterBackups
 from nodeagent.control.containers import Containers
 from nodeagent.control.explaining import Explaining
 from nodeagent.control.files import ContainerFiles
@@ -45,6 +46,7 @@ class UseCases:
     imaging: Imaging
     inspector: NetworkInspector
     membership: Membership
+    cluster_backups: ClusterBackups
     networks: Networks
     nodes: Nodes
     planner: Planner

@@ -1,6 +1,8 @@
 """RPC methods of a cluster and its nodes: parameters, results. Pure."""
 
 from nodeagent.model.cluster import (
+    BackupTaken,
+    BackupView,
     CertRequest,
     CertView,
     ClusterAdmit,
@@ -9,17 +11,32 @@ from nodeagent.model.cluster import (
     ClusterInit,
     ClusterJoin,
     ClusterLeave,
+    ClusterRecover,
+    ClusterRestore,
     ClusterSign,
     ClusterView,
     NodeRef,
     NodeRemove,
     NodeUpdate,
     NodeView,
+    RecoveryView,
     Secret,
+    StoreStanding,
     TokenRequest,
     Warned,
 )
-from nodeagent.rpc.schema.shapes import Done, Id, ListParams, Nothing, Refs, change, read
+from nodeagent.rpc.schema.shapes import (
+    DataItem,
+    Done,
+    Id,
+    ListParams,
+    Method,
+    Nothing,
+    Refs,
+    Windowed,
+    change,
+    read,
+)
 
 METHODS = (
     change("cluster.init", "Begin a cluster with this agent as manager.", ClusterInit, Id),
@@ -33,6 +50,16 @@ METHODS = (
     change("cluster.enter", "Let a node have endpoints on a network.", ClusterEnter, Done),
     change("cluster.renew", "Renew this node's certificate now.", Nothing, Done),
     change("cluster.sign", "Give a node a new certificate.", ClusterSign, str),
+    read("cluster.backup", "All that the store holds.", Windowed, BackupTaken, DataItem),
+    Method(
+        name="cluster.restore",
+        doc="Begin the cluster anew from a backup.",
+        params=ClusterRestore,
+        result=BackupView,
+        takes_input=True,
+    ),
+    change("cluster.recover", "Go on without the other managers.", ClusterRecover, RecoveryView),
+    read("cluster.standing", "What a manager's own store knows.", Nothing, StoreStanding),
     change("cluster.goodbye", "A node leaves.", Nothing, Done),
     read("node.ls", "Nodes of the cluster.", ListParams, list[NodeView]),
     read("node.inspect", "All about nodes.", Refs, list[NodeView]),

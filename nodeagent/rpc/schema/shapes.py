@@ -18,6 +18,12 @@ class Nothing(Params, frozen=True):
     """No parameters."""
 
 
+class Windowed(Params, frozen=True):
+    """Of a stream; ``window``: items that may be on the way unread, 0 = no bound."""
+
+    window: Annotated[int, Meta(ge=0)] = 0
+
+
 class Ref(Params, frozen=True):
     """One object by name, id or unique id prefix."""
 

@@ -1,12 +1,13 @@
 """Rights of nodes, and what is said of their number. What they come to: the system ring.
 
-Covers nodeagent/control/nodes.py
+Covers nodeagent/control/nodes.py, nodeagent/control/storerights.py,
+nodeagent/control/clusteradmin.py
 """
 
 import pytest
 
-from nodeagent.control.clusteradmin import build_network_permissions, build_permissions
 from nodeagent.control.nodes import warn_managers
+from nodeagent.control.storerights import build_network_permissions, build_permissions
 
 
 def may(permissions, key: str, *, write: bool) -> bool:

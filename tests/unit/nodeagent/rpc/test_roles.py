@@ -58,7 +58,7 @@ def test_who_has_no_certificate_may_ask_to_join_and_no_more():
 def test_a_node_does_what_nodes_do():
     allowed = {name for name, each in METHODS.items() if may_call("node", each)}
     assert allowed == {
-        f"cluster.{verb}" for verb in ("admit", "authority", "enter", "goodbye", "sign")
+        f"cluster.{verb}" for verb in ("admit", "authority", "enter", "goodbye", "sign", "standing")
     }
     assert role_of("worker") == role_of("manager") == "node"
     assert role_of("reader") == "reader"
