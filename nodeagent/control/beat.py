@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 import trio
 
-from nodeagent.control.hostaddress import build_host
 from nodeagent.errors import Missing, Unavailable, kind_of
 from nodeagent.model.cluster import NodeSelf
 from nodeagent.state.store import Put
@@ -57,16 +56,8 @@ async def _say_self(cluster: "Cluster") -> None:
         address=own.address, version=cluster.version, key=await _public_key(cluster),
         wireguard_port=ports.wireguard, rpc_port=ports.rpc,
     )  # fmt: skip
-    selves = cluster.selves()
-    if selves.get(own.node_id) != row:
+    if cluster.selves().get(own.node_id) != row:
         await cluster.store.commit(Put(f"node/{own.node_id}/self", msgspec.msgpack.encode(row)))
-    cluster.note_managers(
-        [
-            f"{build_host(selves[id_].address)}:{ports.client}"
-            for id_, spec in cluster.specs().items()
-            if spec.role == "manager" and id_ in selves
-        ]
-    )
 
 
 async def _public_key(cluster: "Cluster") -> str:

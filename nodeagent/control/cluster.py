@@ -22,7 +22,7 @@ from nodeagent.cluster.place import ClusterPlace
 from nodeagent.control.beat import BEAT_S, keep_telling
 from nodeagent.control.clusteradmin import ClusterAdmin
 from nodeagent.control.founding import found, restore
-from nodeagent.control.hostaddress import parse_remote
+from nodeagent.control.hostaddress import build_host, parse_remote
 from nodeagent.control.parts import Parts
 from nodeagent.control.renewal import Renewal
 from nodeagent.control.storemember import ClusterPorts, StoreMember
@@ -294,15 +294,21 @@ class Cluster:
         if self._tasks is not None:
             self._tasks.start_soon(self._member.keep_running)
 
-    def note_managers(self, managers: list[str]) -> None:
+    def _note_managers(self) -> None:
         """Where the stores of all managers are; kept for the next start, too."""
-        own, client = self.own, self._client
+        own, client, selves = self.own, self._client, self.selves()
+        managers = [
+            f"{build_host(selves[id_].address)}:{self.ports.client}"
+            for id_, spec in self.specs().items()
+            if spec.role == "manager" and id_ in selves
+        ]
         if managers and own is not None and client is not None and managers != own.managers:
             self.own = msgspec.structs.replace(own, managers=managers)
             self.place.write(self.own)
             client.set_members([parse_remote(each, self.ports.client) for each in managers])
 
     def _tell(self) -> None:
+        self._note_managers()
         for each in self.changed:
             each()
 

@@ -126,8 +126,8 @@ class ClusterAdmin:
                 Put(key, msgspec.msgpack.encode(changed), row.revision),
             )
             self._parts.events.publish("node", "update", node_id, spec.name, role=role)
-        if role == "worker":
-            await self._end_manager(node_id)
+        if role == "worker" and node_id != self._own.node_id:
+            await self._end_manager(node_id)  # of this node, whoever signs its next certificate
         return changed
 
     async def other_managers(self, node_id: str = "") -> list[str]:
