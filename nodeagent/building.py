@@ -35,6 +35,7 @@ from nodeagent.rpc.tcp import ask_agent
 from nodeagent.state.leases import Leases
 from nodeagent.state.sqlite import open_store
 from runtime.container.lifecycle import ContainerRuntime
+from runtime.idmounts import IdMounts
 from runtime.image.http import HttpOptions
 from runtime.image.registry import RegistryOptions
 from runtime.image.store import ImageStore
@@ -87,6 +88,7 @@ async def open_parts(config: Config, names: NameServer, keep: Keep) -> AsyncIter
                 copy_up=TreeCopyUp(),
                 part_mounts=Subpaths(config.run),
                 shared_memory=TmpfsMemory(config.run),
+                mapped_mounts=IdMounts(config.run),
                 backups=TreeBackups(),
                 now=clock,
                 new_id=lambda: secrets.token_hex(32),

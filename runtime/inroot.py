@@ -51,8 +51,12 @@ def read_file(root: Path, path: str) -> bytes:
         return file.read(FILE_MAX_BYTES)
 
 
-def make_directory(root: Path, path: str) -> None:
-    """Create a directory and its parents inside ``root``; NotADirectoryError if a file is there."""
+def make_directory(root: Path, path: str, *, owner: int = 0) -> None:
+    """Create a directory and its parents inside ``root``; NotADirectoryError if a file is there.
+
+    Args:
+        owner: user and group of those that are created.
+    """
     root_fd = os.open(root, DIRECTORY)
     try:
         if _exists(root_fd, path):
@@ -61,7 +65,7 @@ def make_directory(root: Path, path: str) -> None:
         for part in PurePosixPath(path).parts[1:]:
             parent = open_in(root_fd, str(done), DIRECTORY)
             try:
-                _mkdir(part, parent)
+                _mkdir(part, parent, owner)
             finally:
                 os.close(parent)
             done /= part
@@ -78,8 +82,9 @@ def _exists(root_fd: int, path: str) -> bool:
     return True
 
 
-def _mkdir(name: str, parent: int) -> None:
+def _mkdir(name: str, parent: int, owner: int) -> None:
     try:
         os.mkdir(name, 0o755, dir_fd=parent)
     except FileExistsError:
         return
+    os.chown(name, owner, owner, dir_fd=parent, follow_symlinks=False)

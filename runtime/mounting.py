@@ -8,12 +8,25 @@ from pathlib import Path
 from typing import Final
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+MS_PRIVATE: Final = 1 << 18
+AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
+OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH = 1, 4
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_IDMAP = 0x1, 0x00100000
 MNT_DETACH: Final = 2
 UMOUNT_NOFOLLOW: Final = 8
 # The kernel copies one page of mount data, the final NUL included.
 DATA_MAX_BYTES: Final = 4095
 # These separate or escape options; which of them the kernel lets one escape depends on its version.
 SPECIAL: Final = frozenset(b",:\\")
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = (  # type: ignore[mutable-override]  # ctypes wants it so
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
 
 
 def mount_overlay(target: Path, lower: Sequence[Path], upper: Path, work: Path) -> None:
@@ -40,6 +53,47 @@ def mount_tmpfs(target: Path, options: str) -> None:
 def mount_device(device: Path, target: Path, kind: str) -> None:
     """Mount a file system of a block device (OSError: the kernel's answer)."""
     _mount(os.fsencode(device), os.fsencode(target), kind.encode(), b"")
+
+
+def clone_tree(source: Path, *, namespace: int = -1, read_only: bool = False) -> int:
+    """A descriptor of the mounts at and below ``source``, in nobody's sight and private.
+
+    Args:
+        namespace: descriptor of a user namespace that maps the owners of all files; -1 none.
+
+    Raises:
+        OSError: EINVAL if the file system cannot map owners, or the kernel's answer.
+    """
+    flags = OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC
+    name = ctypes.c_char_p(os.fsencode(source))
+    tree = _call("open_tree", ctypes.c_int(AT_FDCWD), name, ctypes.c_uint(flags))
+    wanted = _MountAttributes(propagation=MS_PRIVATE)
+    if namespace >= 0:
+        wanted.attr_set |= MOUNT_ATTR_IDMAP
+        wanted.userns_fd = namespace
+    if read_only:
+        wanted.attr_set |= MOUNT_ATTR_RDONLY
+    try:
+        _call(
+            "mount_setattr", ctypes.c_int(tree), ctypes.c_char_p(b""),
+            ctypes.c_uint(AT_EMPTY_PATH | AT_RECURSIVE), ctypes.byref(wanted),
+            ctypes.c_size_t(ctypes.sizeof(wanted)),
+        )  # fmt: skip
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
+def attach_tree(tree: int, target: Path) -> None:
+    """Mount what ``clone_tree`` gave, which is closed."""
+    try:
+        _call(
+            "move_mount", ctypes.c_int(tree), ctypes.c_char_p(b""), ctypes.c_int(AT_FDCWD),
+            ctypes.c_char_p(os.fsencode(target)), ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH),
+        )  # fmt: skip
+    finally:
+        os.close(tree)
 
 
 def unmount(target: Path, flags: int = 0) -> None:
@@ -86,11 +140,13 @@ def _mount(source: bytes, target: bytes, kind: bytes, data: bytes, *, flags: int
     _call("mount", *words, ctypes.c_ulong(flags), ctypes.c_char_p(data))
 
 
-def _call(name: str, *args: object) -> None:
+def _call(name: str, *args: object) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc[name](*args) != 0:
+    answer = int(libc[name](*args))
+    if answer < 0:
         errno = ctypes.get_errno()
         raise OSError(errno, f"{name}: {os.strerror(errno)}")
+    return answer
 
 
 def _unescape(field: bytes) -> bytes:

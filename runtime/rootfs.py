@@ -10,15 +10,20 @@ from typing import Final, TypeVar
 import trio
 
 from runtime import errors, mounting
+from runtime.container.oci import open_user_namespace
 from runtime.contract.files import Change, Chunks
+from runtime.contract.rootfs import IdRange
 from runtime.files.changes import find_changes
 from runtime.files.pack import Packer
+from runtime.idmounts import map_tree
 from runtime.image.threaded import written
 from runtime.image.tree import OPEN_DIR
 from runtime.layerdisk import DRAFT, GROWING, IMAGE, PLACE, make_disk, upper_home
 
 T = TypeVar("T")
 PARTS: Final = ("upper", "work", "merged")
+LAYERS: Final = "layers"  # while a mapped root is being mounted
+IDS: Final = "ids"  # first and count of the host's ids that a mapped root has
 EMPTY: Final = "empty"  # stands below for an image without layers: overlayfs wants one
 PACKERS: Final = 8  # each waits for whoever reads what it packs
 THREADS: Final = 4  # mounts take 0.1 ms; a hung disk must not take trio's other threads
@@ -37,7 +42,13 @@ class OverlayRoots:
         self._packers = trio.CapacityLimiter(PACKERS)
 
     async def mount(
-        self, container_id: str, layers: Sequence[Path], *, image_id: str, size_bytes: int = 0
+        self,
+        container_id: str,
+        layers: Sequence[Path],
+        *,
+        image_id: str,
+        size_bytes: int = 0,
+        ids: IdRange | None = None,
     ) -> Path:
         """Make upper and work directories if new, mount, return the merged path. Idempotent.
 
@@ -49,7 +60,15 @@ class OverlayRoots:
         if size_bytes:
             await self._run("make root", home, lambda: _make_home(home))
             await make_disk(home, size_bytes)
-        return await self._run("mount root", home, lambda: _mount(home, layers, image_id))
+        if ids is None:
+            return await self._run("mount root", home, lambda: _mount(home, layers, image_id))
+        namespace = await open_user_namespace(ids.first, ids.count)
+        try:
+            return await self._run(
+                "mount root", home, lambda: _mount_mapped(home, layers, image_id, ids, namespace)
+            )
+        finally:
+            os.close(namespace)
 
     async def unmount(self, container_id: str) -> None:
         """Unmount if mounted; data stays."""
@@ -63,8 +82,12 @@ class OverlayRoots:
 
     def pack(self, container_id: str) -> Chunks:
         """The tar of the mounted root; what is mounted inside it is left out."""
-        merged = self._home(container_id) / "merged"
-        return written("read root", lambda write: _pack(merged, write, frozenset()), self._packers)
+        home = self._home(container_id)
+        return written(
+            "read root",
+            lambda write: _pack(home / "merged", write, frozenset(), ids=_read_ids(home)),
+            self._packers,
+        )
 
     def pack_layer(self, container_id: str, *, left_out: Collection[str]) -> Chunks:
         """The writable layer as a layer's tar, without these absolute paths."""
@@ -72,7 +95,9 @@ class OverlayRoots:
         names = frozenset(each.lstrip("/") for each in left_out)
         return written(
             "read writable layer",
-            lambda write: _pack(upper_home(home) / "upper", write, names, as_layer=True),
+            lambda write: _pack(
+                upper_home(home) / "upper", write, names, as_layer=True, ids=_read_ids(home)
+            ),
             self._packers,
         )
 
@@ -83,7 +108,8 @@ class OverlayRoots:
         home = self._home(container_id)
 
         def find() -> list[Change]:
-            return list(find_changes(upper_home(home) / "upper", layers, left_out=left_out))
+            upper = upper_home(home) / "upper"
+            return list(find_changes(upper, layers, left_out=left_out, ids=_read_ids(home)))
 
         return await self._run("compare root", home, find)
 
@@ -134,6 +160,36 @@ def _mount(home: Path, layers: Sequence[Path], image_id: str) -> Path:
     return merged
 
 
+def _mount_mapped(
+    home: Path, layers: Sequence[Path], image_id: str, ids: IdRange, namespace: int
+) -> Path:
+    """Mount it over layers whose owners are mapped; in the upper directory they are as mapped."""
+    merged, mapped = home / "merged", home / LAYERS
+    if merged in mounting.mount_points():
+        return merged
+    _make_home(home)
+    (home / IDS).write_text(f"{ids.first} {ids.count}", encoding="ascii")
+    lowers = layers or [_empty(home)]
+    common = Path(os.path.commonpath([path.parent for path in lowers]))
+    _unmount(mapped)  # of a mount that was cut off
+    map_tree(common, mapped, namespace, read_only=True)
+    try:
+        # the overlay keeps its own clones of them
+        return _mount(home, [mapped / path.relative_to(common) for path in lowers], image_id)
+    finally:
+        _unmount(mapped)
+        mapped.rmdir()
+
+
+def _read_ids(home: Path) -> IdRange | None:
+    """Whose files they are; None: the host's."""
+    try:
+        first, count = (home / IDS).read_text("ascii").split()
+    except FileNotFoundError:
+        return None
+    return IdRange(first=int(first), count=int(count))
+
+
 def _make_home(home: Path) -> None:
     # Closed to others: a setuid program of an image must not be one of the host's.
     for folder in (home.parent, home):
@@ -182,8 +238,8 @@ def _unmount(merged: Path) -> None:
 
 
 def _unmount_all(home: Path) -> None:
-    _unmount(home / "merged")
-    _unmount(home / PLACE)
+    for name in ("merged", LAYERS, PLACE):
+        _unmount(home / name)
 
 
 def _remove(home: Path) -> None:
@@ -191,7 +247,9 @@ def _remove(home: Path) -> None:
     for part in (*PARTS, EMPTY, PLACE):
         if (home / part).exists():
             shutil.rmtree(home / part)
-    for name in (DRAFT, GROWING, IMAGE):
+    if (home / LAYERS).exists():
+        (home / LAYERS).rmdir()  # never as a tree: it is for mounts of what others have, too
+    for name in (DRAFT, GROWING, IMAGE, IDS):
         (home / name).unlink(missing_ok=True)
     for mark in ("image.new", "image"):  # last: so a half-removed root still bears its mark
         (home / mark).unlink(missing_ok=True)
@@ -204,9 +262,14 @@ def _remove(home: Path) -> None:
 
 
 def _pack(
-    path: Path, write: Callable[[bytes], None], left_out: Collection[str], *, as_layer: bool = False
+    path: Path,
+    write: Callable[[bytes], None],
+    left_out: Collection[str],
+    *,
+    ids: IdRange | None,
+    as_layer: bool = False,
 ) -> None:
-    packer = Packer(write=write, as_layer=as_layer, left_out=left_out)
+    packer = Packer(write=write, as_layer=as_layer, left_out=left_out, ids=ids)
     fd = os.open(path, OPEN_DIR)
     try:
         packer.folder(fd)
@@ -236,7 +299,7 @@ def _raise_unless_gone(exc: OSError) -> None:
 def _ls(base: Path) -> list[str]:
     made = {path.name for path in base.iterdir() if _is_ours(path)} if base.is_dir() else set()
     mounts = [path for path in mounting.mount_points() if path.parent.parent == base]
-    mounted = {path.parent.name for path in mounts if path.name in {"merged", PLACE}}
+    mounted = {path.parent.name for path in mounts if path.name in {"merged", LAYERS, PLACE}}
     return sorted(made | mounted)
 
 
@@ -244,5 +307,5 @@ def _is_ours(home: Path) -> bool:
     """Whether it holds a part of a root, or nothing yet; logs alone may outlive their root."""
     found = {path.name for path in home.iterdir()} if home.is_dir() else {""}
     return not found or not found.isdisjoint(
-        (*PARTS, EMPTY, PLACE, DRAFT, GROWING, IMAGE, "image", "image.new")
+        (*PARTS, EMPTY, LAYERS, IDS, PLACE, DRAFT, GROWING, IMAGE, "image", "image.new")
     )

@@ -88,6 +88,7 @@ CREATE_FLAGS: Final[tuple[Flag, ...]] = (
     switch("tty", "Give it a terminal", "t"),
     many("ulimit", "Limit NAME=SOFT[:HARD]"),
     text("user", "User name or id, and group: USER[:GROUP]", "u"),
+    text("userns", "Whose user ids it has: host, or auto: some that nobody else has"),
     text("uts", "Whose host name it has: private or host"),
     many("volume", "Mount a volume or path: [NAME|/PATH:]/TARGET[:ro,nocopy]", "v",
          completes="volume"),

@@ -20,7 +20,7 @@ _RESTARTS: Final = ("no", "always", "unless-stopped", "on-failure")
 _TEXTS: Final = {
     "name": "name", "workdir": "working_dir", "user": "user", "hostname": "hostname",
     "domainname": "domainname", "pid": "pid_mode", "ipc": "ipc_mode", "uts": "uts_mode",
-    "cgroupns": "cgroupns_mode",
+    "cgroupns": "cgroupns_mode", "userns": "userns_mode",
     "cpuset-cpus": "cpuset_cpus", "cpuset-mems": "cpuset_mems", "stop-signal": "stop_signal",
     "platform": "platform", "log-driver": "log_driver",
 }  # fmt: skip

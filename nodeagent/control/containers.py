@@ -27,6 +27,7 @@ from nodeagent.control.filters import check_known
 from nodeagent.control.health import Health, resolve_check
 from nodeagent.control.held import Held
 from nodeagent.control.hostinfo import host_name, security_modules
+from nodeagent.control.idranges import hold_ids
 from nodeagent.control.logoptions import resolve_log
 from nodeagent.control.namespacerules import check_namespaces
 from nodeagent.control.parts import Parts
@@ -103,7 +104,8 @@ class Containers:
         held.enter_context(self._parts.inventory.reserve("container", name))
         mode, endpoints = await self._attach(request, id_, held)
         record = self._record(request, image, id_, name)
-        record = msgspec.structs.replace(record, network_mode=mode, endpoints=endpoints)
+        ids = hold_ids(self._parts, held) if request.userns_mode == "auto" else None
+        record = msgspec.structs.replace(record, network_mode=mode, endpoints=endpoints, ids=ids)
         self._check_ports(record)
         return record, self._new_volumes(record, request)
 

@@ -282,10 +282,34 @@ def build_desired(
             if record.phase != "removing"
         },
         sandboxes={
-            record.id: SandboxSpec(id=record.id, dns_port=record.dns_port) for record in live
+            record.id: SandboxSpec(
+                id=record.id, dns_port=record.dns_port, sysctls=_sandbox_sysctls(record)
+            )
+            for record in live
         },
         endpoints={spec.id: spec for record in live for spec in endpoint_specs(record, networks)},
     )
+
+
+def _sandbox_sysctls(record: ContainerRecord) -> dict[str, str]:
+    """Of a container in a user namespace, which has no rights on its network namespace.
+
+    The first two are what its root would have by its rights; the rest it could not set itself.
+    """
+    if record.ids is None:
+        return {}
+    first, last = record.ids.first, record.ids.first + record.ids.count - 1
+    return {
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "net.ipv4.ping_group_range": f"{first} {last}",
+        **net_sysctls(record),
+    }
+
+
+def net_sysctls(record: ContainerRecord) -> dict[str, str]:
+    """Those asked for that are of its network, with dots."""
+    asked = ((name.replace("/", "."), value) for name, value in record.request.sysctls.items())
+    return {name: value for name, value in asked if name.startswith("net.")}
 
 
 def has_sandbox(record: ContainerRecord) -> bool:

@@ -12,12 +12,14 @@ import trio
 from nodeagent.control.containers import Containers
 from nodeagent.control.lifecycle import Lifecycle
 from nodeagent.control.parts import Parts
+from nodeagent.control.starting import id_range
 from nodeagent.control.times import build_time
 from nodeagent.control.volumes import Volumes
 from nodeagent.errors import Conflict, Invalid, Refused
 from nodeagent.model.container import ContainerRecord, MountRecord
 from runtime.contract.files import Change, Files, PathStat
 from runtime.contract.image import Commit, Image
+from runtime.contract.rootfs import IdRange
 from runtime.imageconfig import ImageConfig
 
 UNDO_S: Final = 10.0  # for a mount or a freeze to be taken back; a guess
@@ -63,7 +65,9 @@ class ContainerFiles:
         async with self._root(name, asked) as (root, base):
             where, _ = await self._resolve(root, base, asked, follow=follow)
             title = posixpath.basename(posixpath.normpath(where)) or "."
-            async with self._files.read(root, _below(where, base), name=title) as chunks:
+            ids = self._ids(name, root)
+            below = _below(where, base)
+            async with self._files.read(root, below, name=title, ids=ids) as chunks:
                 yield chunks
         self._tell(name, "archive-path", path=asked)
 
@@ -73,7 +77,9 @@ class ContainerFiles:
         """Unpack a tar into a folder of the container."""
         asked = _absolute(path)
         async with self._root(name, asked, to_write=True) as (root, base):
-            await self._files.write(root, _below(asked, base), chunks, keep_owner=keep_owner)
+            ids = self._ids(name, root)
+            below = _below(asked, base)
+            await self._files.write(root, below, chunks, keep_owner=keep_owner, ids=ids)
         self._tell(name, "extract-to-dir", path=asked)
 
     async def _resolve(
@@ -180,7 +186,7 @@ class ContainerFiles:
             image, roots = self._image(held), self._parts.roots
             await roots.mount(
                 held.id, self._parts.images.layer_paths(image), image_id=image.id,
-                size_bytes=held.request.storage_size_bytes,
+                size_bytes=held.request.storage_size_bytes, ids=id_range(held),
             )  # fmt: skip
             try:
                 yield held
@@ -194,29 +200,38 @@ class ContainerFiles:
     ) -> AsyncIterator[tuple[Path, str]]:
         """A directory of the host, and which path of the container it is.
 
-        What runs is seen as it sees itself, with all its mounts. Of what is down the mount that
-        holds the path is found by its text.
+        What runs is seen as it sees itself, with all its mounts. Of what is down, or has mounts
+        with other owners than the host's, the mount that holds the path is found by its text.
         """
         async with self._mounted(name) as record:
-            if record.phase == "running":
+            if record.phase == "running" and record.ids is None:
                 yield Path(f"/proc/{self._containers.pid_of(record.id)}/root"), "/"
                 return
             mount = _mount_of(record, path)
             if to_write and (mount.read_only if mount else record.request.read_only):
                 raise Refused("it is mounted read-only", field="path", value=path)
             if mount is None:
-                yield self._parts.settings.root / "containers" / record.id / "merged", "/"
+                yield self._merged(record), "/"
                 return
             try:
                 yield Path(await self._source(record, mount)), mount.target
             finally:
-                with trio.move_on_after(UNDO_S, shield=True):
-                    await self._volumes.use.detach(record.id)
+                if record.phase != "running":  # what runs goes on having its volumes
+                    with trio.move_on_after(UNDO_S, shield=True):
+                        await self._volumes.use.detach(record.id)
+
+    def _merged(self, record: ContainerRecord) -> Path:
+        return self._parts.settings.root / "containers" / record.id / "merged"
+
+    def _ids(self, name: str, root: Path) -> IdRange | None:
+        """Whose files a root holds: of volumes the container's namespace has mapped mounts."""
+        record = self._parts.inventory.container(name)
+        return id_range(record) if root == self._merged(record) else None
 
     async def _source(self, record: ContainerRecord, mount: MountRecord) -> str:
         if mount.type == "tmpfs":
             raise Conflict(
-                "a tmpfs is empty while the container is down; start it first",
+                "a tmpfs of a container that is down, or in a user namespace, is out of reach",
                 field="path",
                 value=mount.target,
             )

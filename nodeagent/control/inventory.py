@@ -131,6 +131,10 @@ class Inventory:
         """Containers with an endpoint on the network, running or not."""
         return [each for each in self._all_containers() if network_id in each.endpoints]
 
+    def is_reserved(self, kind: str, name: str) -> bool:
+        """Whether an object of that name is being made."""
+        return (kind, name) in self._reserved
+
     @contextmanager
     def reserve(self, kind: str, name: str) -> Iterator[None]:
         """Hold a name while its object is being made.

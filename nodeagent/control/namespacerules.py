@@ -15,6 +15,7 @@ MODES: Final[Mapping[str, tuple[str, ...]]] = {
     "ipc_mode": ("host", "none", "shareable"),
     "uts_mode": ("host",),
     "cgroupns_mode": ("host",),
+    "userns_mode": ("auto",),
 }
 DOMAIN: Final = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")  # the kernel takes 64
 
@@ -23,6 +24,8 @@ def check_namespaces(request: ContainerCreate) -> None:
     """Refuse a mode that does not exist, and what a shared namespace excludes (Invalid)."""
     for field, shared in MODES.items():
         _check_mode(field, getattr(request, field), shared)
+    if request.userns_mode == "auto":
+        _check_user_namespace(request)
     if request.domainname and not DOMAIN.fullmatch(request.domainname):
         raise Invalid("not a domain name", field="domainname", value=request.domainname)
     if request.uts_mode == "host":
@@ -36,6 +39,24 @@ def check_namespaces(request: ContainerCreate) -> None:
                     f"with ipc_mode {head} the setting would be not this container's alone",
                     field=f"sysctls.{name}",
                 )
+
+
+def _check_user_namespace(request: ContainerCreate) -> None:
+    """What is the host's, or another container's, is out of its reach."""
+    shared = {
+        "pid_mode": request.pid_mode not in OWN,
+        "ipc_mode": request.ipc_mode not in (*OWN, "none"),
+        "uts_mode": request.uts_mode not in OWN,
+        "network_mode": request.network_mode == "host",
+        "privileged": request.privileged,
+    }
+    for field, is_shared in shared.items():
+        if is_shared:
+            raise Invalid(
+                "with userns_mode auto a container has no rights on the host and on namespaces of"
+                " others; leave one of both out",
+                field=field,
+            )
 
 
 def _check_mode(field: str, mode: str, shared: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from nodeagent.model.logs import LogSettings
 from nodeagent.state.leases import Leases
 from runtime.contract.container import Containers
 from runtime.contract.image import Images
-from runtime.contract.rootfs import RootFilesystems, SharedMemory
+from runtime.contract.rootfs import MappedMounts, RootFilesystems, SharedMemory
 from voldrivers.contract import Backups, CopyUp, Drivers, PartMounts
 
 
@@ -52,6 +52,7 @@ class Parts:
     copy_up: CopyUp
     part_mounts: PartMounts
     shared_memory: SharedMemory
+    mapped_mounts: MappedMounts
     backups: Backups
     now: Callable[[], float]  # seconds since the epoch
     new_id: Callable[[], str]  # 64 hex digits

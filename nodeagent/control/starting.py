@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from nodeagent.control.desired import has_sandbox
+from nodeagent.control.desired import has_sandbox, net_sysctls
 from nodeagent.control.etcdir import FILES, etc_directory, rewrite
 from nodeagent.control.etcfiles import build_hostname
 from nodeagent.control.namespacerules import namespace_of
@@ -24,6 +25,7 @@ from runtime.contract.container import (
     Process,
     ProcessSpec,
 )
+from runtime.contract.rootfs import IdRange
 
 SHM = "/dev/shm"  # noqa: S108  a mount point
 
@@ -63,7 +65,7 @@ class Starter:
 
         await _together(files, network)
         spec = build_spec(record, rootfs, netns, (*self._etc(record), *mounts))
-        spec = await self._sharing(record, spec)
+        spec = await self._mapped(record, await self._sharing(record, spec))
         hostname = build_hostname(self._network_owner(record))
         # not the agent's own limit, which is raised: programs close or select all they may have
         limits = {**self._parts.settings.ulimits, **spec.ulimits}
@@ -92,6 +94,27 @@ class Starter:
         safe = ("nosuid", "noexec", "nodev")
         mount = MountPoint(type="bind", source=str(shm), target=SHM, options=safe)
         return replace(spec, mounts=(*spec.mounts, mount))
+
+    async def _mapped(self, record: ContainerRecord, spec: ContainerSpec) -> ContainerSpec:
+        """With its root and mounts where the ids of its user namespace reach them."""
+        ids = id_range(record)
+        if ids is None:
+            return spec
+        binds = [mount for mount in spec.mounts if mount.type == "bind"]
+        sources = [Path(mount.source) for mount in binds]
+        root, *places = await self._parts.mapped_mounts.open(record.id, ids, spec.rootfs, sources)
+        moved = {id(mount): place for mount, place in zip(binds, places, strict=True)}
+        mounts = (
+            replace(mount, source=str(moved[id(mount)])) if id(mount) in moved else mount
+            for mount in spec.mounts
+        )
+        of_network = net_sysctls(record)
+        sysctls = {
+            name: value
+            for name, value in spec.sysctls.items()
+            if name.replace("/", ".") not in of_network  # the sandbox has them
+        }
+        return replace(spec, ids=ids, rootfs=root, mounts=tuple(mounts), sysctls=sysctls)
 
     def _namespace_of(self, owner: str, kind: str) -> str:
         """Path of a namespace of another container that has to run; "" if there is no other."""
@@ -126,13 +149,23 @@ class Starter:
 
     async def _files(self, record: ContainerRecord) -> tuple[Path, tuple[MountPoint, ...]]:
         image = self._parts.images.get(record.image_id)
-        rootfs = await self._parts.roots.mount(
+        mount_root = partial(
+            self._parts.roots.mount,
             record.id,
             self._parts.images.layer_paths(image),
             image_id=image.id,
             size_bytes=record.request.storage_size_bytes,
         )
+        # a volume gets the image's files with the image's owners: its own mounts are mapped
+        rootfs = await mount_root()
         rewrite(self._parts.settings, record)
+        mounts = await self._mounts(record, rootfs)
+        if record.ids:
+            await self._parts.roots.unmount(record.id)
+            await mount_root(ids=id_range(record))
+        return rootfs, mounts
+
+    async def _mounts(self, record: ContainerRecord, rootfs: Path) -> tuple[MountPoint, ...]:
         paths = await self._volumes.attach(record)
         mounts = []
         for n, mount in enumerate(record.mounts):
@@ -150,7 +183,7 @@ class Starter:
                     options=tuple(mount.options),
                 )
             )
-        return rootfs, tuple(mounts)
+        return tuple(mounts)
 
     async def _source(self, mount: MountRecord, paths: dict[str, str], rootfs: Path) -> str:
         if mount.type == "tmpfs":
@@ -197,6 +230,7 @@ class Starter:
             lambda: self._parts.roots.unmount(record.id),
             lambda: self._parts.part_mounts.close(record.id),
             lambda: self._parts.shared_memory.close(record.id),
+            lambda: self._parts.mapped_mounts.close(record.id),
             lambda: self._volumes.detach(record.id),
         ]
         failed: list[Exception] = []
@@ -272,6 +306,11 @@ def build_spec(
         device_rules=tuple(asked.device_cgroup_rules),
         keeps_log=record.log.driver != "none",
     )
+
+
+def id_range(record: ContainerRecord) -> IdRange | None:
+    """The ids of its user namespace, for the runtime."""
+    return IdRange(first=record.ids.first, count=record.ids.count) if record.ids else None
 
 
 def build_limits(asked: ContainerCreate) -> Limits:

@@ -141,7 +141,8 @@ class Startup:
             with _one_at_a_time("remove stray", id_):
                 await self._parts.runtime.delete(id_)
                 await self._parts.runtime.logbook.remove(id_)
-        for kept in (self._parts.part_mounts, self._parts.shared_memory):
+        parts = self._parts
+        for kept in (parts.part_mounts, parts.shared_memory, parts.mapped_mounts):
             for id_ in await kept.ls():
                 with _one_at_a_time("unmount what a container had", id_):
                     if id_ not in known or known[id_].phase != "running":

@@ -283,6 +283,7 @@ def _host_config(record: ContainerRecord) -> HostConfigView:
         ipc_mode=asked.ipc_mode or "private",
         uts_mode=asked.uts_mode,
         cgroupns_mode=asked.cgroupns_mode,
+        userns_mode=asked.userns_mode,
         port_bindings=_asked_ports(asked.ports),
         restart_policy=RestartPolicyView(
             name=asked.restart_policy.name, maximum_retry_count=asked.restart_policy.max_retries

@@ -56,6 +56,13 @@ class EndpointRecord(Struct, frozen=True, kw_only=True):
     requested: EndpointRequest = EndpointRequest()
 
 
+class IdRangeRecord(Struct, frozen=True, kw_only=True):
+    """The ids of the host that a container's user namespace has as 0 and on."""
+
+    first: int
+    count: int
+
+
 class ContainerRecord(Struct, frozen=True, kw_only=True):
     """All that is durable about one container."""
 
@@ -77,6 +84,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     network_mode: str  # "none", "host", "container:<id>", or the id of the first network
     pid_owner: str = ""  # id of the container whose processes this one sees
     ipc_owner: str = ""  # and whose IPC and /dev/shm it has
+    ids: IdRangeRecord | None = None  # of a user namespace of its own
     endpoints: dict[str, EndpointRecord] = {}  # by network id
     ports: list[BoundPort] = []
     dns_port: int = 0

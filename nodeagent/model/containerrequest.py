@@ -100,6 +100,7 @@ class ContainerCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ipc_mode: Name = ""
     uts_mode: Name = ""  # "" or "private", "host"
     cgroupns_mode: Name = ""  # "" the default of this kernel, "private", "host"
+    userns_mode: Name = ""  # "" or "host", "auto": ids of the host that nobody else has
     tty: bool = False
     open_stdin: bool = False
     labels: Labels = {}

@@ -112,6 +112,7 @@ class HostConfigView(_View, frozen=True, kw_only=True):
     ipc_mode: str
     uts_mode: str = field(name="UTSMode")
     cgroupns_mode: str
+    userns_mode: str
     port_bindings: dict[str, list[PortView]]
     restart_policy: RestartPolicyView
     on_unhealthy: str

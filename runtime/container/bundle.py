@@ -79,6 +79,7 @@ class Places:
         ):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.temporary.mkdir(mode=0o700, exist_ok=True)
+        (self.run / "userns").mkdir(mode=0o711, exist_ok=True)  # the way of ids that are not root's
 
     def ids(self) -> set[str]:
         """Containers that have a bundle, a live directory or runtime state, whole or not."""
@@ -171,7 +172,7 @@ def _make_cwd(spec: ContainerSpec) -> None:
     if any(cwd == m.target or cwd.startswith(f"{m.target}/") for m in spec.mounts):
         return  # it is to be in that mount, and the runtime makes it there
     try:
-        inroot.make_directory(spec.rootfs, cwd)
+        inroot.make_directory(spec.rootfs, cwd, owner=spec.ids.first if spec.ids else 0)
     except OSError as exc:
         raise Invalid("make working directory", cwd=cwd, errno=exc.errno) from exc
 

@@ -187,3 +187,37 @@ async def read_version(path: str, state: Path) -> str:
     # even for this crun makes its state directory: by default one in /run that nobody removes
     done = await run([path, "--root", str(state), "--version"])
     return parse_version(done.output.decode(errors="replace"))
+
+
+async def open_user_namespace(first: int, count: int) -> int:
+    """A descriptor of a user namespace whose ids from 0 on are those from ``first`` on here."""
+    ready, told = os.pipe2(os.O_CLOEXEC)
+    argv = (
+        find_binary("unshare", package="util-linux"),
+        "--user",
+        "/bin/sh",
+        "-c",
+        "echo; exec sleep 60",
+    )
+    async with trio.lowlevel.FdStream(ready) as stream:
+        try:
+            process = await trio.lowlevel.open_process(
+                list(argv), stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.DEVNULL,
+                env={"PATH": CHILD_PATH},
+            )  # fmt: skip
+        finally:
+            os.close(told)
+        try:
+            if not await stream.receive_some(1):
+                raise Unavailable("make a user namespace", fix="sysctl user.max_user_namespaces")
+            return _map_ids(Path("/proc") / str(process.pid), f"0 {first} {count}\n")
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):  # ends at once: SIGKILL was sent
+                await process.wait()
+
+
+def _map_ids(process: Path, line: str) -> int:
+    for name in ("uid_map", "gid_map"):
+        (process / name).write_text(line, encoding="ascii")
+    return os.open(process / "ns/user", os.O_RDONLY | os.O_CLOEXEC)

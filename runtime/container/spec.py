@@ -133,6 +133,8 @@ def _namespaces(spec: ContainerSpec, host: Host) -> list[Json]:
         for kind, where in asked.items()
         if where != "host"
     ]
+    if spec.ids:
+        found.append({"type": "user"})
     if spec.netns:
         found.append({"type": "network", "path": spec.netns})
     return found
@@ -149,7 +151,10 @@ def _base_mounts(spec: ContainerSpec) -> Iterator[Json]:
     yield _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k")
     pts = ("newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
     yield _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", *pts)
-    yield _mount("/sys", "sysfs", "sysfs", *safe, mode)
+    if spec.ids:  # whose network namespace is not its user namespace's may mount no sysfs
+        yield _mount("/sys", "bind", "/sys", "rbind", "rslave", *safe, mode)
+    else:
+        yield _mount("/sys", "sysfs", "sysfs", *safe, mode)
     yield _mount("/sys/fs/cgroup", "cgroup", "cgroup", *safe, "relatime", mode)
     yield _mount("/dev/mqueue", "mqueue", "mqueue", *safe)
     if spec.ipc_ns == "none" or any(mount.target == SHM for mount in spec.mounts):
@@ -311,6 +316,9 @@ def _linux(spec: ContainerSpec, host: Host, parts: Parts) -> Json:
         "devices": [_device(device) for device in parts.devices],
         "sysctl": _sysctls(spec),
     }
+    if spec.ids:
+        row: Json = {"containerID": 0, "hostID": spec.ids.first, "size": spec.ids.count}
+        found["uidMappings"] = found["gidMappings"] = [row]
     if spec.privileged:
         return found
     if spec.system_paths:

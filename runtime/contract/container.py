@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from runtime.contract.logs import Logbook
+from runtime.contract.rootfs import IdRange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,7 @@ class ContainerSpec:
     ipc_ns: str = ""  # or "none": one of its own without /dev/shm
     uts_ns: str = ""
     cgroup_ns: str = ""  # "" as Docker's default; or "private"
+    ids: IdRange | None = None  # a user namespace of its own; the root's and mounts' files are its
     mounts: tuple[MountPoint, ...] = ()  # in order; resolv.conf, hosts, hostname included
     limits: Limits = field(default_factory=Limits)
     io_limits: tuple[IoLimit, ...] = ()

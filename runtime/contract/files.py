@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from runtime.contract.rootfs import IdRange
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -39,8 +41,11 @@ class Files(Protocol):
         """Look at one entry (Missing, Refused)."""
         ...
 
-    def read(self, root: Path, path: str, *, name: str) -> Chunks:
+    def read(self, root: Path, path: str, *, name: str, ids: IdRange | None = None) -> Chunks:
         """The tar of one entry and all below it, called ``name`` inside the tar.
+
+        Args:
+            ids: of the user namespace whose files they are; its own ids are in the tar.
 
         Raises (also while the chunks are read):
             Missing: no such path. Refused: the disk said no.
@@ -48,7 +53,13 @@ class Files(Protocol):
         ...
 
     async def write(
-        self, root: Path, path: str, chunks: AsyncIterator[bytes], *, keep_owner: bool
+        self,
+        root: Path,
+        path: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        keep_owner: bool,
+        ids: IdRange | None = None,
     ) -> None:
         """Unpack a tar into the folder ``path``; without ``keep_owner`` all belongs to root.
 

@@ -1,22 +1,50 @@
 """What root filesystems and shared memory offer, as Protocols; callers see no concrete class."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from runtime.contract.files import Change, Chunks
+if TYPE_CHECKING:
+    from runtime.contract.files import Change, Chunks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdRange:
+    """The ids of the host that a user namespace has as 0 and on: users and groups alike."""
+
+    first: int
+    count: int
+
+    def inside(self, number: int) -> int:
+        """A host's id as the namespace sees it."""
+        return number - self.first if 0 <= number - self.first < self.count else OVERFLOW_ID
+
+    def outside(self, number: int) -> int:
+        """An id of the namespace on the host."""
+        return self.first + (number if 0 <= number < self.count else OVERFLOW_ID)
+
+
+OVERFLOW_ID: Final = 65534
 
 
 class RootFilesystems(Protocol):
     """Writable overlayfs roots under ``ROOT/containers/<id>``, mounted in the agent's namespace."""
 
     async def mount(
-        self, container_id: str, layers: Sequence[Path], *, image_id: str, size_bytes: int = 0
+        self,
+        container_id: str,
+        layers: Sequence[Path],
+        *,
+        image_id: str,
+        size_bytes: int = 0,
+        ids: IdRange | None = None,
     ) -> Path:
         """Make upper and work directories if new, mount, return the merged path. Idempotent.
 
         Args:
             size_bytes: what the writable layer can hold; 0 = as much as the disk.
+            ids: whose files they are; the same at each mount, or None for the host's own.
         """
         ...
 
@@ -30,17 +58,17 @@ class RootFilesystems(Protocol):
         """Container ids that have a directory or a mount here, wanted or not."""
         ...
 
-    def pack(self, container_id: str) -> Chunks:
+    def pack(self, container_id: str) -> "Chunks":
         """The tar of the mounted root; what is mounted inside it is left out."""
         ...
 
-    def pack_layer(self, container_id: str, *, left_out: Collection[str]) -> Chunks:
+    def pack_layer(self, container_id: str, *, left_out: Collection[str]) -> "Chunks":
         """The writable layer as a layer's tar, without these absolute paths."""
         ...
 
     async def changes(
         self, container_id: str, layers: Sequence[Path], *, left_out: Collection[str]
-    ) -> list[Change]:
+    ) -> "list[Change]":
         """What differs from the image, in order of paths; none of these absolute paths."""
         ...
 
@@ -65,4 +93,25 @@ class SharedMemory(Protocol):
 
     async def ls(self) -> list[str]:
         """Container ids that have one here, wanted or not."""
+        ...
+
+
+class MappedMounts(Protocol):
+    """What a container of a user namespace has of the host, where its ids can reach it."""
+
+    async def open(
+        self, container_id: str, ids: IdRange, root: Path, sources: Sequence[Path]
+    ) -> list[Path]:
+        """Mount the root as it is and the sources with their owners mapped; the root's is first.
+
+        Raises:
+            Refused: a file system cannot map owners; the error has its path.
+        """
+        ...
+
+    async def close(self, container_id: str) -> None:
+        """Unmount all of it. Idempotent."""
+
+    async def ls(self) -> list[str]:
+        """Container ids that have something here, wanted or not."""
         ...

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runtime import errors
+from runtime.contract.rootfs import IdRange
 from runtime.files.overlay import is_opaque, is_whiteout
 from runtime.image.tree import DEPTH_MAX, OPEN_DIR
 from runtime.image.untar import OPAQUE, WHITEOUT, XATTR
@@ -36,11 +37,13 @@ class Packer:
 
     ``as_layer``: the tree is an overlay's upper directory, and hidden names become whiteouts.
     ``left_out``: names of entries that are not written, with all below.
+    ``ids``: of the user namespace whose files they are; its own ids are written.
     """
 
     write: Write
     as_layer: bool = False
     left_out: Collection[str] = ()
+    ids: IdRange | None = None
     _links: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def folder(self, fd: int, name: str = "", depth: int = 0) -> None:
@@ -128,9 +131,13 @@ class Packer:
     def _mark(self, name: str) -> None:
         info = tarfile.TarInfo(name)
         info.mode = 0
+        if self.ids is not None:
+            info.uid = info.gid = self.ids.first
         self._head(info)
 
     def _head(self, info: tarfile.TarInfo) -> None:
+        if self.ids is not None:
+            info.uid, info.gid = self.ids.inside(info.uid), self.ids.inside(info.gid)
         self.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
 
 

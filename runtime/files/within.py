@@ -12,6 +12,7 @@ import trio
 
 from runtime import errors, inroot
 from runtime.contract.files import Chunks, PathStat
+from runtime.contract.rootfs import IdRange
 from runtime.files.pack import Packer
 from runtime.image.ingest import on_loop
 from runtime.image.store import source_of
@@ -38,27 +39,33 @@ class RootFiles:
         """Look at one entry; a link is not followed."""
         return await self._run("look at file", lambda: _stat(root, path))
 
-    def read(self, root: Path, path: str, *, name: str) -> Chunks:
+    def read(self, root: Path, path: str, *, name: str, ids: IdRange | None = None) -> Chunks:
         """The tar of one entry and all below it."""
 
         def work(write: Callable[[bytes], None]) -> None:
             with _told("read file", path), _parent(root, path) as (folder, inner):
                 os.lstat(inner, dir_fd=folder)
-                packer = Packer(write=write)
+                packer = Packer(write=write, ids=ids)
                 packer.entry(folder, inner, name)
                 packer.finish()
 
         return written("read files", work, self._threads)
 
     async def write(
-        self, root: Path, path: str, chunks: AsyncIterator[bytes], *, keep_owner: bool
+        self,
+        root: Path,
+        path: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        keep_owner: bool,
+        ids: IdRange | None = None,
     ) -> None:
         """Unpack a tar into a folder."""
         source = source_of(chunks)
 
         def work() -> None:
             with _told("write files", path), _folder(root, path) as fd:
-                untar_files(on_loop(source), fd, Limits(), keep_owner=keep_owner)
+                untar_files(on_loop(source), fd, Limits(), keep_owner=keep_owner, ids=ids)
 
         await self._run("write files", work)
 

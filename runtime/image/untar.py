@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from runtime import errors
+from runtime.contract.rootfs import IdRange
 from runtime.image.tree import Attributes, Tree
 
 WHITEOUT: Final = b".wh."
@@ -110,8 +111,18 @@ def untar(chunks: Iterator[bytes], into: Path, limits: Limits) -> Unpacked:
     return layer.done
 
 
-def untar_files(chunks: Iterator[bytes], folder: int, limits: Limits, *, keep_owner: bool) -> None:
+def untar_files(
+    chunks: Iterator[bytes],
+    folder: int,
+    limits: Limits,
+    *,
+    keep_owner: bool,
+    ids: IdRange | None = None,
+) -> None:
     """Unpack a tar of plain files into an open folder that may hold others.
+
+    Args:
+        ids: of the user namespace whose files they become; the tar has its own ids.
 
     Names of whiteouts mean nothing here. Errors as of ``untar``; what was unpacked before stays.
     """
@@ -121,6 +132,8 @@ def untar_files(chunks: Iterator[bytes], folder: int, limits: Limits, *, keep_ow
         for entry in read_entries(source):
             if not keep_owner:
                 entry.uid = entry.gid = 0
+            if ids is not None:
+                entry.uid, entry.gid = ids.outside(entry.uid), ids.outside(entry.gid)
             files.add_file(entry)
         source.drain()
         tree.finish()

@@ -30,6 +30,7 @@ from tests.fakes.logbook import FakeLogbook
 from tests.fakes.volumes import (
     FakeCopyUp,
     FakeDrivers,
+    FakeMappedMounts,
     FakePartMounts,
     FakeSharedMemory,
     FakeVolumeDriver,
@@ -279,7 +280,7 @@ class FakeRoots:
         self.there = set()
         self.sizes = {}  # bytes of the writable layer by container id
 
-    async def mount(self, container_id, layers, *, image_id, size_bytes=0):
+    async def mount(self, container_id, layers, *, image_id, size_bytes=0, ids=None):
         await self._faults.pass_("mount")
         self.there.add(container_id)
         return Path("/merged")
@@ -346,6 +347,7 @@ class Control:
             leases=Leases(self.store), copy_up=FakeCopyUp(),
             part_mounts=FakePartMounts(),
             shared_memory=FakeSharedMemory(),
+            mapped_mounts=FakeMappedMounts(),
             backups=None,
             now=lambda: self.clock(), new_id=self._new_id,
         )  # fmt: skip

@@ -114,6 +114,17 @@ class FakeSharedMemory:
         return []
 
 
+class FakeMappedMounts:
+    async def open(self, container_id, ids, root, sources):
+        return [root, *sources]
+
+    async def close(self, container_id):
+        pass
+
+    async def ls(self):
+        return []
+
+
 class FakeCopyUp:
     async def copy_up(self, rootfs, target, volume):
         return False

@@ -271,6 +271,7 @@ def open_agent(
 ) -> Iterator[Agent]:
     """A started agent; at the end nothing of it is left, even when it cannot help with that."""
     base = Path(tempfile.mkdtemp(prefix="nt-", dir="/tmp"))  # short: socket paths
+    base.chmod(0o711)  # as directories on the way to /run and /var/lib are
     agent = Agent(space, base, settings=settings, crashing=crashing)
     try:
         if small_disk_bytes:

@@ -29,6 +29,11 @@ def test_what_there_is():
     [
         ({"pid_mode": "container:"}, "pid_mode"),
         ({"pid_mode": "shared"}, "pid_mode"),
+        ({"userns_mode": "keep-id"}, "userns_mode"),
+        ({"userns_mode": "auto", "privileged": True}, "privileged"),
+        ({"userns_mode": "auto", "ipc_mode": "shareable"}, "ipc_mode"),
+        ({"userns_mode": "auto", "pid_mode": "container:x"}, "pid_mode"),
+        ({"userns_mode": "auto", "network_mode": "host"}, "network_mode"),
         ({"ipc_mode": "shared"}, "ipc_mode"),
         ({"ipc_mode": "container:"}, "ipc_mode"),
         ({"ipc_mode": "container:web", "sysctls": {"kernel.sem": "1"}}, "sysctls.kernel.sem"),
