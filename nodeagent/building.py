@@ -163,7 +163,7 @@ def build_shared(config: Config, nursery: trio.Nursery, side: NetworkSide) -> Sh
         overlays=overlays,
         membership=membership,
         backups=ClusterBackups(side.parts, cluster, membership.changing),
-        tasks=(overlays.run, wireguard.run, Standing(side.parts, cluster).run),
+        tasks=(overlays.run, wireguard.run, wireguard.watch, Standing(side.parts, cluster).run),
     )
 
 

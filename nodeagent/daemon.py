@@ -252,6 +252,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery, audit: AuditLog
     observed = Observed(parts, sandboxes, streams, volumes, addresses)
     observed.conflicts_of, observed.count_leaks = conflicts.of, auditor.count
     observed.overlays, use.inspector.peers_of = shared.overlays, shared.overlays.peers
+    use.inspector.clear_of = shared.overlays.seen_clear
     observed.health_of, observed.probe_counts = containers.health_of, lifecycle.probe_counts
     observed.end_counts = lifecycle.end_counts
     observed.is_paused, observed.is_restarting = containers.is_paused, containers.is_restarting

@@ -1,6 +1,6 @@
 """The encrypted way between hosts: one WireGuard device a host, in the sealed namespace."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Literal, Protocol
@@ -30,6 +30,27 @@ class PeerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """VXLAN of an encrypted network, which must be seen nowhere in clear."""
+
+    port: int
+    vni: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What was seen of a known packet that was sent to a peer.
+
+    ``at_s``: on trio's clock. ``result``: ``sealed``, ``clear`` or "" = it was not seen at all.
+    ``answered``: the peer has understood it.
+    """
+
+    at_s: float
+    result: Literal["", "sealed", "clear"]
+    answered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptionStatus:
     """How it is. ``problem``: why nothing can be sent, in words; "" = it can."""
 
@@ -40,6 +61,9 @@ class EncryptionStatus:
     peers: Mapping[str, PeerStatus] = field(default_factory=dict)
     problem: str = ""
     restarts: int = 0  # of the child, since this agent came
+    proofs: Mapping[str, Proof] = field(default_factory=dict)  # the last one by peer's key
+    came_clear: Mapping[int, int] = field(default_factory=dict)  # packets by VNI: none got in
+    left_clear: Mapping[int, int] = field(default_factory=dict)  # the same: a leak
 
 
 class Encryption(Protocol):
@@ -54,6 +78,13 @@ class Encryption(Protocol):
 
         Raises:
             Unavailable: it cannot be had on this host, and why. Refused: the key cannot be read.
+        """
+
+    async def look_for(self, hosts: Collection[IPAddress], tunnels: frozenset[Tunnel]) -> None:
+        """Count packets of these networks that this host's links see in clear.
+
+        Args:
+            hosts: this host's addresses, from or to which they are.
         """
 
     async def status(self) -> EncryptionStatus:

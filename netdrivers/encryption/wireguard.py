@@ -3,19 +3,22 @@
 import logging
 import os
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
 import trio
 
-from netdrivers.contract.encryption import Backend, EncryptionStatus, PeerSpec
+from netdrivers.contract.encryption import Backend, EncryptionStatus, PeerSpec, Proof, Tunnel
+from netdrivers.contract.specs import IPAddress
 from netdrivers.encryption import uapi
+from netdrivers.encryption.canary import Canary, judge, sealed_bytes
 from netdrivers.encryption.child import Child
 from netdrivers.encryption.device import Device, Seen, Steps, build_peers, build_specs, diff
 from netdrivers.encryption.kernelwg import build_requests, build_seen
 from netdrivers.encryption.keys import PREFIX, address_of, create_key, parse_key, public_key
+from netdrivers.encryption.witness import Witness
 from netdrivers.errors import NetDriverError, Refused
 from netdrivers.kernel.netns import Namespaces
 from netdrivers.kernel.sealed import Sealed
@@ -26,6 +29,8 @@ T = TypeVar("T")
 DEFAULT_PORT: Final = 51820
 LOOK_S: Final = 5.0  # between two looks at what nobody tells of, or two tries
 AGAIN_S: Final = 0.2  # until a child that died is started again
+PROVE_S: Final = 20.0  # between two proofs
+PROOF_S: Final = 1.0  # for a known packet to leave, and to be answered
 PIN: Final = "sealed"
 
 
@@ -59,6 +64,8 @@ class WireGuard:
     _thread: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     _wanted: trio.Event = field(default_factory=trio.Event)
     _child: Child = field(init=False)
+    _witness: Witness = field(default_factory=Witness)
+    _proofs: dict[str, Proof] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._child = Child(self.name, self.place.run / "wireguard.log")
@@ -90,6 +97,7 @@ class WireGuard:
     async def close(self) -> None:
         """Let go of it: the device works on."""
         self._child.let_go()
+        self._witness.close()
         if self._sealed is not None:
             self._sealed.namespaces.close()
             self._sealed = None
@@ -119,6 +127,66 @@ class WireGuard:
                     await trio.sleep(LOOK_S)
                 await self._child.wait_exit()
                 await trio.sleep(AGAIN_S)
+
+    # --- what is seen --------------------------------------------------------------------------
+
+    async def look_for(self, hosts: Collection[IPAddress], tunnels: frozenset[Tunnel]) -> None:
+        """See the contract."""
+        home = self._find_place().namespaces
+
+        def look() -> None:
+            with home.inside(home.home):
+                self._witness.look_for(hosts, tunnels)
+
+        await self._off_loop(look)
+        self._witness.start()
+
+    async def watch(self) -> NoReturn:
+        """Count what is clear, and prove again and again that nothing is."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._witness.run)
+            while True:
+                await self._wanted.wait()
+                await self.prove()
+                leaked = self._witness.left.total()
+                await trio.sleep(PROVE_S)
+                if self._witness.left.total() > leaked:
+                    self.on_change("packets of an encrypted network were seen to leave in clear")
+
+    async def prove(self) -> None:
+        """Send a known packet to each peer, and see how it leaves."""
+        peers = dict(self._peers or {})
+        self._proofs = {key: proof for key, proof in self._proofs.items() if key in peers}
+        for key, peer in peers.items():
+            if self._problem:
+                return  # nothing can be sent, which is told elsewhere
+            try:
+                proof = await self._prove(peer)
+            except (OSError, NetDriverError) as exc:
+                log.info("no proof of encryption", extra={"peer": key, "error": str(exc)})
+                continue
+            if proof.result == "clear" and self._proofs.get(key, proof).result != "clear":
+                self.on_change("a known packet was seen in clear")
+            if proof.result or key not in self._proofs:
+                self._proofs[key] = proof
+
+    async def _prove(self, peer: PeerSpec) -> Proof:
+        sealed, canary = self._find_place(), Canary(self.place.port)
+
+        def open_both() -> None:
+            with sealed.namespaces.inside(sealed.namespaces.home):
+                canary.listen()
+            sealed.enter(lambda: canary.send(address_of(peer.key)))
+
+        try:
+            await self._off_loop(open_both)
+            with trio.move_on_after(PROOF_S):
+                await canary.wait_heard()
+            seen, answered = canary.seen(), canary.is_answered()
+        finally:
+            canary.close()
+        result = judge(seen, canary.token, peer.host, sealed_bytes(canary.size))
+        return Proof(at_s=trio.current_time(), result=result, answered=answered)
 
     async def mend(self) -> None:
         """Look at it, and set right what is not as it should be. Raises as ``apply``."""
@@ -202,6 +270,9 @@ class WireGuard:
             peers=status,
             problem=problem,
             restarts=self.restarts,
+            proofs=dict(self._proofs),
+            came_clear=dict(self._witness.came),
+            left_clear=dict(self._witness.left),
         )
 
     async def remove(self) -> None:
@@ -210,6 +281,7 @@ class WireGuard:
             self._wanted = trio.Event()
             self._problem = "it was taken away"
             self._peers, self._has_looked = None, False
+            self._proofs = {}
             sealed = self._find_place()  # a former agent may have made it
             await self._child.stop()
             await self._off_loop(sealed.remove)

@@ -19,10 +19,11 @@ import msgspec
 from netdrivers.errors import NetDriverError, Refused
 from netdrivers.explain.errand import Errand, Ruled, Seen, Space, Tidings, What
 from netdrivers.explain.packets import build_packet, read_packet
-from netdrivers.explain.tap import OTHERHOST, OUTGOING, Tap
+from netdrivers.explain.tap import Tap
 from netdrivers.explain.trace import Event, Tracer, build_match
 from netdrivers.kernel.netns import Namespaces, open_fd
 from netdrivers.kernel.nftables import Nftables
+from netdrivers.kernel.packetfilter import OTHERHOST, OUTGOING
 
 TABLE: Final = "nodeagent-trace-"
 AGAIN_S: Final = 0.3  # a first packet may be lost while a neighbour is looked for

@@ -1,33 +1,34 @@
 """A packet socket that hears our packets, and no others, on all links of a namespace.
 
 One socket a namespace, filtered in the kernel: a busy host's traffic never reaches us.
-
-Source: man 7 packet; linux/include/uapi/linux/{filter,bpf_common}.h.
 """
 
-import ctypes
-import socket
-import struct
 from collections.abc import Iterator
-from typing import Final
 
-INSTRUCTION: Final = struct.Struct("=HBBI")
-SO_ATTACH_FILTER: Final = 26
-PROTOCOL_AT: Final = 0xFFFFF000  # SKF_AD_OFF: the ethernet protocol, whatever the link
-LDH, LDB, LDW, LDXMSH, LDH_X, AND, JEQ, RET = 0x28, 0x30, 0x20, 0xB1, 0x48, 0x54, 0x15, 0x06
-ALL: Final = 0x0003
-IPV4, IPV6 = 0x0800, 0x86DD
-PACKET_BYTES: Final = 1 << 16
-OTHERHOST, OUTGOING = 3, 4
-ACCEPT, REJECT = "accept", "reject"
-
-Step = tuple[int, int, str, str]  # code, constant, where to when equal, else ("" = the next)
+from netdrivers.kernel.packetfilter import (
+    ACCEPT,
+    AND,
+    IPV4,
+    IPV6,
+    JEQ,
+    LDB,
+    LDH,
+    LDH_X,
+    LDW,
+    LDXMSH,
+    PACKET_BYTES,
+    PROTOCOL_AT,
+    REJECT,
+    Step,
+    assemble,
+    open_tap,
+)
 
 
 def build_filter(version: int, protocol: str, tag: int) -> bytes:
     """Lets our tag pass: packets of ours, answers to them, and errors about them."""
     steps = _steps4(protocol, tag) if version == 4 else _steps6(protocol, tag)
-    return _assemble([*steps, ("reject", (RET, 0, "", "")), ("accept", (RET, 0xFFFF, "", ""))])
+    return assemble(steps)
 
 
 def _steps4(protocol: str, tag: int) -> list[tuple[str, Step]]:
@@ -73,27 +74,11 @@ def _steps6(protocol: str, tag: int) -> list[tuple[str, Step]]:
     ]
 
 
-def _assemble(steps: list[tuple[str, Step]]) -> bytes:
-    at = {label: n for n, (label, _) in enumerate(steps) if label}
-    packed = b""
-    for n, (_, (code, constant, then, otherwise)) in enumerate(steps):
-        jumps = [at[label] - n - 1 if label else 0 for label in (then, otherwise)]
-        packed += INSTRUCTION.pack(code, *jumps, constant)
-    return packed
-
-
 class Tap:
     """Hears on all links of the namespace of the calling thread."""
 
     def __init__(self, version: int, protocol: str, tag: int) -> None:
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self.sock = socket.socket(socket.AF_PACKET, kind, socket.htons(ALL))
-        program = build_filter(version, protocol, tag)
-        held = ctypes.create_string_buffer(program)
-        head = struct.pack("@HP", len(program) // INSTRUCTION.size, ctypes.addressof(held))
-        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)
-        for _ in self.hear():  # what came in before the filter was there
-            pass
+        self.sock = open_tap(build_filter(version, protocol, tag))
 
     def hear(self) -> Iterator[tuple[str, int, bytes]]:
         """What has come: link, kind of packet, and the packet from its IP header on."""

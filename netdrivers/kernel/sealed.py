@@ -7,11 +7,12 @@ comes to this host finds no socket: no rule is needed for that, and none can be 
 import errno
 import os
 import socket
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from netdrivers.errors import Refused, Unavailable
 from netdrivers.kernel import codec, ipcodec, wgcodec
@@ -19,6 +20,8 @@ from netdrivers.kernel.codec import LinkChange, LinkInfo, Request
 from netdrivers.kernel.ipcodec import RouteInfo
 from netdrivers.kernel.netlink import Netlink
 from netdrivers.kernel.netns import Namespaces, open_pinned
+
+T = TypeVar("T")
 
 GENERIC: Final = 16  # NETLINK_GENERIC
 NO_KERNEL_DEVICE: Final = frozenset({errno.EOPNOTSUPP, errno.ENOENT})
@@ -47,15 +50,19 @@ class Sealed:
         """Take the namespace away, and with it what is in it."""
         self.namespaces.remove(self.pin)
 
-    def _inside(self, protocol: int) -> Netlink:
+    def enter(self, act: Callable[[], T]) -> T:
+        """Do something in the namespace. Unavailable: it is not there."""
         fd = open_pinned(self.pin)
         if fd is None:
             raise Unavailable("the sealed namespace is not there", path=self.pin)
         try:
             with self.namespaces.inside(fd):
-                return Netlink(protocol)
+                return act()
         finally:
             os.close(fd)
+
+    def _inside(self, protocol: int) -> Netlink:
+        return self.enter(lambda: Netlink(protocol))
 
     def _home(self) -> Netlink:
         with self.namespaces.inside(self.namespaces.home):

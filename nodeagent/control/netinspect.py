@@ -26,6 +26,10 @@ async def _nobody(_network: NetworkRecord) -> list[PeerView]:
     return []
 
 
+async def _nothing(_network: NetworkRecord) -> tuple[int, int]:
+    return 0, 0
+
+
 class NetworkInspector:
     """Reads; changes nothing."""
 
@@ -37,6 +41,7 @@ class NetworkInspector:
         self._addresses = addresses
         self._conflicts = conflicts
         self.peers_of: Callable[[NetworkRecord], Awaitable[list[PeerView]]] = _nobody
+        self.clear_of: Callable[[NetworkRecord], Awaitable[tuple[int, int]]] = _nothing
 
     async def inspect(self, names: list[str]) -> list[NetworkView]:
         """All about networks, in the order asked for."""
@@ -58,7 +63,9 @@ class NetworkInspector:
             look,
             self._sandboxes.name_rows(record.id),
         )
-        return msgspec.structs.replace(view, peers=await self.peers_of(record))
+        refused, sent = await self.clear_of(record)
+        peers = await self.peers_of(record)
+        return msgspec.structs.replace(view, peers=peers, clear_refused=refused, clear_sent=sent)
 
     def _member(self, member: ContainerRecord, network: NetworkRecord) -> Member:
         return Member(

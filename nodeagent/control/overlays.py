@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 import msgspec
 import trio
 
-from netdrivers.contract.encryption import EncryptionStatus, PeerSpec
+from netdrivers.contract.encryption import EncryptionStatus, PeerSpec, Tunnel
 from nodeagent.cluster.mirror import Mirror
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.cluster import Cluster
@@ -129,6 +129,7 @@ class Overlays:
             if not count[vtep] or id_ not in specs:
                 continue
             seen = status.peers.get(node.key) if status else None
+            proof = status.proofs.get(node.key) if status else None
             views.append(
                 PeerView(
                     name=specs[id_].name, node_id=id_, address=node.address, vtep=vtep,
@@ -136,9 +137,18 @@ class Overlays:
                     handshake_age=now - seen.handshake_s if seen and seen.handshake_s else -1.0,
                     received_bytes=seen.rx_bytes if seen else 0,
                     sent_bytes=seen.tx_bytes if seen else 0,
+                    proof=proof.result if proof else "",
+                    proof_age=trio.current_time() - proof.at_s if proof else -1.0,
                 )
             )  # fmt: skip
         return sorted(views, key=lambda each: (each.name, each.node_id))
+
+    async def seen_clear(self, record: NetworkRecord) -> tuple[int, int]:
+        """Packets of an encrypted network that came in clear, and that left so."""
+        if record.shared is None or not record.shared.sealed or not self.is_active:
+            return 0, 0
+        status, vni = await self.encryption(), record.shared.vni
+        return status.came_clear.get(vni, 0), status.left_clear.get(vni, 0)
 
     # --- keeping it so ---------------------------------------------------------------------------
 
@@ -282,6 +292,15 @@ class Overlays:
         await self._cluster.encryption.apply(
             self._peers(), mtu_bytes=max(MTU_MIN, mtu - SEALED_BYTES)
         )
+        await self._look_for_clear()
+
+    async def _look_for_clear(self) -> None:
+        """Count what this host sees in clear of any encrypted network, also of those not here."""
+        own, networks = self._cluster.own, self._parts.inventory.networks.values()
+        shared = [each.shared for each in networks if each.shared and each.shared.sealed]
+        if own is not None:
+            tunnels = frozenset(Tunnel(port=each.port, vni=each.vni) for each in shared)
+            await self._cluster.encryption.look_for([ip_address(own.address)], tunnels)
 
     def _peers(self) -> dict[str, PeerSpec] | None:
         """The other hosts by key; None as long as nobody has said who they are."""

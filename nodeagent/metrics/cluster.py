@@ -15,6 +15,7 @@ class PeerSample:
     handshake_age_s: float = -1.0
     rx_bytes: int = 0
     tx_bytes: int = 0
+    proof_age_s: float = -1.0  # since a known packet was seen to leave encrypted; -1 = never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class ClusterSample:
     is_store_up: bool = True
     is_encryption_up: bool = True
     encryption_restarts: int = 0
+    clear_refused: int = 0  # packets of encrypted networks, seen in clear on this host's links
+    clear_sent: int = 0
     peers: Sequence[PeerSample] = ()
     remotes: Mapping[str, int] = field(default_factory=dict)
 
@@ -61,6 +64,14 @@ def collect_cluster(cluster: ClusterSample | None) -> Iterator[Family]:
         "Times that the encrypting program was started again.",
         [("", cluster.encryption_restarts)],
     )
+    yield counter(
+        "nodeagent_encryption_clear_packets_total",
+        "Packets of encrypted networks seen in clear: refused ones that came, and leaks.",
+        [
+            (labels(direction="in"), cluster.clear_refused),
+            (labels(direction="out"), cluster.clear_sent),
+        ],
+    )
     yield from _peers(cluster.peers)
 
 
@@ -70,6 +81,11 @@ def _peers(peers: Sequence[PeerSample]) -> Iterator[Family]:
         "nodeagent_encryption_handshake_age_seconds",
         "Time since the last handshake with a node; absent before the first.",
         [(key, each.handshake_age_s) for key, each in of if each.handshake_age_s >= 0],
+    )
+    yield gauge(
+        "nodeagent_encryption_proof_age_seconds",
+        "Time since a known packet for a node was seen to leave encrypted; absent before that.",
+        [(key, each.proof_age_s) for key, each in of if each.proof_age_s >= 0],
     )
     yield counter(
         "nodeagent_encryption_received_bytes_total",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from netdrivers.contract.encryption import Proof
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.netinspect import host_link
 from nodeagent.control.parts import Parts
@@ -150,6 +151,8 @@ class Observed:
             is_store_up=not self.overlays.problem,
             is_encryption_up=not status.problem,
             encryption_restarts=status.restarts,
+            clear_refused=sum(status.came_clear.values()),
+            clear_sent=sum(status.left_clear.values()),
             peers=[
                 PeerSample(
                     id=names.get(key, (key, ""))[0],
@@ -157,6 +160,7 @@ class Observed:
                     handshake_age_s=now - each.handshake_s if each.handshake_s else -1.0,
                     rx_bytes=each.rx_bytes,
                     tx_bytes=each.tx_bytes,
+                    proof_age_s=_age(status.proofs.get(key)),
                 )
                 for key, each in status.peers.items()
             ],
@@ -307,3 +311,7 @@ class Observed:
 
 def _unknown(record: VolumeRecord, *, healthy: bool = True) -> VolumeSample:
     return VolumeSample(name=record.name, driver=record.driver, used_bytes=-1, healthy=healthy)
+
+
+def _age(proof: Proof | None) -> float:
+    return trio.current_time() - proof.at_s if proof and proof.result == "sealed" else -1.0

@@ -154,7 +154,7 @@ class DnsRecordView(_View, frozen=True, kw_only=True):
 
 
 class PeerView(_View, frozen=True, kw_only=True):
-    """Another host of a network, and the way to it; ``handshake_age`` in seconds, -1 = never."""
+    """Another host of a network, and the way to it; ages in seconds, -1 = never."""
 
     name: str
     node_id: str = field(name="NodeID")
@@ -165,6 +165,8 @@ class PeerView(_View, frozen=True, kw_only=True):
     handshake_age: float
     received_bytes: int
     sent_bytes: int
+    proof: Literal["", "sealed", "clear"] = ""  # how a known packet was last seen to leave
+    proof_age: float = -1.0
 
 
 class NetworkView(_View, frozen=True, kw_only=True):
@@ -188,6 +190,9 @@ class NetworkView(_View, frozen=True, kw_only=True):
     dns_records: list[DnsRecordView] = field(name="DNSRecords")
     conflicts: list[str]  # routes of the host, not ours, that overlap its subnets
     peers: list[PeerView] = []  # of a network of several hosts
+    # packets of an encrypted one that this host's links have seen in clear: refused ones, leaks
+    clear_refused: int = 0
+    clear_sent: int = 0
 
 
 class NetworkRow(_View, frozen=True, kw_only=True):

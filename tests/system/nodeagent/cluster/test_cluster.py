@@ -116,6 +116,25 @@ def test_nothing_is_seen_on_the_wire(clean):
     assert ".51820: UDP" in seen
     assert ".4789" not in seen
     assert not wire.has(SECRET.encode(), b"\xab" * 16)
+    wait_for(lambda: clean.agents[0].inspect("network", "app")["Peers"][0]["Proof"] == "sealed")
+    assert 0 <= clean.agents[0].inspect("network", "app")["Peers"][0]["ProofAge"] < 30
+    metrics = clean.inside(0, "curl -fsS http://127.0.0.1:9323/metrics")
+    assert "nodeagent_encryption_proof_age_seconds{" in metrics
+    assert 'nodeagent_encryption_clear_packets_total{direction="out"} 0' in metrics
+
+
+def test_clear_packets_for_an_encrypted_network_are_refused_and_counted(clean):
+    make_network(clean, "app")
+    run(clean.agents[0], "a", "app")
+    vni = 4097
+    script = (
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+        f"s.sendto(bytes.fromhex('08000000{vni:06x}00') + bytes(60),"
+        f" ('{clean.lab.address(0)}', 4789))"
+    )
+    clean.inside(1, f"{sys.executable} -c {shlex.quote(script)}")
+    wait_for(lambda: clean.agents[0].inspect("network", "app")["ClearRefused"] == 1)
+    assert clean.agents[0].inspect("network", "app")["ClearSent"] == 0
 
 
 def test_an_unencrypted_network_is_so_only_if_asked_for(clean):

@@ -7,35 +7,10 @@ from scapy.packet import Raw
 
 from netdrivers.explain.errand import Errand
 from netdrivers.explain.packets import build_packet, read_packet
-from netdrivers.explain.tap import INSTRUCTION, PROTOCOL_AT, build_filter
+from netdrivers.explain.tap import build_filter
+from tests.fakes.bpf import passes
 
 TAG = 61234
-
-
-def passes(program: bytes, packet: bytes, protocol: int) -> bool:
-    """Run classic BPF as the kernel does: a load behind the end rejects."""
-    steps = list(INSTRUCTION.iter_unpack(program))
-    at = accumulator = index = 0
-    sizes = {0x28: 2, 0x30: 1, 0x20: 4, 0x48: 2}
-    while True:
-        code, then, otherwise, k = steps[at]
-        at += 1
-        if code == 0x06:
-            return k != 0
-        if code == 0x15:
-            at += then if accumulator == k else otherwise
-        elif code == 0x54:
-            accumulator &= k
-        elif code == 0xB1:
-            index = 4 * (packet[k] & 15)
-        elif k == PROTOCOL_AT:
-            accumulator = protocol
-        else:
-            start = k + (index if code == 0x48 else 0)
-            raw = packet[start : start + sizes[code]]
-            if len(raw) < sizes[code]:
-                return False
-            accumulator = int.from_bytes(raw, "big")
 
 
 def errand(version, protocol) -> Errand:
