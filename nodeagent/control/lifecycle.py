@@ -153,6 +153,10 @@ class Lifecycle:
         self._checkups.begin(record)
         self._nursery.start_soon(self._watch, record.id, life)
 
+    def is_watched(self, id_: str) -> bool:
+        """Whether its end will be recorded."""
+        return self._lives.pid(id_) > 0
+
     async def _watch(self, id_: str, life: Life) -> None:
         """Whatever fails here fails for one container: it is told and tried again."""
         while True:

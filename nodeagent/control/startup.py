@@ -23,6 +23,7 @@ from runtime.contract.container import Exit, Found
 
 log = logging.getLogger(__name__)
 
+LATE_S = (1.0, 60.0)  # between tries to adopt: the first time, and at most
 VOLUMES_S = 5.0  # what a start waits for volume drivers at most; a guess
 
 
@@ -44,6 +45,7 @@ class Startup:
         self._networks = networks
         self._copies = copies
         self._repairer = repairer
+        self._unadopted: dict[str, Found] = {}  # what runs, and is tried again
 
     async def run(self) -> None:
         """Adopt what runs, finish or undo what was half-done, remove what is ours and unwanted."""
@@ -54,10 +56,9 @@ class Startup:
         found = {each.id: each for each in await self._parts.runtime.scan()}
         ended: list[tuple[ContainerRecord, Exit]] = []
         for record in list(self._parts.inventory.containers.values()):
-            with _one_at_a_time("settle container", record.id):
-                exit_ = await self._settle(record, found.get(record.id))
-                if exit_ is not None:
-                    ended.append((self._parts.inventory.containers[record.id], exit_))
+            exit_ = await self._try_settle(record, found.get(record.id))
+            if exit_ is not None:
+                ended.append((self._parts.inventory.containers[record.id], exit_))
         await self._copies.volumes.use.adopt()
         await self._remove_strays(found)
         with _one_at_a_time("repair networks", ""):
@@ -75,6 +76,43 @@ class Startup:
         drift = await self._repairer.repair()
         for conflict in drift.conflicts:
             log.warning("conflict", extra={"what": conflict})
+
+    async def _try_settle(self, record: ContainerRecord, found: Found | None) -> Exit | None:
+        """The same, but what fails is logged; what runs and was not adopted is shown as such."""
+        try:
+            return await self._settle(record, found)
+        except Exception as exc:
+            log.exception("start-up step failed", extra={"step": "settle", "id": record.id})
+            if found is not None and found.state in {"running", "paused"}:
+                self._unadopted[record.id] = found
+                self._show_unadopted(record.id, str(exc))
+            return None
+
+    def _show_unadopted(self, id_: str, why: str) -> None:
+        """In memory only: the next start tries by itself, and the disk may be what failed."""
+        containers = self._parts.inventory.containers
+        record = msgspec.structs.replace(containers[id_], error=f"not adopted, tried again: {why}")
+        containers[id_] = record
+        self._parts.events.tell(record, "unadopted", error=why)
+
+    async def _adopt_late(self, id_: str, found: Found) -> None:
+        """Until it is adopted, or somebody else has done something about it."""
+        wait_s = LATE_S[0]
+        while id_ in self._unadopted:
+            await trio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LATE_S[1])
+            record = self._parts.inventory.containers.get(id_)
+            if record is None or record.phase not in {"running", "starting"}:
+                del self._unadopted[id_]
+                return
+            try:
+                await self._adopt(record, found)
+            except Exception as exc:
+                log.exception("adopt container", extra={"id": id_[:12]})
+                self._show_unadopted(id_, str(exc))
+            else:
+                del self._unadopted[id_]
+                self._sandboxes.publish_names()
 
     async def _settle(self, record: ContainerRecord, found: Found | None) -> Exit | None:
         """Bring one record in line with what was found; an exit that is still to be recorded."""
@@ -102,11 +140,12 @@ class Startup:
             record = msgspec.structs.replace(record, started_at=build_time(self._parts.now()))
         # by hand is an end only if the stop is still under way
         by_hand = bool(record.ending)
-        record = msgspec.structs.replace(record, phase="running", stopped_by_hand=by_hand)
+        record = msgspec.structs.replace(record, phase="running", stopped_by_hand=by_hand, error="")
         if record != self._parts.inventory.containers[record.id]:
             await self._parts.inventory.put(record)
         pid = found.process.pid if found.process else 0
-        self._lifecycle.watch(record, pid)
+        if not self._lifecycle.is_watched(record.id):  # an adoption may have failed after it
+            self._lifecycle.watch(record, pid)
         if found.state == "paused":
             self._lifecycle.note_paused(record.id)
             await self._thaw(record)
@@ -183,6 +222,8 @@ class Startup:
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._settle_volumes)
+            for id_, found in self._unadopted.items():
+                nursery.start_soon(self._adopt_late, id_, found)
             for record in list(self._parts.inventory.containers.values()):
                 if record.ending and record.phase in {"running", "exited"}:
                     nursery.start_soon(self._end, record)

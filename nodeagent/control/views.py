@@ -66,6 +66,8 @@ def status_text(
     """
     if record.phase == "running":
         up = f"Up {build_ago(now - parse_time(record.started_at))}"
+        if record.error:  # a start clears it
+            return f"{up} (Not adopted)"
         if paused:
             return f"{up} (Paused)"
         return f"{up} {status_words(health.status)}" if health else up

@@ -78,6 +78,11 @@ def _agent(snapshot: Snapshot) -> Iterator[Family]:
         "Containers by state.",
         [(labels(state=state), count) for state, count in by_state.items()],
     )
+    yield gauge(
+        "nodeagent_containers_unadopted",
+        "Containers that run, but that the agent could not adopt yet.",
+        [("", snapshot.unadopted)],
+    )
     yield gauge("nodeagent_images", "Images in the store.", [("", snapshot.images)])
     yield gauge(
         "nodeagent_image_store_bytes",

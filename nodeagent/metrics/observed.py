@@ -116,6 +116,7 @@ class Observed:
             version=VERSION,
             runtime=self._runtime_name(),
             containers_by_state=Counter(self._state(record) for record in records),
+            unadopted=sum(each.phase == "running" and bool(each.error) for each in records),
             containers=await self._containers(records),
             networks=self._networks(),
             volumes=await self._volume_samples(),

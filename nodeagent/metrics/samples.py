@@ -105,6 +105,7 @@ class Snapshot:
     version: str
     runtime: str
     containers_by_state: Mapping[str, int] = field(default_factory=dict)
+    unadopted: int = 0
     containers: Sequence[ContainerSample] = ()
     networks: Sequence[NetworkSample] = ()
     volumes: Sequence[VolumeSample] = ()

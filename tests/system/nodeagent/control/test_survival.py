@@ -7,10 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from nodeagent.rpc.sync_client import open_sync_client
 from runtime.container.supervisor import read_ticks
 from tests.system.harness.agent import Agent
 from tests.system.nodeagent.control.test_hundred import pipelined
@@ -79,9 +79,19 @@ def runs_of(text: str) -> list[int]:
 
 
 def all_runs(agent: Agent, names: list[str]) -> dict[str, list[int]]:
-    with ThreadPoolExecutor(2) as pool:
-        texts = pool.map(lambda name: agent.cli("logs", name).stdout, names)
-        return {name: runs_of(text) for name, text in zip(names, texts, strict=True)}
+    found = {}
+    with open_sync_client(agent.host) as client:
+        for name in names:
+            with client.stream("container.logs", {"name": name}) as stream:
+                found[name] = runs_of(b"".join(item["data"] for item in stream).decode("ascii"))
+                stream.result()
+    return found
+
+
+def all_pids(agent: Agent, names: list[str]) -> dict[str, int]:
+    with open_sync_client(agent.host) as client:
+        views = client.call("container.inspect", {"names": names})
+    return {name: view["State"]["Pid"] for name, view in zip(names, views, strict=True)}
 
 
 def create_all(agent: Agent) -> list[str]:
@@ -99,7 +109,7 @@ def create_all(agent: Agent) -> list[str]:
 def test_nothing_is_lost(agent: Agent, leave: Callable[[Agent, Callable[[], None]], None]) -> None:
     before = agent.snapshot()
     names = create_all(agent)
-    pids = {name: agent.pid_of(name) for name in names}
+    pids = all_pids(agent, names)
     leave(agent, lambda: end_some(pids))
 
     for name, (_, _, state, number) in FATES.items():
@@ -107,7 +117,7 @@ def test_nothing_is_lost(agent: Agent, leave: Callable[[Agent, Callable[[], None
         found = view["RestartCount"] if state == "running" else view["State"]["ExitCode"]
         assert (view["State"]["Status"], found) == (state, number), name
     kept = [name for name in names if name not in FATES]
-    assert {name: agent.pid_of(name) for name in kept} == {name: pids[name] for name in kept}
+    assert all_pids(agent, kept) == {name: pids[name] for name in kept}
 
     runs = all_runs(agent, names)
     again = {name for name, (_, _, state, _) in FATES.items() if state == "running"}

@@ -162,3 +162,27 @@ async def test_a_restart_that_was_cut_off_after_the_end_starts_what_else_would_g
     control.runtime.end(ID)
     await trio.testing.wait_all_tasks_blocked()
     assert control.phase() == "gone"
+
+
+async def test_what_could_not_be_adopted_is_shown_and_tried_again(control, nursery, autojump_clock):
+    joined = {"network_mode": "n" * 64, "endpoints": {"n" * 64: endpoint()}}
+    up = container(phase="running", started_at="2026-01-01T00:00:00Z", **joined)
+    await control.inventory.put(network(), up)
+    runs(control)
+    control.faults.errors["make_sandbox"] = Refused("the kernel said no")
+    await control.startup.run()
+    (row,) = control.containers.ls(everything=False, filters={})
+    assert row.status.endswith("(Not adopted)")
+    (view,) = control.containers.inspect([ID])
+    assert "not adopted, tried again: the kernel said no" in view.state.error
+    assert "unadopted" in [each.action for each in control.parts.events.history(0)]
+    nursery.start_soon(control.startup.start_by_policy)
+    await trio.sleep(20)
+    assert control.containers.inspect([ID])[0].state.error
+    del control.faults.errors["make_sandbox"]
+    await trio.sleep(60)
+    assert control.containers.inspect([ID])[0].state.error == ""
+    control.runtime.end(ID, 4)
+    await trio.testing.wait_all_tasks_blocked()
+    assert control.inventory.container(ID).exit_code == 4
+    assert control.faults.calls.count("wait_exit") == 1
