@@ -15,7 +15,7 @@ from tests.system.harness.leftovers import Snapshot
 from tests.system.harness.namespace import open_namespace
 from tests.system.harness.registry import Registry, open_registry
 
-MOMENTS = 10  # for each of the six operations: 60
+MOMENTS = 10  # for each of the operations
 COMMITTED = "victim:v1"
 DIE_S = 30.0
 PORT = 8080
@@ -87,6 +87,7 @@ class Operation:
 
 RUN = ("run", "-d", "--name", "victim", "--network", "demo", "-v", "/data", "-p", "8081:80")
 MAKE_VOLUME = ("volume", "create", "--driver", "image", "--opt", "size=8m", "victim")
+MAPPED = ("--userns", "auto", "--storage-opt", "size=24m")
 IDLE = ("busybox", "tail", "-f", "/dev/null")
 
 
@@ -163,6 +164,19 @@ OPERATIONS = {
     "rm": Operation(
         prepare=lambda scene: scene.agent.cli(*RUN, *IDLE),
         command=lambda scene: ("rm", "-f", "-v", "victim"),
+        check=is_whole_or_absent,
+    ),
+    "run mapped": Operation(
+        prepare=nothing, command=lambda scene: (*RUN, *MAPPED, *IDLE), check=is_whole_or_absent
+    ),
+    "rm mapped": Operation(
+        prepare=lambda scene: scene.agent.cli(*RUN, *MAPPED, *IDLE),
+        command=lambda scene: ("rm", "-f", "-v", "victim"),
+        check=is_whole_or_absent,
+    ),
+    "run shareable": Operation(
+        prepare=nothing,
+        command=lambda scene: (*RUN, "--ipc", "shareable", *IDLE),
         check=is_whole_or_absent,
     ),
     "connect": Operation(
