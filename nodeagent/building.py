@@ -31,9 +31,11 @@ from nodeagent.control.parts import Parts
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.standing import Standing
 from nodeagent.control.storemember import ClusterPorts
+from nodeagent.control.volumefence import VolumeFence
 from nodeagent.rpc.tcp import ask_agent
 from nodeagent.state.leases import Leases
 from nodeagent.state.sqlite import open_store
+from runtime.container.fencing import WatchdogFence
 from runtime.container.lifecycle import ContainerRuntime
 from runtime.idmounts import IdMounts
 from runtime.image.http import HttpOptions
@@ -139,6 +141,7 @@ class SharedSide:
     overlays: Overlays
     membership: Membership
     backups: ClusterBackups
+    volume_fence: VolumeFence
     tasks: tuple[Callable[[], Awaitable[object]], ...]
 
 
@@ -158,12 +161,21 @@ def build_shared(config: Config, nursery: trio.Nursery, side: NetworkSide) -> Sh
     side.sandboxes.prepare, side.sandboxes.told = overlays.prepare, overlays.wake
     cluster.changed.append(overlays.wake)
     membership = Membership(side.parts, cluster)
+    watchdog = WatchdogFence(config.run, cgroup_parent=config.container.cgroup_parent)
+    fence = VolumeFence(side.parts, cluster, watchdog, config.cluster.volume_lease_s)
     return SharedSide(
         cluster=cluster,
         overlays=overlays,
         membership=membership,
         backups=ClusterBackups(side.parts, cluster, membership.changing),
-        tasks=(overlays.run, wireguard.run, wireguard.watch, Standing(side.parts, cluster).run),
+        volume_fence=fence,
+        tasks=(
+            overlays.run,
+            wireguard.run,
+            wireguard.watch,
+            Standing(side.parts, cluster).run,
+            fence.run,
+        ),
     )
 
 

@@ -146,6 +146,7 @@ class Cluster(_Section, frozen=True):
     wireguard_port: _Port = 51820
     vxlan_port: _Port = 4789
     kernel_wireguard: bool = True
+    volume_lease_s: Annotated[float, Meta(ge=8, le=3600)] = 30.0
 
 
 class State(_Section, frozen=True):

@@ -51,6 +51,7 @@ from nodeagent.control.system import VERSION, System
 from nodeagent.control.times import build_time
 from nodeagent.control.updating import Updater
 from nodeagent.control.volumecopies import VolumeCopies
+from nodeagent.control.volumefence import VolumeFence
 from nodeagent.control.volumekeeper import VolumeKeeper
 from nodeagent.control.volumes import Volumes
 from nodeagent.control.volumestreams import VolumeStreams
@@ -212,9 +213,8 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery, audit: AuditLog
     lifecycle = Lifecycle(parts, sandboxes, containers, volumes, nursery, streams.at_gate)
     shipping = Shipping(parts, open_sink, nursery, host=os.uname().nodename)
     lifecycle.ship_rest = shipping.finish
-    conflicts = Conflicts(parts)
     networks = Networks(parts, sandboxes, load_network_drivers())
-    imaging = Imaging(parts)
+    imaging, conflicts = Imaging(parts), Conflicts(parts)
     attachments = Attachments(parts, sandboxes, containers, lifecycle)
     auditor = Auditor(parts, sandboxes, addresses, repairer)
     shared = build_shared(config, nursery, NetworkSide(parts, sandboxes, addresses, networks))
@@ -246,6 +246,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery, audit: AuditLog
         volumes=volumes,
         copies=copies,
         quiescing=Quiescing(parts, copies),
+        volume_fence=shared.volume_fence,
         volume_keeper=keeper,
         volume_streams=VolumeStreams(parts, copies, files),
     )
@@ -259,6 +260,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery, audit: AuditLog
     if config.metrics.listen:
         await nursery.start(_serve_metrics, life, observed)
     nursery.start_soon(parts.engine.run)
+    await _open_fence(shared.volume_fence, volumes.use, lifecycle)
     startup = Startup(parts, sandboxes, lifecycle, networks, copies, repairer)
     await startup.run()
     follower = Follower(parts, sandboxes, lifecycle.step)
@@ -271,6 +273,14 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery, audit: AuditLog
     entrance = await _open_doors(life, parts, nursery, use, observed)
     nursery.start_soon(startup.start_by_policy)
     return entrance
+
+
+async def _open_fence(fence: VolumeFence, use: VolumeUse, lifecycle: Lifecycle) -> None:
+    """Before containers are looked at: what ended meanwhile gives its volumes back."""
+    use.fence = fence
+    fence.is_idle, fence.note_paused = use.is_idle, lifecycle.note_paused
+    fence.unpause = lifecycle.unpause
+    await fence.open()
 
 
 async def _open_doors(

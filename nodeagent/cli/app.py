@@ -103,6 +103,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(("create", "ls", "rm", "inspect", "prune"), "volume"),
         **dict.fromkeys(("update", "rename", "snapshot", "clone", "restore"), "volumecopies"),
         **dict.fromkeys(("export", "import", "backup"), "volumecopies"),
+        **dict.fromkeys(("lease",), "volumelease"),
     },
     "system": dict.fromkeys(
         ["info", "df", "events", "audit", "version", "ping", "prune"], "system"

@@ -21,6 +21,8 @@ def _create(call: Call) -> int:
         labels=parse_pairs(call.values.list("label"), "label"),
         options=parse_pairs(call.values.list("opt"), "opt"),
         sharing=call.values.text("sharing"),
+        shared=call.values.is_on("shared"),
+        on_lease_loss=call.values.text("on-lease-loss"),
     )
     put(f"{made['Name']}\n")
     return 0
@@ -70,11 +72,19 @@ VERBS: Final = (
             many("label", "Set metadata KEY=VALUE"),
             many("opt", "Option of the driver: KEY=VALUE", "o"),
             Flag(name="sharing", help="Who may use it at once", default="all", choices=SHARING),
+            switch("shared", "On each host of the cluster the name means the same bytes"),
+            Flag(
+                name="on-lease-loss",
+                help="To containers, if the node cannot keep its lease",
+                default="stop",
+                choices=("pause", "stop", "kill"),
+            ),
         ),
         words=Words(usage="[VOLUME]", most=1),
         examples=(
             "nodeagent volume create data",
             "nodeagent volume create --driver image --opt size=10g --sharing onewriter db",
+            "nodeagent volume create --opt o=bind --opt device=/san/db --shared --sharing none db",
             "nodeagent volume create --opt type=nfs --opt o=addr=files,rw --opt device=:/data x",
         ),
     ),

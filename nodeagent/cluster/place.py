@@ -41,6 +41,10 @@ class ClusterPlace:
                 reason=str(exc),
             ) from exc
 
+    def is_there(self) -> bool:
+        """Whether this agent is of a cluster, even if that cannot be read now."""
+        return (self.folder / "self.json").exists()
+
     def write(self, own: ClusterSelf) -> None:
         """Durable when it returns."""
         self._write("self.json", msgspec.json.encode(own))

@@ -7,6 +7,7 @@ from nodeagent.cluster.etcd.client import EtcdClient
 from nodeagent.cluster.etcdstore import EtcdStore
 from nodeagent.cluster.mirror import believe
 from nodeagent.cluster.tokens import Token, hash_secret, role_of
+from nodeagent.control.creation import check_name
 from nodeagent.control.founding import Pems, new_secret
 from nodeagent.control.hostaddress import parse_address
 from nodeagent.control.parts import Parts
@@ -89,6 +90,12 @@ class ClusterAdmin:
         await self._row(f"network/{network}")
         await self._row(f"node/{node_id}/spec")
         await self._rights.enter(node_id, network)
+
+    async def enter_volume(self, node_id: str, volume: str) -> None:
+        """Let a worker hold a volume."""
+        check_name(volume)
+        await self._row(f"node/{node_id}/spec")
+        await self._rights.enter_volume(node_id, volume)
 
     async def update(self, node_id: str, asked: NodeUpdate) -> NodeSpec:
         """Change labels and availability; of two at once, one is told to try again."""

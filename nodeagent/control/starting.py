@@ -1,6 +1,7 @@
 """The steps from a record to a running program, and back."""
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -66,14 +67,24 @@ class Starter:
         await _together(files, network)
         spec = build_spec(record, rootfs, netns, (*self._etc(record), *mounts))
         spec = await self._mapped(record, await self._sharing(record, spec))
+        spec = self._with_epochs(record, spec)
         hostname = build_hostname(self._network_owner(record))
         # not the agent's own limit, which is raised: programs close or select all they may have
         limits = {**self._parts.settings.ulimits, **spec.ulimits}
         process = await self._parts.runtime.create(replace(spec, hostname=hostname, ulimits=limits))
         await self._at_gate(record.id)
         self._sandboxes.show(record.id)
+        if self._volumes.fence is not None:
+            # after ``create``: from there on the watchdog ends what it finds too late
+            self._volumes.fence.check(record.id)
         await self._parts.runtime.start(record.id)
         return process
+
+    def _with_epochs(self, record: ContainerRecord, spec: ContainerSpec) -> ContainerSpec:
+        """With the epochs of its leases, for what it writes."""
+        fence = self._volumes.fence
+        env = build_epochs(fence.epochs(record.id) if fence else {})
+        return replace(spec, process=replace(spec.process, env=(*spec.process.env, *env)))
 
     async def _sharing(self, record: ContainerRecord, spec: ContainerSpec) -> ContainerSpec:
         """With what it has of other containers, and they of it."""
@@ -306,6 +317,15 @@ def build_spec(
         device_rules=tuple(asked.device_cgroup_rules),
         keeps_log=record.log.driver != "none",
     )
+
+
+def build_epochs(epochs: Mapping[str, int]) -> list[str]:
+    """NODEAGENT_VOLUME_EPOCH_NAME each, and NODEAGENT_VOLUME_EPOCH if it is only one. Pure."""
+    words = [f"NODEAGENT_VOLUME_EPOCH={each}" for each in epochs.values() if len(epochs) == 1]
+    return words + [
+        f"NODEAGENT_VOLUME_EPOCH_{re.sub('[^A-Z0-9]', '_', name.upper())}={epoch}"
+        for name, epoch in epochs.items()
+    ]
 
 
 def id_range(record: ContainerRecord) -> IdRange | None:

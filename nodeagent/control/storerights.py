@@ -32,7 +32,7 @@ def build_permissions(node_id: str) -> list[Permission]:
     own = f"{PREFIX}node/{node_id}/".encode()
     return [
         (READ, PREFIX.encode(), b""),  # the present revision is asked for by it
-        *((READ, *_range(f"{PREFIX}{each}/")) for each in ("node", "network")),
+        *((READ, *_range(f"{PREFIX}{each}/")) for each in ("node", "network", "lease", "fence")),
         (READWRITE, own + b"self", b""),
         (READWRITE, own + b"alive", b""),
     ]
@@ -44,6 +44,16 @@ def build_network_permissions(network: str, node_id: str) -> list[Permission]:
         (READ, *_range(f"{PREFIX}ep/{network}/")),
         (READWRITE, *_range(f"{PREFIX}ep/{network}/{node_id}/")),
         (READWRITE, *_range(f"{PREFIX}addr/{network}/")),
+    ]
+
+
+def build_volume_permissions(volume: str, node_id: str) -> list[Permission]:
+    """What it needs to hold a volume: its own session, and that volume's leases. Pure."""
+    return [
+        (READ, *_range(f"{PREFIX}lease/")),
+        (READ, *_range(f"{PREFIX}fence/")),
+        (READWRITE, f"{PREFIX}lease/{volume}".encode(), b""),
+        (READWRITE, f"{PREFIX}fence/{node_id}".encode(), b""),
     ]
 
 
@@ -78,6 +88,10 @@ class StoreRights:
     async def enter(self, node_id: str, network: str) -> None:
         """What a worker needs to have endpoints on a network."""
         await self._grant(f"worker-{node_id}", build_network_permissions(network, node_id))
+
+    async def enter_volume(self, node_id: str, volume: str) -> None:
+        """What a worker needs to hold a volume."""
+        await self._grant(f"worker-{node_id}", build_volume_permissions(volume, node_id))
 
     async def end_worker(self, node_id: str) -> None:
         """Take away what the node has as a worker."""

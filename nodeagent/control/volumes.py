@@ -75,6 +75,8 @@ class Volumes:
             phase="creating",
             anonymous=anonymous or not request.name,
             sharing=request.sharing,
+            shared=request.shared,
+            on_lease_loss=request.on_lease_loss,
         )
         self._find_driver(request.driver).check(spec(record))
         return record
@@ -326,4 +328,4 @@ class Volumes:
 
     async def _view(self, record: VolumeRecord) -> VolumeView:
         usage, health = await self.look(record)
-        return build_view(self._parts, record, usage, health)
+        return build_view(self._parts, record, usage, health, self.use.fence)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -19,6 +20,9 @@ from nodeagent.model.lease import Claim, Holder, Lease
 from nodeagent.model.volume import VolumeRecord
 from voldrivers.contract import VolumeSpec
 from voldrivers.errors import NotAsked
+
+if TYPE_CHECKING:
+    from nodeagent.control.volumefence import VolumeFence
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ class VolumeUse:
         self._parts = parts
         self._turns: dict[str, trio.Lock] = {}  # by volume: its driver does one thing at a time
         self.pid_of: Callable[[str], int] = lambda _id: 0  # lifecycle's
+        self.fence: VolumeFence | None = None  # of volumes that several hosts mount
         self._coming: set[str] = set()  # holders that are getting or giving back just now
 
     def turn(self, volume: str) -> trio.Lock:
@@ -53,6 +58,7 @@ class VolumeUse:
         self._coming.add(holder.id)
         try:
             await self._parts.leases.take(claims, holder, now=self._now())
+            await self._take_shared(container, claims)
             return {each.volume: await self._mount(each.volume, holder.id) for each in claims}
         except BaseException:
             with trio.move_on_after(UNDO_S, shield=True):
@@ -60,6 +66,17 @@ class VolumeUse:
             raise
         finally:
             self._coming.discard(holder.id)
+
+    async def _take_shared(self, container: ContainerRecord, claims: list[Claim]) -> None:
+        if self.fence is None:
+            return
+        try:
+            await self.fence.take(container, claims)
+        except BaseException:  # then nothing is mounted, and nothing is to be given back
+            with trio.move_on_after(UNDO_S, shield=True):
+                names = [each.volume for each in claims]
+                await self._parts.leases.drop(names, container.id, now=self._now())
+            raise
 
     async def _mount(self, volume: str, holder: str) -> str:
         record = self._parts.inventory.volume(volume)
@@ -122,6 +139,8 @@ class VolumeUse:
                     now = self._now()
                     await self._parts.leases.drop([lease.volume], lease.holder, now=now)
                     self._tell("unmount", lease.volume, lease.holder)
+                    if self.fence is not None:
+                        await self.fence.leave(lease.volume, lease.holder)
                     return
         await self._parts.leases.leave([lease.volume], lease.holder)
         if not lease.leaving:  # the first time only

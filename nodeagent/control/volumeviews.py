@@ -1,6 +1,7 @@
 """Volumes as clients see them. No I/O."""
 
 from nodeagent.control.parts import Parts
+from nodeagent.control.volumefence import VolumeFence, is_shared
 from nodeagent.control.volumeuse import spec
 from nodeagent.errors import Invalid
 from nodeagent.model.volume import LeaseView, VolumeRecord, VolumeRow, VolumeUsageView, VolumeView
@@ -52,7 +53,11 @@ def _status(parts: Parts, record: VolumeRecord) -> str:
 
 
 def build_view(
-    parts: Parts, record: VolumeRecord, usage: VolumeUsage, health: VolumeHealth
+    parts: Parts,
+    record: VolumeRecord,
+    usage: VolumeUsage,
+    health: VolumeHealth,
+    fence: VolumeFence | None = None,
 ) -> VolumeView:
     """All about one volume."""
     driver = parts.volume_drivers.of(record.driver)
@@ -89,6 +94,9 @@ def build_view(
             )
             for each in book.leases
         ],
+        shared=is_shared(record, driver),
+        on_lease_loss=record.on_lease_loss,
+        cluster_leases=fence.held(record.name) if fence else [],
         usage_data=VolumeUsageView(
             size=usage.used_bytes,
             inodes=usage.inodes,

@@ -30,6 +30,10 @@ class ClusterSample:
     clear_sent: int = 0
     peers: Sequence[PeerSample] = ()
     remotes: Mapping[str, int] = field(default_factory=dict)
+    leases: int = 0  # of volumes, in the cluster, of this node
+    lease_margin_s: float = 0.0
+    lease_losses: int = 0
+    lease_renewal_failures: int = 0
 
 
 def collect_cluster(cluster: ClusterSample | None) -> Iterator[Family]:
@@ -72,7 +76,31 @@ def collect_cluster(cluster: ClusterSample | None) -> Iterator[Family]:
             (labels(direction="out"), cluster.clear_sent),
         ],
     )
+    yield from _leases(cluster)
     yield from _peers(cluster.peers)
+
+
+def _leases(cluster: ClusterSample) -> Iterator[Family]:
+    yield gauge(
+        "nodeagent_volume_leases",
+        "Leases of volumes that this node has in the cluster.",
+        [("", cluster.leases)],
+    )
+    yield gauge(
+        "nodeagent_volume_lease_margin_seconds",
+        "Time until writers here are stopped unless a lease is renewed; 0 or less: they are.",
+        [("", cluster.lease_margin_s)],
+    )
+    yield counter(
+        "nodeagent_volume_lease_losses_total",
+        "Writers that were stopped because their lease was not renewed, or was another's.",
+        [("", cluster.lease_losses)],
+    )
+    yield counter(
+        "nodeagent_volume_lease_renewal_failures_total",
+        "Renewals of leases of volumes that failed.",
+        [("", cluster.lease_renewal_failures)],
+    )
 
 
 def _peers(peers: Sequence[PeerSample]) -> Iterator[Family]:

@@ -146,8 +146,12 @@ class Observed:
             return None
         status = await self.overlays.encryption()
         names = self.overlays.node_names()
-        now = self._parts.now()
+        now, fence = self._parts.now(), self._volumes.use.fence
         return ClusterSample(
+            leases=fence.count() if fence else 0,
+            lease_margin_s=fence.margin_s() if fence else 0.0,
+            lease_losses=fence.losses if fence else 0,
+            lease_renewal_failures=fence.renewal_failures if fence else 0,
             nodes=Counter(self.overlays.node_states()),
             is_store_up=not self.overlays.problem,
             is_encryption_up=not status.problem,

@@ -65,9 +65,10 @@ class ClusterRecover(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class ClusterEnter(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A node asks for the rights that an endpoint on a network needs."""
+    """A node asks for the rights that an endpoint on a network needs, or a lease of a volume."""
 
-    network: Text
+    network: Name = ""
+    volume: Name = ""
 
 
 class ClusterSign(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -4,6 +4,7 @@ The terms are those of Docker's cluster volumes: ``none`` one user, ``readonly``
 ``onewriter`` one writer beside readers, ``all`` everybody.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -29,6 +30,9 @@ class Lease(Struct, frozen=True, kw_only=True):
     access: Access
     taken: str  # when, as all times
     leaving: bool = False  # being given back; until the driver has unmounted it counts
+    name: str = ""  # the holder's, for people
+    node_name: str = ""
+    session: int = 0  # of a cluster: the node's, without which the lease is void
 
 
 class Book(Struct, frozen=True, kw_only=True):
@@ -55,6 +59,8 @@ class Holder(Struct, frozen=True, kw_only=True):
     id: str
     name: str
     node: str
+    session: int = 0
+    node_name: str = ""
 
 
 def grant(book: Book, claim: Claim, holder: Holder, *, now: str) -> Book:
@@ -75,6 +81,9 @@ def grant(book: Book, claim: Claim, holder: Holder, *, now: str) -> Book:
         epoch=book.epoch + 1,
         access=claim.access,
         taken=now,
+        name=holder.name,
+        node_name=holder.node_name,
+        session=holder.session,
     )
     return Book(
         volume=book.volume,
@@ -95,7 +104,8 @@ def _check(claim: Claim, others: list[Lease]) -> None:
     if in_the_way:
         kind = "writer" if claim.sharing == "onewriter" else "user"
         raise Busy(
-            f"the volume allows one {kind} (sharing={claim.sharing}); stop the other first",
+            f"the volume allows one {kind} (sharing={claim.sharing}); stop the other first:"
+            f" {', '.join(map(say_who, in_the_way))}",
             field="name",
             name=claim.volume,
             by=[each.holder[:12] for each in in_the_way],
@@ -106,6 +116,35 @@ def _check(claim: Claim, others: list[Lease]) -> None:
             field="read_only",
             name=claim.volume,
         )
+
+
+def say_who(lease: Lease) -> str:
+    """The holder as people know it, and of a cluster where it is."""
+    where = f" on node {lease.node_name or lease.node}" if lease.session else ""
+    return f"{lease.name or lease.holder[:12]}{where} (epoch {lease.epoch})"
+
+
+def without_void(book: Book, sessions: Mapping[str, int]) -> Book:
+    """The book without leases of nodes that have lost their session. Pure.
+
+    ``sessions`` must have been read after the book: a session that is not there has ended for ever.
+    """
+    leases = [each for each in book.leases if sessions.get(each.node) == each.session]
+    return book if leases == book.leases else msgspec.structs.replace(book, leases=leases)
+
+
+def keep(book: Book, holder: str, session: int) -> Book | None:
+    """The book with the holder's lease in a new session; None if it has none any more.
+
+    That it is still there means that nobody was granted the volume since, so the epoch stays.
+    """
+    if all(each.holder != holder for each in book.leases):
+        return None
+    leases = [
+        msgspec.structs.replace(each, session=session) if each.holder == holder else each
+        for each in book.leases
+    ]
+    return book if leases == book.leases else msgspec.structs.replace(book, leases=leases)
 
 
 def leave(book: Book, holder: str) -> Book:

@@ -7,6 +7,9 @@ from msgspec import Meta, Struct
 from nodeagent.model.containerrequest import Labels, Name, Text, Words
 from nodeagent.model.lease import Sharing
 
+# what becomes of containers that use a volume when the node cannot keep its lease in the cluster
+LeaseLoss = Literal["pause", "stop", "kill"]
+
 
 class VolumeCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Parameters of ``volume.create``; name "" makes an anonymous volume."""
@@ -16,6 +19,8 @@ class VolumeCreate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     options: Labels = {}
     labels: Labels = {}
     sharing: Sharing = "all"  # who may use it at once
+    shared: bool = False  # on every host of a cluster the name means these bytes
+    on_lease_loss: LeaseLoss = "stop"
 
 
 class Schedule(Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -49,6 +54,8 @@ class VolumeRecord(Struct, frozen=True, kw_only=True):
     phase: Literal["creating", "copying", "moving", "ready", "removing"]
     anonymous: bool = False
     sharing: Sharing = "all"
+    shared: bool = False
+    on_lease_loss: LeaseLoss = "stop"
     kind: Literal["volume", "snapshot", "removed"] = "volume"
     origin: str = ""  # of what it was made
     expires: str = ""  # of a removed one: when it is deleted
@@ -76,6 +83,35 @@ class LeaseView(_View, frozen=True, kw_only=True):
     leaving: bool  # its mount could not be given back yet
 
 
+class ClusterLeaseView(_View, frozen=True, kw_only=True):
+    """One line of ``volume.leases``: who has a volume in the cluster."""
+
+    volume: str
+    holder: str
+    container: str
+    node: str
+    epoch: int
+    access: str
+    taken_at: str
+    status: str  # held, expired (anybody may have it); here also stopping: not renewed in time
+    is_self: bool
+    renew_within_s: float = -1.0  # of this node's: until it stops its own writers
+
+
+class LeaseBreak(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Take a volume from a node. ``force``: also from one whose session has not ended."""
+
+    name: Text
+    node: Text
+    force: bool = False
+
+
+class LeaseBroken(_View, frozen=True, kw_only=True):
+    """Names of the containers that had it."""
+
+    holders: list[str]
+
+
 class VolumeView(_View, frozen=True, kw_only=True):
     """One element of ``volume.inspect``."""
 
@@ -99,6 +135,9 @@ class VolumeView(_View, frozen=True, kw_only=True):
     last_user: str  # name of the last container
     last_used_at: str
     leases: list[LeaseView]
+    shared: bool  # its leases are the cluster's when this agent is in one
+    on_lease_loss: str
+    cluster_leases: list[ClusterLeaseView]  # those that this node holds
     usage_data: VolumeUsageView
 
 

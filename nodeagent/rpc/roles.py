@@ -23,7 +23,7 @@ _READER: Final = {
     "image": "tags ls inspect history",
     "network": "ls inspect plan check audit",
     "port": "ls",
-    "volume": "ls inspect",
+    "volume": "ls inspect leases",
     "cluster": "info",
     "node": "ls inspect",
     "system": "info version df events ping",
@@ -40,6 +40,7 @@ _OPERATOR: Final = {
 _ADMIN: Final = {
     "cluster": "init join leave token certificate renew backup restore recover",
     "system": "audit",
+    "volume": "breaklease",
     "node": "update promote demote rm",
 }
 _TABLES: Final[Mapping[Role, Mapping[str, str]]] = {

@@ -79,7 +79,11 @@ class ClusterMethods:
         return await cluster.admin().admit(p, cluster.identity.managers)
 
     async def cluster_enter(self, p: ClusterEnter, call: Call) -> Done:
-        await self._use.cluster.admin().enter(_node_of(call), p.network)
+        admin, node = self._use.cluster.admin(), _node_of(call)
+        if p.volume:
+            await admin.enter_volume(node, p.volume)
+        else:
+            await admin.enter(node, p.network)
         return Done()
 
     async def cluster_renew(self, _p: Nothing, _call: Call) -> Done:

@@ -26,6 +26,7 @@ from nodeagent.control.streams import Streams
 from nodeagent.control.system import System
 from nodeagent.control.updating import Updater
 from nodeagent.control.volumecopies import VolumeCopies
+from nodeagent.control.volumefence import VolumeFence
 from nodeagent.control.volumekeeper import VolumeKeeper
 from nodeagent.control.volumes import Volumes
 from nodeagent.control.volumestreams import VolumeStreams
@@ -60,5 +61,6 @@ class UseCases:
     volumes: Volumes
     copies: VolumeCopies
     quiescing: Quiescing
+    volume_fence: VolumeFence
     volume_keeper: VolumeKeeper
     volume_streams: VolumeStreams

@@ -2,10 +2,17 @@
 
 from contextlib import aclosing
 
-from nodeagent.model.volume import VolumeArchive, VolumeCopied, VolumeCreate, VolumeUpdate
+from nodeagent.model.volume import (
+    LeaseBreak,
+    LeaseBroken,
+    VolumeArchive,
+    VolumeCopied,
+    VolumeCreate,
+    VolumeUpdate,
+)
 from nodeagent.rpc.bindings.image import read_input
 from nodeagent.rpc.bindings.usecases import UseCases
-from nodeagent.rpc.schema.shapes import DataItem, Done, ListParams, Ref, Refs
+from nodeagent.rpc.schema.shapes import DataItem, Done, ListParams, Nothing, Ref, Refs
 from nodeagent.rpc.schema.volume import (
     VolumeBackupParams,
     VolumeClone,
@@ -73,6 +80,12 @@ class VolumeMethods:
 
     async def volume_ls(self, p: ListParams, _call: Call) -> object:
         return self._use.volumes.ls(p.filters, everything=p.all)
+
+    async def volume_leases(self, _p: Nothing, _call: Call) -> object:
+        return await self._use.volume_fence.ls()
+
+    async def volume_breaklease(self, p: LeaseBreak, _call: Call) -> object:
+        return LeaseBroken(holders=await self._use.volume_fence.break_(p))
 
     async def volume_inspect(self, p: Refs, _call: Call) -> object:
         return await self._use.volumes.inspect(p.names)

@@ -6,6 +6,9 @@ from msgspec import Meta
 
 from nodeagent.model.containerrequest import Labels, Name, Text
 from nodeagent.model.volume import (
+    ClusterLeaseView,
+    LeaseBreak,
+    LeaseBroken,
     Pruned,
     VolumeArchive,
     VolumeBackup,
@@ -20,6 +23,7 @@ from nodeagent.rpc.schema.shapes import (
     Done,
     ListParams,
     Method,
+    Nothing,
     Params,
     Ref,
     Refs,
@@ -115,5 +119,7 @@ METHODS = (
         takes_input=True,
     ),
     read("volume.ls", "List volumes.", ListParams, list[VolumeRow]),
+    read("volume.leases", "Who has which volume in the cluster.", Nothing, list[ClusterLeaseView]),
+    change("volume.breaklease", "Take a volume from a node.", LeaseBreak, LeaseBroken),
     read("volume.inspect", "All about volumes.", Refs, list[VolumeView]),
 )

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeagent.errors import Busy
-from nodeagent.model.lease import Book, Claim, Holder, drop, grant, leave
+from nodeagent.model.lease import Book, Claim, Holder, Lease, drop, grant, keep, leave, without_void
 
 ONE, TWO = (Holder(id=each * 64, name=each, node="n") for each in "ab")
 
@@ -70,3 +70,20 @@ def test_one_writer_and_epochs_rise_whatever_happens(steps):
         assert sum(each.access == "rw" for each in book.leases) <= 1
         assert len({each.holder for each in book.leases}) == len(book.leases)
         assert len({each.epoch for each in book.leases}) == len(book.leases)
+
+
+def test_what_was_held_in_an_ended_session_is_void_and_what_nobody_took_can_be_kept():
+    book = Book(
+        volume="v", epoch=4,
+        leases=[
+            Lease(volume="v", holder=each, node=each, epoch=n, access="ro", taken="", session=n)
+            for n, each in enumerate("abc", 2)
+        ],
+    )  # fmt: skip
+    left = without_void(book, {"a": 2, "b": 9})
+    assert [each.holder for each in left.leases] == ["a"]
+    assert without_void(book, {"a": 2, "b": 3, "c": 4}) is book
+    kept = keep(book, "b", 9)
+    assert [(each.session, each.epoch) for each in kept.leases] == [(2, 2), (9, 3), (4, 4)]
+    assert keep(kept, "b", 9) is kept
+    assert keep(left, "b", 9) is None
