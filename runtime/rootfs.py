@@ -12,7 +12,7 @@ import trio
 from runtime import errors, mounting
 from runtime.container.oci import open_user_namespace
 from runtime.contract.files import Change, Chunks
-from runtime.contract.rootfs import IdRange
+from runtime.contract.rootfs import IdRange, Room
 from runtime.files.changes import find_changes
 from runtime.files.pack import Packer
 from runtime.idmounts import map_tree
@@ -112,6 +112,18 @@ class OverlayRoots:
             return list(find_changes(upper, layers, left_out=left_out, ids=_read_ids(home)))
 
         return await self._run("compare root", home, find)
+
+    def room(self, container_id: str) -> Room | None:
+        """How full a writable layer of a size is; None if it has none, or is not mounted."""
+        home = self._home(container_id)
+        try:
+            if (home / PLACE).stat().st_dev == home.stat().st_dev:
+                return None
+            found = os.statvfs(home / PLACE)
+        except FileNotFoundError:
+            return None
+        size = found.f_blocks * found.f_frsize
+        return Room(used_bytes=size - found.f_bavail * found.f_frsize, size_bytes=size)
 
     async def used_bytes(self, container_id: str) -> int:
         """What the writable layer takes on disk; its tree is walked."""

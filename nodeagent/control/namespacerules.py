@@ -15,7 +15,6 @@ MODES: Final[Mapping[str, tuple[str, ...]]] = {
     "ipc_mode": ("host", "none", "shareable"),
     "uts_mode": ("host",),
     "cgroupns_mode": ("host",),
-    "userns_mode": ("auto",),
 }
 DOMAIN: Final = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")  # the kernel takes 64
 
@@ -24,8 +23,7 @@ def check_namespaces(request: ContainerCreate) -> None:
     """Refuse a mode that does not exist, and what a shared namespace excludes (Invalid)."""
     for field, shared in MODES.items():
         _check_mode(field, getattr(request, field), shared)
-    if request.userns_mode == "auto":
-        _check_user_namespace(request)
+    _check_user_namespace(request)
     if request.domainname and not DOMAIN.fullmatch(request.domainname):
         raise Invalid("not a domain name", field="domainname", value=request.domainname)
     if request.uts_mode == "host":
@@ -43,6 +41,12 @@ def check_namespaces(request: ContainerCreate) -> None:
 
 def _check_user_namespace(request: ContainerCreate) -> None:
     """What is the host's, or another container's, is out of its reach."""
+    if request.userns_mode not in {"", "host", "auto"}:
+        raise Invalid(
+            "no such mode; there are host, auto", field="userns_mode", value=request.userns_mode
+        )
+    if request.userns_mode != "auto":
+        return
     shared = {
         "pid_mode": request.pid_mode not in OWN,
         "ipc_mode": request.ipc_mode not in (*OWN, "none"),

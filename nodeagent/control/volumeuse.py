@@ -218,6 +218,15 @@ class VolumeUse:
 
     async def _renew_one(self, container: ContainerRecord, n: int, place: Path) -> None:
         mount, parts = container.mounts[n], self._parts.part_mounts
+        if container.ids is not None:  # a graft would show it files that are nobody's
+            self._parts.events.publish(
+                "container", "volume-stale", container.id, container.name, volume=mount.name
+            )
+            log.warning(
+                "a container with user ids of its own has a dead mount: restart it",
+                extra={"id": container.id[:12], "volume": mount.name},
+            )
+            return
         if mount.subpath:
             await parts.close(container.id)
             place = await parts.open(container.id, n, place, mount.subpath)

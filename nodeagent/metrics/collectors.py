@@ -124,6 +124,10 @@ _USAGE: Final[tuple[tuple[str, str, float, str], ...]] = (
     ("blkio_read_bytes", "blkio_read_bytes_total", 1, "Bytes read from block devices."),
     ("blkio_write_bytes", "blkio_written_bytes_total", 1, "Bytes written to block devices."),
 )
+_STORAGE: Final = (
+    ("storage_used_bytes", "Used of a writable layer that has a size."),
+    ("storage_size_bytes", "Size of a writable layer; absent without one."),
+)
 _LIMITS: Final = {"memory_limit_bytes", "pids_limit"}
 
 
@@ -139,6 +143,9 @@ def _containers(containers: Sequence[ContainerSample]) -> Iterator[Family]:
             if (value := getattr(usage, attribute)) >= lowest
         ]
         yield _by_name(f"nodeagent_container_{suffix}", help_, samples)
+    for attribute, help_ in _STORAGE:
+        rows = [(_object(each.id, each.name), getattr(each, attribute)) for each in containers]
+        yield gauge(f"nodeagent_container_{attribute}", help_, [row for row in rows if row[1] >= 0])
 
 
 def _ends(snapshot: Snapshot) -> Family:

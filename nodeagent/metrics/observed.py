@@ -226,10 +226,14 @@ class Observed:
             usage, interfaces = None, {}
         health = self.health_of(record.id)
         known = self._parts.inventory.networks
+        sized = record.request.storage_size_bytes
+        room = self._parts.roots.room(record.id) if sized else None
         return ContainerSample(
             id=record.id,
             name=record.name,
             usage=usage,
+            storage_used_bytes=room.used_bytes if room else -1,
+            storage_size_bytes=room.size_bytes if room else -1,
             interfaces=interfaces,
             health=health.status if health else "",
             networks={

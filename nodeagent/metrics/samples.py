@@ -61,6 +61,8 @@ class ContainerSample:
     id: str
     name: str
     usage: UsageReading | None
+    storage_used_bytes: int = -1  # of a writable layer of a size
+    storage_size_bytes: int = -1
     interfaces: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     health: str = ""  # without a health check
     networks: Mapping[str, str] = field(default_factory=dict)  # name of the network by interface

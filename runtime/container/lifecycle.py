@@ -47,7 +47,7 @@ from runtime.contract.container import (
     Session,
     Usage,
 )
-from runtime.errors import Conflict, Invalid, Missing, Unavailable
+from runtime.errors import Conflict, Invalid, Missing, Refused, Unavailable
 
 UNDO_S: Final = 10.0  # guess: killing and removing takes some ms
 CONMON_END_S: Final = 2.0  # conmon ends within ms of its container; then it is killed
@@ -133,6 +133,12 @@ class ContainerRuntime:
         Cancel: everything is undone.
         """
         runtime = self._oci or await self._choose()  # one may have been installed meanwhile
+        if spec.ids and runtime.kind == "runc":
+            raise Refused(
+                "use a user namespace: runc runs no further process in it (exec, health checks)",
+                runtime=runtime.name,
+                fix="apt install crun, or leave out userns auto",
+            )
         cgroup = self.cgroup(spec.id)
         config = await self._on_disk(lambda: bundle.prepare(spec, self._host, cgroup))
         self._filters.add(config)

@@ -28,6 +28,14 @@ class IdRange:
 OVERFLOW_ID: Final = 65534
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What a writable layer of a size holds, and could hold."""
+
+    used_bytes: int
+    size_bytes: int
+
+
 class RootFilesystems(Protocol):
     """Writable overlayfs roots under ``ROOT/containers/<id>``, mounted in the agent's namespace."""
 
@@ -70,6 +78,10 @@ class RootFilesystems(Protocol):
         self, container_id: str, layers: Sequence[Path], *, left_out: Collection[str]
     ) -> "list[Change]":
         """What differs from the image, in order of paths; none of these absolute paths."""
+        ...
+
+    def room(self, container_id: str) -> Room | None:
+        """How full a writable layer of a size is; None if it has none, or is not mounted."""
         ...
 
     async def used_bytes(self, container_id: str) -> int:

@@ -14,9 +14,10 @@ class FakeVolumeDriver:
         self._faults = faults
         self.there = set()
         self.mounted = {}  # users by volume
+        self.heals = False  # finds its mount dead once, and mounts it again
 
     def abilities(self, volume):
-        return frozenset({"rename", "clone"})
+        return frozenset({"rename", "clone", "heal"} if self.heals else {"rename", "clone"})
 
     def domain(self, volume):
         return volume.name
@@ -63,6 +64,10 @@ class FakeVolumeDriver:
         self.there.discard(volume.name)
         self.there.add(name)
 
+    async def heal(self, volume):
+        healed, self.heals = self.heals, False
+        return healed
+
     async def swap(self, volume, name):
         await self._faults.pass_("volume swap")
 
@@ -87,11 +92,14 @@ class FakeDrivers:
 
 
 class FakePartMounts:
+    def __init__(self):
+        self.grafted = []
+
     async def open(self, container_id, n, volume, subpath):
         return volume / subpath
 
     async def graft(self, pid, source, target, *, read_only):
-        pass
+        self.grafted.append(target)
 
     async def close(self, container_id):
         pass
@@ -101,28 +109,36 @@ class FakePartMounts:
 
 
 class FakeSharedMemory:
+    def __init__(self):
+        self.there = set()
+
     def path(self, container_id):
         return Path("/shm") / container_id
 
     async def open(self, container_id, *, size_bytes):
+        self.there.add(container_id)
         return self.path(container_id)
 
     async def close(self, container_id):
-        pass
+        self.there.discard(container_id)
 
     async def ls(self):
-        return []
+        return sorted(self.there)
 
 
 class FakeMappedMounts:
+    def __init__(self):
+        self.there = set()
+
     async def open(self, container_id, ids, root, sources):
+        self.there.add(container_id)
         return [root, *sources]
 
     async def close(self, container_id):
-        pass
+        self.there.discard(container_id)
 
     async def ls(self):
-        return []
+        return sorted(self.there)
 
 
 class FakeCopyUp:

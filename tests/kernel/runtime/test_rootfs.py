@@ -236,10 +236,14 @@ async def test_a_layer_of_a_size_is_full_inside_only(root):
     assert 8 << 20 < fill(merged / "big") < SIZE
     (root / "beside").write_bytes(bytes(4096))
     assert before - shutil.disk_usage(root).free < 2 * SIZE
+    full = roots.room("c1")
+    assert full
+    assert full.used_bytes > 0.9 * full.size_bytes
     (merged / "big").unlink()
     (merged / "a").write_bytes(b"2")
     await roots.unmount("c1")
     assert [path for path in mounting.mount_points() if path.is_relative_to(root)] == []
+    assert roots.room("c1") is None
     assert await roots.used_bytes("c1") < 1 << 20  # which mounts what it looks at
     changes = await roots.changes("c1", layers, left_out=())
     assert [(each.kind, each.path) for each in changes] == [("C", "/a")]

@@ -165,6 +165,15 @@ def test_a_writable_layer_of_a_size(agent: Agent) -> None:
     assert agent.say("exec", "box", "sh", "-c", FILL) == "No space left"
     assert 8 << 20 < int(agent.say("exec", "box", "stat", "-c", "%s", "/big")) < 24 << 20
     assert agent.cli("run", "--rm", "busybox", "touch", "/beside").returncode == 0
+    page = agent.space.run("curl", "-s", "http://127.0.0.1:9323/metrics").stdout.splitlines()
+    used, total = (
+        float(line.split()[-1])
+        for word in ("used", "size")
+        for line in page
+        if line.startswith(f"nodeagent_container_storage_{word}_bytes{{")
+    )
+    assert 0.9 < used / total <= 1
+    assert 16 << 20 < total < 24 << 20
     agent.kill()
     agent.start()
     agent.cli("stop", "-t", "0", "box")

@@ -6,6 +6,7 @@ Covers nodeagent/control/idranges.py, nodeagent/control/starting.py, runtime/idm
 import os
 import signal
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,16 @@ def test_cp_diff_commit_and_export_speak_of_ids_inside(agent: Agent, tmp_path: P
     agent.cli("cp", str(mine), "box:/later")
     agent.cli("start", "box")
     assert agent.say("exec", "box", "stat", "-c", "%u", "/later") == "0"
+
+
+def test_a_runtime_that_cannot_exec_in_it_is_told_at_once(make_agent: Callable[..., Agent]) -> None:
+    agent = make_agent(settings='runtime = "runc"\n')
+    before = agent.snapshot()
+    done = agent.cli("run", "--name", "box", *AUTO, *SLEEP, check=False)
+    assert done.returncode == 125
+    assert "apt install crun" in done.stderr
+    agent.cli("rm", "box")
+    agent.expect(before)
 
 
 @pytest.mark.parametrize(

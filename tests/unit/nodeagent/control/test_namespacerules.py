@@ -13,6 +13,8 @@ def test_what_there_is():
     check()
     check(pid_mode="host", ipc_mode="host", uts_mode="host", cgroupns_mode="host")
     check(pid_mode="container:web", ipc_mode="none", domainname="example.test", hostname="a")
+    check(userns_mode="host", privileged=True)
+    check(userns_mode="auto", network_mode="container:web", ipc_mode="none")
     check(ipc_mode="shareable", pid_mode="container:web")
     check(ipc_mode="container:web")
     check(pid_mode="private", ipc_mode="private", uts_mode="private", cgroupns_mode="private")
@@ -30,6 +32,7 @@ def test_what_there_is():
         ({"pid_mode": "container:"}, "pid_mode"),
         ({"pid_mode": "shared"}, "pid_mode"),
         ({"userns_mode": "keep-id"}, "userns_mode"),
+        ({"userns_mode": "private"}, "userns_mode"),
         ({"userns_mode": "auto", "privileged": True}, "privileged"),
         ({"userns_mode": "auto", "ipc_mode": "shareable"}, "ipc_mode"),
         ({"userns_mode": "auto", "pid_mode": "container:x"}, "pid_mode"),

@@ -186,3 +186,13 @@ async def test_what_could_not_be_adopted_is_shown_and_tried_again(control, nurse
     await trio.testing.wait_all_tasks_blocked()
     assert control.inventory.container(ID).exit_code == 4
     assert control.faults.calls.count("wait_exit") == 1
+
+
+async def test_mounts_of_what_does_not_run_are_taken_away(control):
+    """A start that was cut off, or a removal, leaves them."""
+    await control.inventory.put(container(phase="running"), container(OTHER, phase="exited"))
+    runs(control)
+    for kept in (control.parts.shared_memory, control.parts.mapped_mounts):
+        kept.there = {ID, OTHER, "c" * 64}
+    await control.startup.run()
+    assert control.parts.shared_memory.there == control.parts.mapped_mounts.there == {ID}

@@ -5,7 +5,7 @@ import trio
 
 from nodeagent.control.volumeuse import PERIOD_S, build_claims
 from nodeagent.errors import Busy
-from nodeagent.model.container import MountRecord
+from nodeagent.model.container import IdRangeRecord, MountRecord
 from tests.fakes.control import Control
 from tests.fakes.records import container, volume
 from voldrivers.errors import Missing, Unavailable
@@ -129,3 +129,20 @@ def test_a_volume_mounted_twice_is_one_claim():
         ("data", "rw", "all"),
         ("other", "ro", "readonly"),
     }
+
+
+async def test_a_healed_mount_comes_to_who_can_read_it(control, nursery, autojump_clock):
+    """Owners are not mapped in the new one: to ids of a namespace its files are nobody's."""
+    await control.inventory.put(volume())
+    mapped = IdRangeRecord(first=1 << 20, count=65536)
+    for record in (
+        await put(control, mount()),
+        await put(control, mount(target="/mapped"), id="b" * 64, name="mapped", ids=mapped),
+    ):
+        await control.volumes.use.attach(record)
+    control.volume_driver.heals = True
+    nursery.start_soon(control.volumes.use.run)
+    await trio.sleep(PERIOD_S + 1)
+    assert control.parts.part_mounts.grafted == ["/x"]
+    told = [each for each in control.parts.events.history(0) if each.action == "volume-stale"]
+    assert [each.id for each in told] == ["b" * 64]
