@@ -28,6 +28,7 @@ from nodeagent.control.membership import Membership
 from nodeagent.control.networks import Networks
 from nodeagent.control.overlays import Overlays
 from nodeagent.control.parts import Parts
+from nodeagent.control.rotation import Rotation
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.standing import Standing
 from nodeagent.control.storemember import ClusterPorts
@@ -142,6 +143,7 @@ class SharedSide:
     membership: Membership
     backups: ClusterBackups
     volume_fence: VolumeFence
+    rotation: Rotation
     tasks: tuple[Callable[[], Awaitable[object]], ...]
 
 
@@ -160,7 +162,7 @@ def build_shared(config: Config, nursery: trio.Nursery, side: NetworkSide) -> Sh
     overlays = Overlays(side.parts, side.sandboxes, side.addresses, cluster, networks)
     side.sandboxes.prepare, side.sandboxes.told = overlays.prepare, overlays.wake
     cluster.changed.append(overlays.wake)
-    membership = Membership(side.parts, cluster)
+    membership, rotation = Membership(side.parts, cluster), Rotation(side.parts, cluster)
     watchdog = WatchdogFence(config.run, cgroup_parent=config.container.cgroup_parent)
     fence = VolumeFence(side.parts, cluster, watchdog, config.cluster.volume_lease_s)
     return SharedSide(
@@ -169,10 +171,12 @@ def build_shared(config: Config, nursery: trio.Nursery, side: NetworkSide) -> Sh
         membership=membership,
         backups=ClusterBackups(side.parts, cluster, membership.changing),
         volume_fence=fence,
+        rotation=rotation,
         tasks=(
             overlays.run,
             wireguard.run,
             wireguard.watch,
+            rotation.run,
             Standing(side.parts, cluster).run,
             fence.run,
         ),

@@ -233,6 +233,7 @@ async def _run(life: _Life, parts: Parts, nursery: trio.Nursery, audit: AuditLog
         inspector=NetworkInspector(parts, sandboxes, addresses, conflicts),
         membership=shared.membership,
         cluster_backups=shared.backups,
+        rotation=shared.rotation,
         networks=networks,
         nodes=Nodes(shared.cluster),
         planner=Planner(parts, sandboxes, containers, networks, attachments),

@@ -109,7 +109,19 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
         ["info", "df", "events", "audit", "version", "ping", "prune"], "system"
     ),
     "cluster": dict.fromkeys(
-        ["init", "join", "leave", "info", "token", "cert", "renew", "backup", "restore", "recover"],
+        [
+            "init",
+            "join",
+            "leave",
+            "info",
+            "token",
+            "cert",
+            "renew",
+            "backup",
+            "restore",
+            "recover",
+            "ca",
+        ],
         "cluster",
     ),
     "node": dict.fromkeys(["ls", "inspect", "update", "promote", "demote", "rm"], "node"),

@@ -7,7 +7,7 @@ from typing import Final
 
 from nodeagent.cli.call import WINDOW_ITEMS, Call, CommandFailed, Row, as_row, pick
 from nodeagent.cli.files import receive, save_to
-from nodeagent.cli.grammar import Verb, number, one, switch, text
+from nodeagent.cli.grammar import UsageError, Verb, number, one, switch, text
 from nodeagent.cli.image import open_input
 from nodeagent.cli.output import FORMAT, print_object, put, render_list
 from nodeagent.cli.system import info_lines
@@ -72,6 +72,24 @@ def _cert(call: Call) -> int:
         path.chmod(0o600)
         path.write_text(pick(found, field, str), encoding="ascii")
         put(f"{path}\n")
+    return 0
+
+
+STAGES: Final = {
+    "none": "The cluster has the authority that it was founded with.",
+    "both": "1 of 3: every node comes to trust both authorities.",
+    "new": "2 of 3: every node gets a certificate of the new authority.",
+    "done": "3 of 3: only the new authority is trusted.",
+}
+
+
+def _ca(call: Call) -> int:
+    if call.words[0] not in {"rotate", "status"}:
+        raise UsageError("expected `cluster ca rotate` or `cluster ca status`")
+    found = call.row("cluster.rotate" if call.words[0] == "rotate" else "cluster.rotation")
+    put(f"{STAGES[pick(found, 'Stage', str)]}\n")
+    if waits := pick(found, "WaitsFor", list):
+        put(f"Waits for: {', '.join(waits)}\n")
     return 0
 
 
@@ -186,6 +204,20 @@ VERBS: Final = (
             "nodeagent cluster restore cluster-2026-11-27",
             "nodeagent cluster restore --yes --advertise-addr 192.0.2.1 cluster-2026-11-27",
         ),
+    ),
+    Verb(
+        name="ca",
+        help="Replace the cluster's authority by a new one, or say how that stands",
+        run=_ca,
+        words=one("rotate|status"),
+        notes=(
+            "It goes on by itself, without a restart of agents or containers; managers start their "
+            "store anew, one after the other. It waits for nodes that are down: bring them back, "
+            "or remove them with `node rm`.",
+            "Join tokens of before are good for nobody then, nor are certificates of programs: "
+            "make new ones with `cluster token` and `cluster cert`.",
+        ),
+        examples=("nodeagent cluster ca rotate", "nodeagent cluster ca status"),
     ),
     Verb(
         name="recover",

@@ -242,6 +242,24 @@ def pick_ca(bundle: bytes, digest: str) -> bytes:
     )
 
 
+def digests_of(bundle: bytes) -> list[str]:
+    """Digests of a bundle's authorities (PEM), in order."""
+    found = x509.load_pem_x509_certificates(bundle)
+    return sorted(ca_digest(each.public_bytes(Encoding.PEM)) for each in found)
+
+
+def signer_of(bundle: bytes, certificate: bytes) -> str:
+    """The digest of the authority of a bundle that signed a certificate; "" if none did."""
+    for each in x509.load_pem_x509_certificates(bundle):
+        pem = each.public_bytes(Encoding.PEM)
+        try:
+            check_signed(pem, certificate)
+        except Refused:
+            continue
+        return ca_digest(pem)
+    return ""
+
+
 def check_signed(authorities: bytes, certificate: bytes) -> None:
     """Refuse a certificate (PEM) that none of these authorities signed."""
     found = x509.load_pem_x509_certificate(certificate)

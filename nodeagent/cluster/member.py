@@ -68,7 +68,7 @@ def check_installed() -> None:
 
 def build_args(spec: MemberSpec) -> list[str]:
     """The member's command line. Pure."""
-    client, ca = build_url(spec.host, spec.client_port), f"{spec.folder}/ca.crt"
+    client, ca = build_url(spec.host, spec.client_port), f"{spec.folder}/store-ca.crt"
     peer = f"{spec.folder}/peer.pem"  # both in one file: no instant with another one's key
     return [
         BINARY,

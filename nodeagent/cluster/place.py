@@ -55,6 +55,25 @@ class ClusterPlace:
         self._write("node.key", pair.key)
         self._write("node.crt", pair.certificate)
 
+    def write_authority(self, bundle: bytes) -> None:
+        """Trust these from now on; who connects then is looked at so."""
+        self._write("ca.crt", bundle)
+
+    def write_store_authority(self) -> None:
+        """The store's member trusts the same, once it is started anew."""
+        self._write("store-ca.crt", self.authority())
+
+    def has_store_trust(self) -> bool:
+        """Whether it was ever said whom the store's member trusts."""
+        return (self.folder / "store-ca.crt").exists()
+
+    def has_store_authority(self) -> bool:
+        """Whether the store's member was started with what is trusted now."""
+        try:
+            return (self.folder / "store-ca.crt").read_bytes() == self.authority()
+        except FileNotFoundError:
+            return False
+
     def write_certificate(self, certificate: bytes) -> None:
         """Another certificate for the key that is there (SSLError: it is not for it)."""
         self._write("node.crt.try", certificate)
@@ -136,6 +155,11 @@ class ClusterPlace:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self.folder / name)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)  # a name is durable with its folder
+        finally:
+            os.close(folder)
 
     # --- TLS -----------------------------------------------------------------------------------
 

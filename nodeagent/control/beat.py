@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 import trio
 
+from nodeagent.cluster import ca
 from nodeagent.errors import Missing, Unavailable, kind_of
 from nodeagent.model.cluster import NodeSelf
 from nodeagent.state.store import Put
@@ -26,7 +27,7 @@ async def keep_telling(cluster: "Cluster") -> NoReturn:
         try:
             lease = lease or await _say_alive(cluster)
             await cluster.store.renew(lease)
-            await _say_self(cluster)
+            await tell_self(cluster)
             cluster.problem, cluster.is_refused = "", False
         except Missing:
             lease = 0
@@ -50,11 +51,16 @@ async def _say_alive(cluster: "Cluster") -> int:
     return lease
 
 
-async def _say_self(cluster: "Cluster") -> None:
-    own, ports = cluster.identity, cluster.ports
+async def tell_self(cluster: "Cluster") -> None:
+    """Write this node's row, if it is not what it says."""
+    own, ports, place = cluster.identity, cluster.ports, cluster.place
+    authority = place.authority()
+    is_settled = own.role == "worker" or place.has_store_authority()
     row = NodeSelf(
         address=own.address, version=cluster.version, key=await _public_key(cluster),
         wireguard_port=ports.wireguard, rpc_port=ports.rpc,
+        trusts=ca.digests_of(authority) if is_settled else [],
+        signed_by=ca.signer_of(authority, place.certificate()),
     )  # fmt: skip
     if cluster.selves().get(own.node_id) != row:
         await cluster.store.commit(Put(f"node/{own.node_id}/self", msgspec.msgpack.encode(row)))

@@ -15,11 +15,11 @@ import trio
 from netdrivers.contract.encryption import Encryption
 from nodeagent.cluster import ca
 from nodeagent.cluster.backupfile import parse_backup
-from nodeagent.cluster.etcd.client import Address, EtcdClient
+from nodeagent.cluster.etcd.client import Address, EtcdClient, open_client
 from nodeagent.cluster.etcdstore import EtcdStore
 from nodeagent.cluster.mirror import Mirror
 from nodeagent.cluster.place import ClusterPlace
-from nodeagent.control.beat import BEAT_S, keep_telling
+from nodeagent.control.beat import BEAT_S, keep_telling, tell_self
 from nodeagent.control.clusteradmin import ClusterAdmin
 from nodeagent.control.founding import found, restore
 from nodeagent.control.hostaddress import build_host, parse_remote
@@ -34,6 +34,7 @@ from nodeagent.model.cluster import ClusterSelf, ClusterSign, NodeRole, NodeSelf
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+RESTART_S: Final = 20.0  # for a member that is started anew to answer
 NO_CLUSTER: Final = (
     "this agent is in no cluster: `cluster init` begins one, `cluster join` enters one"
 )
@@ -86,6 +87,13 @@ class Cluster:
         if self._store is None:
             raise Refused(NO_CLUSTER)
         return self._store
+
+    @property
+    def client(self) -> EtcdClient:
+        """What asks the store. Refused: this agent is in no cluster."""
+        if self._client is None:
+            raise Refused(NO_CLUSTER)
+        return self._client
 
     @property
     def identity(self) -> ClusterSelf:
@@ -159,7 +167,7 @@ class Cluster:
 
     def server_context(self) -> ssl.SSLContext:
         """TLS of this node as a server, with the certificate it has now."""
-        certificate = self.place.certificate()
+        certificate = self.place.certificate() + self.place.authority()
         if self._server_context is None or self._server_context[0] != certificate:
             self._server_context = (certificate, self.place.server_context())
         return self._server_context[1]
@@ -218,7 +226,8 @@ class Cluster:
         self._client = EtcdClient(addresses, self.place.store_context, self._check_manager)
         self._store = EtcdStore(self._client)
         self._mirrors = {
-            prefix: Mirror(self._store, prefix, self._tell) for prefix in ("node/", "network/")
+            prefix: Mirror(self._store, prefix, self._tell)
+            for prefix in ("node/", "network/", "trust")
         }
         self._scope, self._quiet = trio.CancelScope(), trio.Event()
         self._nursery.start_soon(self._take_part, own, self._client, self._quiet)
@@ -353,6 +362,19 @@ class Cluster:
         before, self.active = self.active, trio.Event()
         before.set()  # who still waited for it waits for the next one
         self.problem = ""
+
+    async def restart_store(self) -> None:
+        """Start this node's member anew; return once it answers again, itself."""
+        await self._member.restart()
+        own = self.identity
+        async with open_client(
+            [(own.address, self.ports.client)], self.place.store_context
+        ) as own_:
+            await own_.call("Range", key=b"/nodeagent/", timeout_s=RESTART_S)
+
+    async def say_self(self) -> None:
+        """Tell the others what this node is now."""
+        await tell_self(self)
 
     async def forget_store(self) -> None:
         """What this node's member knew."""

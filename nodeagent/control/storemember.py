@@ -98,6 +98,8 @@ class StoreMember:
     async def _start(
         self, own: ClusterSelf, members: Mapping[str, str], state: Literal["new", "existing"]
     ) -> None:
+        if not self._place.has_store_trust():
+            await trio.to_thread.run_sync(self._place.write_store_authority)
         if self._member is None:
             self._member = Member(
                 MemberSpec(
@@ -116,6 +118,13 @@ class StoreMember:
         if self._member is not None:
             with self._scope:
                 await self._member.keep_running()
+
+    async def restart(self) -> None:
+        """Start it anew, so that it reads whom to trust."""
+        if self._member is not None:
+            await self._member.stop()
+            await trio.to_thread.run_sync(self._place.write_store_authority)
+            await self._member.start()
 
     async def stop(self) -> None:
         """End it; its data stay."""

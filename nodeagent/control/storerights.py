@@ -32,6 +32,7 @@ def build_permissions(node_id: str) -> list[Permission]:
     own = f"{PREFIX}node/{node_id}/".encode()
     return [
         (READ, PREFIX.encode(), b""),  # the present revision is asked for by it
+        (READ, f"{PREFIX}trust".encode(), range_end(f"{PREFIX}trust".encode())),
         *((READ, *_range(f"{PREFIX}{each}/")) for each in ("node", "network", "lease", "fence")),
         (READWRITE, own + b"self", b""),
         (READWRITE, own + b"alive", b""),

@@ -162,11 +162,34 @@ class NodeSelf(Struct, frozen=True, kw_only=True):
     key: _Key = ""
     wireguard_port: _Port = 51820
     rpc_port: _Port = 2377
+    trusts: Annotated[list[Name], Meta(max_length=4)] = []  # authorities, by digest
+    signed_by: Name = ""  # the authority of its certificate
 
     def __post_init__(self) -> None:
         found = ip_address(self.address)
         if found.is_unspecified or found.is_multicast or "%" in self.address:
             raise ValueError(f"no address of a host: {self.address}")
+
+
+class Trust(Struct, frozen=True, kw_only=True):
+    """Whom all nodes are to trust: ``bundle`` (PEM); ``was`` and ``new``: authorities by digest.
+
+    ``both``: each trusts both; ``new``: each gets a certificate of the new one; ``done``: only the
+    new one is trusted.
+    """
+
+    stage: Literal["both", "new", "done"]
+    bundle: str
+    was: str
+    new: str
+
+
+class RotationView(Struct, frozen=True, kw_only=True, rename="pascal"):
+    """How the rotation of the authority stands. ``waits_for``: nodes that have not followed yet."""
+
+    stage: Literal["none", "both", "new", "done"]
+    digest: str = ""
+    waits_for: list[str] = []
 
 
 class AddressClaim(Struct, frozen=True, kw_only=True):

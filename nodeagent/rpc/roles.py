@@ -24,7 +24,7 @@ _READER: Final = {
     "network": "ls inspect plan check audit",
     "port": "ls",
     "volume": "ls inspect leases",
-    "cluster": "info",
+    "cluster": "info rotation",
     "node": "ls inspect",
     "system": "info version df events ping",
     "rpc": "describe",
@@ -38,7 +38,7 @@ _OPERATOR: Final = {
     "volume": "create rm prune update rename snapshot clone backup restore import export",
 }
 _ADMIN: Final = {
-    "cluster": "init join leave token certificate renew backup restore recover",
+    "cluster": "init join leave token certificate renew backup restore recover rotate",
     "system": "audit",
     "volume": "breaklease",
     "node": "update promote demote rm",

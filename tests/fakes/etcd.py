@@ -56,7 +56,7 @@ class Members:
         (spec.folder / "peer.pem").write_bytes(peer.certificate + peer.key)
         (spec.folder / "node.crt").write_bytes(pair.certificate)
         (spec.folder / "node.key").write_bytes(pair.key)
-        (spec.folder / "ca.crt").write_bytes(self.authority.certificate)
+        (spec.folder / "store-ca.crt").write_bytes(self.authority.certificate)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -24,6 +24,7 @@ from nodeagent.model.cluster import (
     NodeRemove,
     NodeUpdate,
     RecoveryView,
+    RotationView,
     Secret,
     StoreStanding,
     TokenRequest,
@@ -110,6 +111,12 @@ class ClusterMethods:
 
     async def cluster_recover(self, p: ClusterRecover, _call: Call) -> RecoveryView:
         return await self._use.cluster_backups.recover(p)
+
+    async def cluster_rotate(self, _p: Nothing, _call: Call) -> RotationView:
+        return await self._use.rotation.begin()
+
+    async def cluster_rotation(self, _p: Nothing, _call: Call) -> RotationView:
+        return await self._use.rotation.view()
 
     async def cluster_standing(self, _p: Nothing, _call: Call) -> StoreStanding:
         return await self._use.cluster_backups.standing()

@@ -20,6 +20,7 @@ from nodeagent.control.planning import Planner
 from nodeagent.control.pruning import Pruner
 from nodeagent.control.quiescing import Quiescing
 from nodeagent.control.repair import Repairer
+from nodeagent.control.rotation import Rotation
 from nodeagent.control.sandboxes import Sandboxes
 from nodeagent.control.sizes import Sizes
 from nodeagent.control.streams import Streams
@@ -48,6 +49,7 @@ class UseCases:
     inspector: NetworkInspector
     membership: Membership
     cluster_backups: ClusterBackups
+    rotation: Rotation
     networks: Networks
     nodes: Nodes
     planner: Planner

@@ -122,3 +122,13 @@ def test_a_program_s_certificate_serves_nobody(tmp_path):
             capture_output=True, check=False,
         )  # fmt: skip
         assert (done.returncode == 0) == good, done.stderr
+
+
+def test_who_signed_is_found_among_several():
+    both = ca.join_bundle([OTHER.certificate, AUTHORITY.certificate])
+    assert ca.digests_of(both) == sorted(
+        [ca.ca_digest(OTHER.certificate), ca.ca_digest(AUTHORITY.certificate)]
+    )
+    pair = ca.issue(AUTHORITY, ca.Bearer(name="worker-1", role="worker"), now=NOW)
+    assert ca.signer_of(both, pair.certificate) == ca.ca_digest(AUTHORITY.certificate)
+    assert ca.signer_of(OTHER.certificate, pair.certificate) == ""

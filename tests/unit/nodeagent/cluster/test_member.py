@@ -17,8 +17,8 @@ def test_nothing_is_spoken_in_clear_or_with_strangers():
     args = build_args(SPEC)
     assert not [each for each in args if "http://" in each]
     assert {"--client-cert-auth", "--peer-client-cert-auth"} <= set(args)
-    assert "--trusted-ca-file=/data/etcd/ca.crt" in args
-    assert "--peer-trusted-ca-file=/data/etcd/ca.crt" in args
+    assert "--trusted-ca-file=/data/etcd/store-ca.crt" in args
+    assert "--peer-trusted-ca-file=/data/etcd/store-ca.crt" in args
     assert "--peer-cert-allowed-cn=nodeagent-store" in args
 
 
