@@ -46,6 +46,7 @@ HEAD_BYTES: Final = 96  # of each packet: the headers are enough
 MOST_TUNNELS: Final = 900  # 4,096 instructions are what the kernel takes
 BATCH, PAUSE_S = 256, 0.05  # of a flood: the rest is dropped by the socket, and counted by it
 SOL_PACKET, PACKET_STATISTICS = 263, 6
+GONE: Final = 0
 STATISTICS: Final = struct.Struct("=II")
 NOTHING: Final = (RET, 0, 0, 0)
 
@@ -87,7 +88,10 @@ def read_head(packet: bytes) -> tuple[bytes, bytes, int]:
 
 
 class Witness:
-    """Counts, once it is open. ``came`` and ``left``: packets by VNI; ``lost``: of a flood."""
+    """Counts, once it is open. ``lost``: packets of a flood.
+
+    ``came`` and ``left``: packets by VNI; 0 stands for networks that are not sought any more.
+    """
 
     def __init__(self) -> None:
         self.came: Counter[int] = Counter()
@@ -109,6 +113,9 @@ class Witness:
         elif tunnels != self._tunnels:
             attach(self._sock, build_filter(tunnels))
         self._tunnels = tunnels
+        for counts in (self.came, self.left):
+            for vni in set(counts) - {each.vni for each in tunnels} - {GONE}:
+                counts[GONE] += counts.pop(vni)
 
     def start(self) -> None:
         """It is open: let ``run`` read."""

@@ -67,6 +67,7 @@ class Overlays:
         self._wakes = Wakes()
         self._nursery: trio.Nursery | None = None
         self._turn = trio.Lock()
+        self._sought: frozenset[Tunnel] = frozenset()  # of which clear packets are counted
 
     def wake(self) -> None:
         """Look again soon."""
@@ -166,6 +167,7 @@ class Overlays:
                     await self._enter(network.id)
                 except Unavailable as exc:
                     log.warning("joining a network with what was known", extra={"why": str(exc)})
+            await self._look_for_clear()
             await self._seal([network])
             await self._reach(network.id)
 
@@ -178,6 +180,7 @@ class Overlays:
     async def _step(self) -> None:
         async with self._turn:
             gone = await self._networks.sync()
+            await self._look_for_clear()
             here = self._here()
             await self._seal(here.values())
             for id_ in here:
@@ -292,15 +295,18 @@ class Overlays:
         await self._cluster.encryption.apply(
             self._peers(), mtu_bytes=max(MTU_MIN, mtu - SEALED_BYTES)
         )
-        await self._look_for_clear()
 
     async def _look_for_clear(self) -> None:
-        """Count what this host sees in clear of any encrypted network, also of those not here."""
+        """Count what this host sees in clear of any encrypted network, also of those not here.
+
+        Before a network begins here: a number that was an encrypted one's may be a clear one's now.
+        """
         own, networks = self._cluster.own, self._parts.inventory.networks.values()
         shared = [each.shared for each in networks if each.shared and each.shared.sealed]
-        if own is not None:
-            tunnels = frozenset(Tunnel(port=each.port, vni=each.vni) for each in shared)
+        tunnels = frozenset(Tunnel(port=each.port, vni=each.vni) for each in shared)
+        if own is not None and tunnels != self._sought:
             await self._cluster.encryption.look_for([ip_address(own.address)], tunnels)
+            self._sought = tunnels
 
     def _peers(self) -> dict[str, PeerSpec] | None:
         """The other hosts by key; None as long as nobody has said who they are."""

@@ -72,4 +72,9 @@ async def test_clear_packets_of_encrypted_networks_are_counted(both):
         await trio.sleep(0.2)  # that would have been counted by now
         status = await device.status()
         assert (status.came_clear, status.left_clear) == ({4097: 2}, {4097: 2})
+        await device.look_for(own, frozenset())  # its number may be a clear network's now
+        play(second, FORGE)
+        await trio.sleep(0.2)
+        status = await device.status()
+        assert (status.came_clear, status.left_clear) == ({0: 2}, {0: 2})
         nursery.cancel_scope.cancel()
