@@ -17,7 +17,7 @@ from netdrivers.errors import Conflict, Invalid, Missing, Refused
 from netdrivers.explain.explainer import Explainer
 from netdrivers.keep import Keep
 from netdrivers.kernel.access import DEFAULT_AGENT
-from netdrivers.kernel.announce import Announcer, find_claims
+from netdrivers.kernel.announce import Announcer, find_claims, find_hails
 from netdrivers.kernel.counters import read_counters
 from netdrivers.kernel.linux import LinuxKernel
 from netdrivers.kernel.parents import parent_error
@@ -146,8 +146,10 @@ class Engine:
                         await self._undo(done)
                 raise
         self._announcer.forget(want, scope.sandboxes if scope else None)
-        for batch in find_claims((op.obj for op in done if op.verb == "add"), want):
-            self._announcer.add(batch)
+        added = [op.obj for op in done if op.verb == "add"]
+        for batch in [*find_claims(added, want), find_hails(added, want)]:
+            if batch:
+                self._announcer.add(batch)
         doubled = self._announcer.notes() if scope is None else ()
         failed = failed or {}
         notes = (*notes, *dict.fromkeys(failed.values()))

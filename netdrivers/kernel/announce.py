@@ -32,6 +32,7 @@ from netdrivers.kernel.netlink import Netlink
 from netdrivers.kernel.netns import open_pinned
 from netdrivers.plan.diff import State
 from netdrivers.plan.objects import Address, KernelObject, Macvlan
+from netdrivers.plan.tunnels import Neighbour, Vxlan
 
 TIMES: Final = 3
 GAP_S: Final = 1.0
@@ -39,6 +40,7 @@ TICKS: Final = 6  # IPv6 looks for a double for up to 2 s first
 PROBES: Final = 3
 PROBE_S: Final = 0.2  # a neighbour answers in a millisecond
 QUEUE: Final = 1024  # claims that wait for a place; the rest is not told, and counted
+HAILS: Final = 64  # endpoints of other hosts that are told of at once
 AT_ONCE: Final = 64  # sandboxes, each with one socket or two
 CLOSE_S: Final = 5.0  # closing waits 20 ms for the kernel; the rest is for a busy host
 UNSETTLED: Final = 0x40 | ipcodec.IFA_F_OPTIMISTIC | ipcodec.IFA_F_DADFAILED  # 0x40: tentative
@@ -49,12 +51,31 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """An address that is new on a link of a sandbox; ``on_wire``: of a wire that is not ours."""
+    """An address that is new on a link of a sandbox, or of the host if that is "".
+
+    ``on_wire``: of a wire that is not ours.
+    """
 
     sandbox: str
     link: str
     ip: IPv4Address | IPv6Address
     on_wire: bool = False
+    mac: bytes = b""  # who has it, if that is not the link
+
+
+def find_hails(objects: Iterable[KernelObject], want: State) -> tuple[Claim, ...]:
+    """Addresses of other hosts' endpoints among the objects, to be told on this host's bridges.
+
+    Who asked for one before it was there asks again only after a second. None, if they are many:
+    then a host begins to know a network, and nobody has waited for them. Pure.
+    """
+    found = []
+    for obj in objects:
+        tunnel = want.get(("link", "", obj.link)) if isinstance(obj, Neighbour) else None
+        if isinstance(obj, Neighbour) and isinstance(tunnel, Vxlan):
+            mac = bytes.fromhex(obj.mac.replace(":", ""))
+            found.append(Claim(sandbox="", link=tunnel.bridge, ip=obj.ip, mac=mac))
+    return tuple(found) if len(found) <= HAILS else ()
 
 
 def find_claims(objects: Iterable[KernelObject], want: State) -> list[tuple[Claim, ...]]:
@@ -158,7 +179,8 @@ class Announcer:
 
 def open_mouths(access: Access, batch: Sequence[Claim], mouths: list[Mouth]) -> None:
     """A socket for each claim of one sandbox whose link is there; enters its namespace."""
-    fd = open_pinned(access.pin(batch[0].sandbox))
+    sandbox = batch[0].sandbox
+    fd = open_pinned(access.pin(sandbox)) if sandbox else os.dup(access.namespaces.home)
     if fd is None:
         return
     try:
@@ -168,7 +190,7 @@ def open_mouths(access: Access, batch: Sequence[Claim], mouths: list[Mouth]) -> 
                 if claim.link in links:
                     link = links[claim.link]
                     sock = _open_socket(claim)
-                    mac = bytes.fromhex(link.mac.replace(":", ""))
+                    mac = claim.mac or bytes.fromhex(link.mac.replace(":", ""))
                     mouths.append(Mouth(claim, link.index, mac, sock))
     finally:
         os.close(fd)

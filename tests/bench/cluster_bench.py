@@ -92,7 +92,9 @@ class Node:
                 await trio.sleep(1)
 
     async def beat(self) -> None:
-        lease = await self.insist(lambda: self.store.grant(60))  # late ones are counted instead
+        lease = await self.insist(
+            lambda: self.store.grant(600)
+        )  # late renewals are counted instead
         alive = Put(f"node/{self.id}/alive", b"", lease=lease)
         await self.insist(lambda: self.store.commit(alive))
         while True:

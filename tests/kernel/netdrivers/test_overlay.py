@@ -137,6 +137,42 @@ async def test_containers_of_two_hosts_are_neighbours(two, version):
     assert not first.pings("a", "10.5.0.3", "-M do -s 1403")
 
 
+def ask(host: Host, name: str, address: str) -> subprocess.Popen[bytes]:
+    """One echo request whose answer may be long in coming."""
+    words = ["nsenter", f"--net={host.run}/netns/{name}", "ping", "-n", "-c1", "-W20", address]
+    return subprocess.Popen(words, stdout=subprocess.PIPE)
+
+
+async def test_who_asked_too_soon_is_told(two):
+    """A container asks for an address that is not there yet, and would not ask again."""
+    first, second = two
+    for host in two:
+        host.network()
+    first.container("a", 2)
+    await first.apply()
+    slow = "mcast_solicit=1 net.ipv{0}.neigh.eth0.retrans_time_ms=60000"
+    for version in (4, 6):
+        first.inside("a", f"sysctl -qw net.ipv{version}.neigh.eth0.{slow.format(version)}")
+    asking = [ask(first, "a", address) for address in ("10.5.0.3", "fd00:5::3")]
+    for _ in range(500):
+        if first.inside("a", "ip neigh show dev eth0").count("INCOMPLETE") == 2:
+            break
+        await trio.sleep(0.02)
+    else:
+        raise AssertionError("it does not wait")
+    second.container("b", 3)
+    first.know(second)
+    second.know(first)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.engine.run)
+        await second.apply()
+        await first.apply()
+        for each in asking:
+            said, _ = await trio.to_thread.run_sync(each.communicate)
+            assert b" 0% packet loss" in said
+        nursery.cancel_scope.cancel()
+
+
 async def test_arp_is_answered_here_and_nothing_unknown_leaves(two):
     first, _ = await pair(two)
     capture = Capture(first.lab.enter(first.name), "up0", first.run / "wire.pcap", "udp port 4789")
