@@ -5,8 +5,8 @@ on with what it knows when the store does not answer.
 """
 
 import logging
-from collections.abc import Iterable
-from ipaddress import ip_address
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from nodeagent.cluster.mirror import believe
 from nodeagent.control.cluster import Cluster
 from nodeagent.control.parts import Parts
 from nodeagent.errors import Busy, Conflict, Exhausted, Unavailable
-from nodeagent.model.cluster import AddressClaim
+from nodeagent.model.cluster import AddressClaim, EndpointRow
 from nodeagent.model.network import NetworkRecord, SharedNetwork
 from nodeagent.state.store import ABSENT, Delete, Put
 from nodeagent.state.store import Conflict as Changed
@@ -183,3 +183,17 @@ def _free_vni(networks: Iterable[NetworkRecord]) -> int:
     if vni > VNI_MAX:
         raise Exhausted("no network number (VNI) is left", most=VNI_MAX)
     return vni
+
+
+def build_check(record: NetworkRecord) -> Callable[[object], bool]:
+    """Whether an endpoint can be of a network: none has the gateway's address, or one outside."""
+    subnets = [ip_network(each.subnet) for each in record.subnets]
+    gateways = {ip_address(each.gateway) for each in record.subnets if each.gateway}
+
+    def fits(row: object) -> bool:
+        found = [ip_address(text) for text in row.addresses] if isinstance(row, EndpointRow) else []
+        return all(
+            each not in gateways and any(each in subnet for subnet in subnets) for each in found
+        )
+
+    return fits

@@ -6,9 +6,9 @@ of them the others should know, and what the others have told. Wake-ups carry no
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_interface
 from typing import Final, NoReturn
 
 import msgspec
@@ -18,7 +18,7 @@ from netdrivers.contract.encryption import EncryptionStatus, PeerSpec, Tunnel
 from nodeagent.cluster.mirror import Mirror
 from nodeagent.control.addresses import Addresses
 from nodeagent.control.cluster import Cluster
-from nodeagent.control.clusternets import ClusterNetworks
+from nodeagent.control.clusternets import ClusterNetworks, build_check
 from nodeagent.control.names import build_services, endpoint_names, host_name
 from nodeagent.control.networks import SEALED_BYTES
 from nodeagent.control.parts import Parts
@@ -223,7 +223,7 @@ class Overlays:
         if before is not None:  # of a cluster that this agent has left since, or of another role
             self._entered.pop(id_).scope.cancel()
         await self._networks.enter(id_)
-        check = _build_check(self._parts.inventory.networks[id_])
+        check = build_check(self._parts.inventory.networks[id_])
         mirror = Mirror(store, f"ep/{id_}/", self.wake, check)
         entered = self._entered[id_] = _Entered(mirror, store)
         self._nursery.start_soon(self._follow, entered)
@@ -387,17 +387,3 @@ class Overlays:
             and address not in held
             and not self._addresses.is_pending(id_, ip_address(address))
         ]
-
-
-def _build_check(record: NetworkRecord) -> Callable[[object], bool]:
-    """Whether an endpoint can be of a network: none has the gateway's address, or one outside."""
-    subnets = [ip_network(each.subnet) for each in record.subnets]
-    gateways = {ip_address(each.gateway) for each in record.subnets if each.gateway}
-
-    def fits(row: object) -> bool:
-        found = [ip_address(text) for text in row.addresses] if isinstance(row, EndpointRow) else []
-        return all(
-            each not in gateways and any(each in subnet for subnet in subnets) for each in found
-        )
-
-    return fits
