@@ -18,7 +18,7 @@ from nodeagent.control.parts import Parts
 from nodeagent.control.times import build_time
 from nodeagent.errors import Busy, Missing, Unavailable, kind_of
 from nodeagent.model.container import ContainerRecord
-from nodeagent.model.lease import Claim, Holder, Lease
+from nodeagent.model.lease import Claim, Holder, Lease, say_who
 from nodeagent.model.volume import ClusterLeaseView, LeaseBreak, VolumeRecord
 from nodeagent.state.sharedleases import SharedLeases
 from runtime.contract.fence import Fence, Ward
@@ -81,6 +81,24 @@ class VolumeFence:
         for (id_, volume), ward in self._wards.items():
             if id_ == container and now_s >= ward.until_s:
                 raise Unavailable("the lease of the volume was not renewed in time", name=volume)
+
+    async def check_elsewhere(self, record: VolumeRecord) -> None:
+        """Before bytes are removed, moved or replaced.
+
+        Raises:
+            Busy: another node has it; says which. Unavailable: that cannot be known now.
+        """
+        if not self._is_needed(Claim(volume=record.name, access="rw", sharing=record.sharing)):
+            return
+        own = self._cluster.own
+        others = [
+            lease
+            for lease, is_live in await self._leases().read()
+            if lease.volume == record.name and is_live and own and lease.node != own.node_id
+        ]
+        if others:
+            who = ", ".join(map(say_who, others))
+            raise Busy(f"the volume is in use: {who}", field="name", name=record.name)
 
     def held(self, volume: str) -> list[ClusterLeaseView]:
         """What this node has of a volume, as it knows it. No I/O."""

@@ -1,5 +1,6 @@
 """Volumes: objects of their own, whose bytes a driver keeps."""
 
+import logging
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -17,7 +18,7 @@ from nodeagent.control.volumeviews import (
     is_unused,
     parse_truth,
 )
-from nodeagent.errors import Busy, Conflict, Invalid, kind_of
+from nodeagent.errors import Busy, Conflict, Invalid, Unavailable, kind_of
 from nodeagent.model.container import ContainerRecord
 from nodeagent.model.volume import (
     Pruned,
@@ -28,6 +29,8 @@ from nodeagent.model.volume import (
     VolumeView,
 )
 from voldrivers.contract import Ability, GuardedDriver, VolumeHealth, VolumeUsage
+
+log = logging.getLogger(__name__)
 
 DEFAULT_DRIVER = "local"
 
@@ -227,6 +230,8 @@ class Volumes:
                 name=record.name,
                 by=users,
             )
+        if self.use.fence is not None:
+            await self.use.fence.check_elsewhere(record)
         await self.use.pay(record.name)
         if self._parts.leases.book(record.name).leases:
             raise Busy(
@@ -278,8 +283,12 @@ class Volumes:
                 continue
             used_bytes = await self.used_bytes(record)
             if is_unused(self._parts, record):  # still: a container may have come meanwhile
-                if not await remove(record):
-                    freed += used_bytes
+                try:
+                    kept = await remove(record)
+                except (Busy, Unavailable) as exc:  # another host has it, or may have
+                    log.info("not pruned", extra={"volume": record.name, "why": str(exc)})
+                    continue
+                freed += 0 if kept else used_bytes
                 deleted.append(record.name)
         return Pruned(deleted=deleted, space_reclaimed=freed)
 

@@ -31,6 +31,7 @@ class WatchdogFence:
         self._turn = trio.Lock()
         self._child: trio.Process | None = None  # if it is ours to reap
         self._pidfd = -1
+        self._pid = 0
 
     def now_s(self) -> float:
         """The boot clock."""
@@ -58,6 +59,8 @@ class WatchdogFence:
                 return
             book = Book(session=session, node=node, wards=list(wards))
             await trio.to_thread.run_sync(self._write, msgspec.json.encode(book))
+            if self._is_alive() and _is_stopped(self._pid):  # by whom ever: it watches nothing
+                await self._kill()
             if not self._is_alive() and not await trio.to_thread.run_sync(self._adopt):
                 await self._start()
 
@@ -70,13 +73,7 @@ class WatchdogFence:
         """Without its file it ends by itself."""
         self._path.unlink(missing_ok=True)
         if self._is_alive() or await trio.to_thread.run_sync(self._adopt):
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)  # it keeps nothing
-            # or one that ends would be found, and taken for one that watches
-            await trio.lowlevel.wait_readable(self._pidfd)
-        if self._child is not None:
-            await self._child.wait()
-        self._let_go()
+            await self._kill()
 
     def _is_alive(self) -> bool:
         if self._child is not None and self._child.poll() is not None:
@@ -89,6 +86,15 @@ class WatchdogFence:
             self._let_go()
             return False
         return True
+
+    async def _kill(self) -> None:
+        """It keeps nothing. Or one that ends would be found, and taken for one that watches."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        await trio.lowlevel.wait_readable(self._pidfd)
+        if self._child is not None:
+            await self._child.wait()
+        self._let_go()
 
     def _let_go(self) -> None:
         if self._pidfd >= 0:
@@ -104,8 +110,8 @@ class WatchdogFence:
             with contextlib.suppress(OSError):  # it ended while we looked
                 pidfd = os.pidfd_open(int(entry.name))
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if words[2:4] == sought:
-                    self._pidfd = pidfd
+                if words[2:4] == sought and not _is_stopped(int(entry.name)):
+                    self._pidfd, self._pid = pidfd, int(entry.name)
                     return True
                 os.close(pidfd)
         return False
@@ -127,9 +133,19 @@ class WatchdogFence:
             raise Unavailable("start the watchdog of volume leases", errno=exc.errno) from exc
         finally:
             os.close(nothing)
-        self._pidfd = os.pidfd_open(self._child.pid)
+        self._pid = self._child.pid
+        self._pidfd = os.pidfd_open(self._pid)
         set_conmon_apart(self._layout, self._parent, self._child.pid)
 
     def is_frozen(self, container: str) -> bool:
         """Whether the container's processes stand still."""
         return Cgroup(layout=self._layout, path=f"/{self._parent}/{container}").is_frozen()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger holds it, or it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in {"T", "t", "Z", "X"}

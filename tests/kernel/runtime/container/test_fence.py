@@ -143,6 +143,11 @@ async def test_it_is_found_again_started_again_and_ended(fence, writer, tmp_path
     await fence.write(1, "n", [ward("kill", 60)])
     (second,) = await _seen(tmp_path)
     assert second != first
+    os.kill(second, signal.SIGSTOP)
+    await wait_for(lambda: " T " in Path(f"/proc/{second}/stat").read_text(encoding="utf-8"))
+    await fence.write(1, "n", [ward("kill", 60)])
+    await wait_for(lambda: second not in watchdogs(tmp_path))
+    assert await _seen(tmp_path)
     await fence.write(1, "n", ())
     assert watchdogs(tmp_path) == []
 

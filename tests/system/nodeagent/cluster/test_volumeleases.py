@@ -8,6 +8,7 @@ runtime/container/fencing.py
 """
 
 import os
+import random
 import signal
 import time
 
@@ -49,6 +50,9 @@ def shared(hosts, tmp_path):
         os.kill(agent.pid, signal.SIGCONT)
     wait_for(lambda: all(hosts.ready(agent) == 3 for agent in hosts.agents), 60)
     for agent in hosts.agents:
+        agent.cli("rm", "-f", "w", check=False)
+    wait_for(lambda: leases(hosts.agents[0]) == [])
+    for agent in hosts.agents:
         agent.remove_all()
     wait_for(lambda: hosts.agents[0].rows("volume", "--all") == [])
     wait_for(lambda: leases(hosts.agents[0]) == [])
@@ -82,10 +86,15 @@ def get_over(agent):
 
 def check_log(log, changes):
     """Each epoch is one run of lines, and epochs rise."""
+    assert len(read_runs(log)) == changes + 1
+
+
+def read_runs(log):
+    """Epochs in the order of their writing: none comes again."""
     epochs = [int(line) for line in log.read_text().splitlines()]
     runs = [e for n, e in enumerate(epochs) if n == 0 or epochs[n - 1] != e]
     assert runs == sorted(set(runs)), runs
-    assert len(runs) == changes + 1
+    return runs
 
 
 def test_a_second_writer_is_told_who_has_it(hosts, shared):
@@ -97,6 +106,9 @@ def test_a_second_writer_is_told_who_has_it(hosts, shared):
     assert said.returncode != 0
     assert "w on node" in said.stderr
     two.cli("rm", "-f", "w")
+    said = two.cli("volume", "rm", "db", check=False)
+    assert said.returncode != 0
+    assert "the volume is in use: w on node" in said.stderr
     reader = ("run", "--rm", "-v", "db:/d:ro", "busybox", "tail", "-n1", "/d/log")
     assert two.say(*reader).isdecimal()
     view = one.inspect("volume", "db")
@@ -212,3 +224,42 @@ def test_a_broken_lease_stops_its_writer(hosts, shared):
     assert one.say("volume", "lease", "break", "--force", "db", ids[0]) == "w"
     wait_for(lambda: two.inspect("container", "w")["State"]["Running"] is False, LEASE_S / 2)
     get_over(three)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_happens_no_two_write(hosts, shared, seed):
+    """Cables cut and healed, agents stopped, killed and started, all hosts want to write."""
+    log = shared()
+    dice = random.Random(seed)
+    faults = (
+        lambda n, _: hosts.lab.cut(n),
+        lambda _, agent: os.kill(agent.pid, signal.SIGSTOP),
+        lambda _, agent: agent.kill(),
+    )
+    for _ in range(4):
+        for agent in hosts.agents:
+            write_if_it_may(agent)
+        wait_for(lambda: log.exists() and grows(log), 40)
+        n = dice.choice((1, 2))
+        agent = hosts.agents[n]
+        dice.choice(faults)(n, agent)
+        until_s = time.monotonic() + dice.uniform(0.5, 2.2) * LEASE_S
+        while time.monotonic() < until_s:
+            for other in hosts.agents:
+                if other is not agent:
+                    write_if_it_may(other)
+        hosts.lab.heal(n)
+        if agent.is_alive():
+            os.kill(agent.pid, signal.SIGCONT)
+        else:
+            agent.start()
+        wait_for(lambda: hosts.ready(hosts.agents[0]) == 3, 60)
+    assert read_runs(log)
+
+
+def write_if_it_may(agent):
+    """Try once, unless its writer runs."""
+    rows = agent.rows("container")
+    if not rows:
+        agent.cli("rm", "-f", "w", check=False)
+        write(agent, check=False)
