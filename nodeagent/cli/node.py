@@ -110,8 +110,8 @@ VERBS: Final = (
         run=_change_role("demote"),
         words=several("NODE"),
         notes=(
-            "A manager has known the cluster's secrets: if it is not trusted any more, "
-            "remove it and begin anew with new tokens.",
+            "A manager has known the cluster's secrets. If it is not trusted any more, remove it, "
+            "then `cluster ca rotate`, and `cluster token --rotate` for both roles.",
         ),
         examples=("nodeagent node demote web-2",),
     ),

@@ -4,7 +4,6 @@ The record is the same on all hosts and comes to each by the store; a host keeps
 on with what it knows when the store does not answer.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -21,8 +20,6 @@ from nodeagent.model.cluster import AddressClaim, EndpointRow
 from nodeagent.model.network import NetworkRecord, SharedNetwork
 from nodeagent.state.store import ABSENT, Delete, Put
 from nodeagent.state.store import Conflict as Changed
-
-log = logging.getLogger(__name__)
 
 FIRST_VNI: Final = 4097  # as Docker's; below are VLANs, which people take for them
 TRIES: Final = 20  # against other managers that make networks at the same time

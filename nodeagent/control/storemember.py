@@ -1,6 +1,5 @@
 """This node's own member of the cluster's store, as long as the node is a manager."""
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,8 +12,6 @@ from nodeagent.cluster.member import Member, MemberSpec, build_url, check_instal
 from nodeagent.cluster.place import ClusterPlace
 from nodeagent.errors import AgentError, Unavailable
 from nodeagent.model.cluster import ClusterSelf
-
-log = logging.getLogger(__name__)
 
 ADD_S: Final = 10.0
 

@@ -4,7 +4,6 @@ Each call ends within its deadline. What only reads is tried again on another me
 not once it was sent, for whether it was carried out is then not known.
 """
 
-import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,8 +16,6 @@ from nodeagent.cluster.etcd.channel import Call, Channel, Lost, open_channel
 from nodeagent.cluster.etcd.grpc import OK, UNAVAILABLE, status_error
 from nodeagent.cluster.etcd.messages import Malformed, message, method, parse_message
 from nodeagent.errors import Refused, Unavailable
-
-log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 
