@@ -22,6 +22,13 @@ STEPS = 20
 SETTLE_S = 15.0  # a restart's back-off doubles from 0.1 s; the rest is for a busy machine
 NAMES = ("a", "b", "c")
 POLICIES = ("no", "on-failure", "unless-stopped", "always")
+# what the agent mounts for it besides its root
+FORMS: tuple[dict[str, object], ...] = (
+    {},
+    {"userns_mode": "auto"},
+    {"storage_size_bytes": 24 << 20},
+    {"ipc_mode": "shareable"},
+)
 PROGRAM = """trap 'echo term; exit 7' TERM; echo start
 while [ ! -e /end ]; do sleep 0.02; done
 read code < /end; rm /end; echo end $code; exit $code"""
@@ -90,9 +97,9 @@ class Walk:
 
     def create(self, name: str) -> None:
         box = Box(policy=self.chance.choice(POLICIES))
-        policy = {"name": box.policy}
+        policy, form = {"name": box.policy}, self.chance.choice(FORMS)
         self.call("create", image="busybox", name=name, cmd=["sh", "-c", PROGRAM],
-                  network_mode="none", restart_policy=policy)  # fmt: skip
+                  network_mode="none", restart_policy=policy, **form)  # fmt: skip
         self.boxes[name] = box
 
     def start(self, name: str) -> None:
