@@ -28,6 +28,7 @@ def may(permissions, key: str, *, write: bool) -> bool:
         ("/nodeagent/node/12/self", True, False),
         ("/nodeagent/network/x", True, False),
         ("/nodeagent/ep/x/1/y", False, False),
+        ("/nodeagent/trust", True, False),
         ("/nodeagent/secret/ca", False, False),
         ("/nodeagent/secret/tokens", False, False),
         ("/nodeagent/allocation", False, False),
