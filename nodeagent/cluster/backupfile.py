@@ -26,6 +26,11 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, bytes]
 
 
+def is_kept(key: str) -> bool:
+    """Whether a backup has the row: one that lives with a node's lease would live for ever."""
+    return not key.endswith("/alive") and not key.startswith("fence/")
+
+
 def build_backup(backup: Backup) -> bytes:
     """The file's content."""
     body = zstandard.ZstdCompressor(level=3).compress(msgspec.msgpack.encode(backup))

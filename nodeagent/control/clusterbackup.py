@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from nodeagent.cluster import ca
-from nodeagent.cluster.backupfile import Backup, build_backup, parse_backup
+from nodeagent.cluster.backupfile import Backup, build_backup, is_kept, parse_backup
 from nodeagent.cluster.etcd.client import Address, EtcdClient, open_client
 from nodeagent.control.cluster import Cluster
 from nodeagent.control.founding import authority_of, specs_of
@@ -50,7 +50,7 @@ class ClusterBackups:
         self._cluster.admin()
         store, own = self._cluster.store, self._cluster.identity
         rows = await store.read("")
-        kept = {row.key: row.value for row in rows if not row.key.endswith("/alive")}
+        kept = {row.key: row.value for row in rows if is_kept(row.key)}
         backup = Backup(
             cluster=own.cluster, revision=max(row.revision for row in rows),
             taken=build_time(self._parts.now()), rows=kept,

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import zstandard
 
-from nodeagent.cluster.backupfile import MAGIC, Backup, build_backup, parse_backup
+from nodeagent.cluster.backupfile import MAGIC, Backup, build_backup, is_kept, parse_backup
 from nodeagent.errors import Invalid
 
 BACKUP = Backup(cluster="c", revision=7, taken="2026-11-27T12:00:00Z", rows={"a/b": b"\0\xff"})
@@ -51,3 +51,8 @@ def test_what_is_whole_and_no_backup_is_refused(body):
 def test_a_later_format_is_told():
     with pytest.raises(Invalid, match="another format"):
         parse_backup(MAGIC.replace(b"1", b"2") + b"x")
+
+
+def test_what_lives_with_a_nodes_lease_is_not_kept():
+    keys = ("node/a/alive", "fence/a", "lease/db", "node/a/spec")
+    assert [key for key in keys if is_kept(key)] == ["lease/db", "node/a/spec"]
