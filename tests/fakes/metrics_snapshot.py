@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nodeagent.metrics.cluster import ClusterSample, PeerSample
 from nodeagent.metrics.exposition import Distribution
 from nodeagent.metrics.logs import LogSample, ShipmentSample
 from nodeagent.metrics.samples import (
@@ -111,4 +112,19 @@ def full_snapshot(containers: int = 2) -> Snapshot:
         dns_dropped={"sandbox": 3, "guesses": 0},
         dns_cache_entries=17,
         reconcile=ReconcileSample(runs=9, failures=1, repairs={"link": 2, "nft": 1}),
+        cluster=ClusterSample(
+            nodes={"ready": 3},
+            clear_refused=2,
+            peers=[
+                PeerSample(
+                    id="ab" * 12,
+                    node="web-2",
+                    handshake_age_s=3.0,
+                    rx_bytes=1,
+                    tx_bytes=2,
+                    proof_age_s=1.0,
+                )
+            ],
+            remotes={"demo": 2},
+        ),
     )
