@@ -1,18 +1,18 @@
 """A small HTTP/1.1 client on trio: kept connections, redirects, bounded waits."""
 
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import h11
 import trio
 
 from runtime import errors
+from runtime.image.origin import Origin, check_clear, split_url
 
 RECEIVE_BYTES: Final = 256 << 10
 REDIRECTS: Final = 5
@@ -35,25 +35,6 @@ class HttpOptions:
     ca_file: Path | None = None
     connect_s: float = 10.0
     idle_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Whom we talk to."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def netloc(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        default = {"https": 443, "http": 80}[self.scheme]
-        return host if self.port == default else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://{self.netloc}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +173,11 @@ class Response:
     connection: Connection
     client: "Client"
 
+    @property
+    def origin(self) -> Origin:
+        """Who gave it, after all redirects."""
+        return self.connection.origin
+
     async def receive(self) -> bytes:
         """The next piece of the body, b"" at its end (Unavailable)."""
         return await self.connection.receive()
@@ -203,7 +189,7 @@ class Response:
             pieces += piece
             if len(pieces) > limit:
                 raise errors.Refused(
-                    "read answer", host=self.connection.origin.netloc, why="too long", limit=limit
+                    "read answer", host=self.origin.netloc, why="too long", limit=limit
                 )
         return bytes(pieces)
 
@@ -231,29 +217,23 @@ class Client:
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None
     ) -> Response:
-        """One request, no redirects; plain HTTP to loopback only. The caller closes the answer."""
+        """One request, no redirects, to a URL that ``check_clear`` allows; close the answer."""
         origin, target = split_url(url)
-        if origin.scheme != "https" and not is_loopback(origin):
-            raise errors.Refused("send", url=url[:300], why="plain HTTP to another host")
         return await self._ask(method, origin, target, headers, body)
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Response:
         """GET with redirects; the caller closes the answer.
 
-        Credentials go to the first origin only. Plain HTTP is for loopback, and only if the first
-        origin is there too: else a registry could make us ask our own host's services.
+        Credentials go to the first origin only, and not even there once another host had a say in
+        what is asked.
         """
         first, _ = split_url(url)
         for _ in range(REDIRECTS + 1):
             origin, target = split_url(url)
-            if origin.scheme != "https" and not (is_loopback(origin) and is_loopback(first)):
-                raise errors.Refused("fetch", url=url[:300], why="plain HTTP to another host")
-            allowed = {
-                key: value
-                for key, value in headers.items()
-                if origin == first or key != "Authorization"
-            }
-            response = await self._ask("GET", origin, target, allowed, None)
+            check_clear(origin, first)
+            if origin != first:
+                headers = {key: headers[key] for key in headers if key != "Authorization"}
+            response = await self._ask("GET", origin, target, headers, None)
             location = response.headers.get("location", "")
             if response.status not in {301, 302, 303, 307, 308} or not location:
                 return response
@@ -346,30 +326,6 @@ class Client:
             if self._tls is None:
                 self._tls = await trio.to_thread.run_sync(_trust, self._options.ca_file)
             return self._tls
-
-
-def split_url(url: str) -> tuple[Origin, str]:
-    """Take a URL apart (Refused)."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as exc:
-        raise errors.Refused("read URL", url=url[:300], why=str(exc)) from exc
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-        raise errors.Refused("read URL", url=url[:300], why="not a plain http or https URL")
-    default = 443 if parts.scheme == "https" else 80
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Origin(scheme=parts.scheme, host=parts.hostname, port=port or default), target
-
-
-def is_loopback(origin: Origin) -> bool:
-    """Whether it is this host by its name alone: no look-up that somebody could influence."""
-    if origin.host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(origin.host).is_loopback
-    except ValueError:
-        return False
 
 
 def _headers(head: h11.Response) -> dict[str, str]:

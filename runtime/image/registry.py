@@ -26,11 +26,8 @@ from runtime.image.http import (
     Client,
     HttpOptions,
     NotTls,
-    Origin,
     Response,
-    is_loopback,
     plain_body,
-    split_url,
 )
 from runtime.image.manifest import (
     DOCKER_LIST,
@@ -41,6 +38,7 @@ from runtime.image.manifest import (
     digest_of,
     parse_tags,
 )
+from runtime.image.origin import Origin, check_clear, is_loopback, split_url
 from runtime.image.reference import DEFAULT_DOMAIN, Reference
 
 T = TypeVar("T")
@@ -131,6 +129,7 @@ class Registry:
     ) -> None:
         self._client = client
         self._base = base
+        self._origin, _ = split_url(base)
         self._options = options
         self._scopes = scopes
         self._credentials = credentials
@@ -210,10 +209,11 @@ class Registry:
             Missing, Refused, Unavailable: another status than the ``good`` ones.
         """
         target = self._base + url if url.startswith("/") else url
-        is_ours = split_url(target)[0] == split_url(self._base)[0]
+        origin, _ = split_url(target)
+        check_clear(origin, self._origin)
 
         def ask(extra: Mapping[str, str]) -> Awaitable[Response]:
-            allowed = extra if is_ours else {}
+            allowed = extra if origin == self._origin else {}
             return self._client.send(method, target, {**headers, **allowed}, body)
 
         return await self._asked(ask, good)
@@ -225,10 +225,13 @@ class Registry:
     async def _asked(
         self, ask: Callable[[Mapping[str, str]], Awaitable[Response]], good: Collection[int]
     ) -> Response:
-        """Ask, with a token if one is asked for."""
+        """Ask, with a token if the registry itself asks for one.
+
+        A host it led us to might send our password to a token server of its own.
+        """
         sent = self._authorization
         response = await ask(self._header())
-        if response.status == 401:
+        if response.status == 401 and response.origin == self._origin:
             await self._authenticate(response, sent)
             response = await ask(self._header())
         if response.status not in good:
@@ -271,10 +274,8 @@ class Registry:
                 self._authorization = await self._token(challenge)
 
     async def _token(self, challenge: Challenge) -> str:
-        registry, _ = split_url(self._base)
         realm, _ = split_url(challenge.realm)
-        if realm.scheme != "https" and not (is_loopback(realm) and is_loopback(registry)):
-            raise errors.Refused("ask for a token", realm=challenge.realm[:300], why="plain HTTP")
+        check_clear(realm, self._origin)
         who = self._credentials
         if who is not None and who.user == REFRESH_USER:
             form = challenge.token_form(self._scopes, who.password)
@@ -316,7 +317,7 @@ def _verified(body: bytes, name: str, said: str, content_type: str) -> Document:
 
 async def _failure(response: Response, path: str) -> errors.RunError:
     """The answer as an error, with the registry's own words; closes it."""
-    host = response.connection.origin.netloc
+    host = response.origin.netloc
     try:
         said = (await response.body(ERROR_MAX_BYTES)).decode("utf-8", "replace")
     except (errors.Refused, errors.Unavailable):

@@ -3,7 +3,7 @@
 import pytest
 
 from runtime import errors
-from runtime.image.http import Origin, is_loopback, split_url
+from runtime.image.origin import Origin, check_clear, is_loopback, split_url
 
 
 def test_split():
@@ -32,3 +32,24 @@ def test_refused(url):
 )  # fmt: skip
 def test_loopback(host, loopback):
     assert is_loopback(Origin(scheme="http", host=host, port=80)) is loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "led_by", "fine"),
+    [
+        ("https://cdn.example/", "https://registry.example/", True),
+        ("https://127.0.0.1/", "https://registry.example/", True),
+        ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/", True),
+        ("http://[::1]:80/", "https://localhost/", True),
+        ("http://127.0.0.1:9323/", "https://registry.example/", False),
+        ("http://registry.example/", "https://registry.example/", False),
+        ("http://registry.example/", "http://127.0.0.1/", False),
+    ],
+)
+def test_who_is_asked_without_tls(url, led_by, fine):
+    whom, leads = split_url(url)[0], split_url(led_by)[0]
+    if fine:
+        check_clear(whom, leads)
+        return
+    with pytest.raises(errors.Refused, match=leads.host):
+        check_clear(whom, leads)
