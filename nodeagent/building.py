@@ -40,6 +40,7 @@ from runtime.container.fencing import WatchdogFence
 from runtime.container.lifecycle import ContainerRuntime
 from runtime.idmounts import IdMounts
 from runtime.image.http import HttpOptions
+from runtime.image.origin import split_url
 from runtime.image.registry import RegistryOptions
 from runtime.image.store import ImageStore
 from runtime.image.untar import Limits as ImageLimits
@@ -102,14 +103,19 @@ async def open_parts(config: Config, names: NameServer, keep: Keep) -> AsyncIter
 
 
 def _images(config: Config) -> ImageStore:
-    ca_file = Path(config.image.ca_file) if config.image.ca_file else None
+    image = config.image
+    http = HttpOptions(
+        ca_file=Path(image.ca_file) if image.ca_file else None,
+        ca_folders=[Path(each) for each in image.certificate_folders],
+    )
+    mirrors = [split_url(each)[0] for each in image.mirrors]
     return ImageStore(
         config.root,
         limits=ImageLimits(
-            stream_bytes=config.image.max_unpacked_bytes,
-            file_bytes=config.image.max_unpacked_bytes,
+            stream_bytes=image.max_unpacked_bytes,
+            file_bytes=image.max_unpacked_bytes,
         ),
-        registry=RegistryOptions(http=HttpOptions(ca_file=ca_file)),
+        registry=RegistryOptions(http=http, mirrors=mirrors),
     )
 
 

@@ -23,6 +23,7 @@ from typing import (
 import msgspec
 from msgspec import Meta, Struct
 
+from nodeagent.configlines import find_line
 from nodeagent.errors import AgentError
 from nodeagent.model.logs import LogDriver
 
@@ -34,6 +35,12 @@ PLUGIN_FOLDERS: Final = (
     "/run/docker/plugins",
     "/etc/docker/plugins",
     "/usr/lib/docker/plugins",
+)
+CERTIFICATE_FOLDERS: Final = ("/etc/nodeagent/certs.d", "/etc/docker/certs.d")
+_MIRROR: Final = re.compile(
+    r"(https://(?!\.)[\w.-]+|https://\[[0-9a-f:]+\]|http://(localhost|127\.0\.0\.1|\[::1\]))"
+    r"(:(?P<port>\d{1,5}))?/?",
+    re.ASCII | re.IGNORECASE,
 )
 _Count = Annotated[int, Meta(ge=1)]
 _Bytes = Annotated[int, Meta(ge=0)]
@@ -125,6 +132,8 @@ class Image(_Section, frozen=True):
 
     max_unpacked_bytes: _Count = 256 << 30
     ca_file: str = ""
+    certificate_folders: tuple[str, ...] = CERTIFICATE_FOLDERS
+    mirrors: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
 
 
 class Volume(_Section, frozen=True):
@@ -282,13 +291,26 @@ def _find_wrong(config: Config) -> Iterator[tuple[str, str]]:
             yield key, f"expected an absolute path, got {str(path)!r}"
     if not _is_listen(config.metrics.listen):
         yield "metrics.listen", f'expected "HOST:PORT" or "", got {config.metrics.listen!r}'
-    if config.image.ca_file and not _is_own_file(Path(config.image.ca_file)):
-        yield "image.ca_file", f"expected the absolute path of a file, got {config.image.ca_file!r}"
     if not re.fullmatch(
         r"(/?[\w-][\w.-]*(/[\w-][\w.-]*)*)?", config.container.cgroup_parent, re.ASCII
     ):
         yield "container.cgroup_parent", "expected names joined by /"
+    yield from _find_wrong_image(config.image)
     yield from _find_wrong_network(config.network)
+
+
+def _find_wrong_image(image: Image) -> Iterator[tuple[str, str]]:
+    if image.ca_file and not _is_own_file(Path(image.ca_file)):
+        yield "image.ca_file", f"expected the absolute path of a file, got {image.ca_file!r}"
+    for index, folder in enumerate(image.certificate_folders):
+        if not Path(folder).is_absolute():
+            key = f"image.certificate_folders[{index}]"
+            yield key, f"expected an absolute path, got {folder!r}"
+    for index, mirror in enumerate(image.mirrors):
+        match = _MIRROR.fullmatch(mirror)
+        if match is None or int(match["port"] or 443) >= 1 << 16:
+            expected = '"https://HOST[:PORT]", or http on loopback'
+            yield f"image.mirrors[{index}]", f"expected {expected}, got {mirror!r}"
 
 
 def _find_wrong_network(network: Network) -> Iterator[tuple[str, str]]:
@@ -330,8 +352,6 @@ def _try(parse: Callable[[str], T], text: str) -> T | None:
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING: Final = re.compile(r"Object missing required field `([^`]*)`")
-_HEADER: Final = re.compile(r"\s*(\[\[?)\s*([\w.\"' -]+?)\s*\]\]?\s*(#.*)?$")
-_KEY: Final = re.compile(r"\s*([\w.\"'-]+)\s*=")
 
 
 def _wrong(name: str, text: str, key: str, expected: str) -> ConfigWrong:
@@ -359,32 +379,3 @@ def _choices(key: str) -> tuple[str, ...]:
     kind = get_type_hints(Config).get(section, Config)
     hint = get_type_hints(kind).get(name)
     return get_args(hint) if get_origin(hint) is Literal else ()
-
-
-def find_line(text: str, key: str) -> int:
-    """Return the line that sets ``key`` (or the nearest thing around it), counted from 1."""
-    best, best_length = 1, 0
-    for number, place in _places(text):
-        inside = key == place or key.startswith((f"{place}.", f"{place}["))
-        if inside and len(place) > best_length:
-            best, best_length = number, len(place)
-    return best
-
-
-def _places(text: str) -> Iterator[tuple[int, str]]:
-    """Give line and dotted name of every header and key."""
-    section = ""
-    counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
-            section = _plain(header[2])
-            if header[1] == "[[":
-                counts[section] = counts.get(section, -1) + 1
-                section += f"[{counts[section]}]"
-            yield number, section
-        elif key := _KEY.match(line):
-            yield number, f"{section}.{_plain(key[1])}".lstrip(".")
-
-
-def _plain(name: str) -> str:
-    return name.replace('"', "").replace("'", "").replace(" ", "")

@@ -1,7 +1,7 @@
 """A small HTTP/1.1 client on trio: kept connections, redirects, bounded waits."""
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import trio
 
 from runtime import errors
 from runtime.image.origin import Origin, check_clear, split_url
+from runtime.image.trust import Trust
 
 RECEIVE_BYTES: Final = 256 << 10
 REDIRECTS: Final = 5
@@ -28,11 +29,13 @@ class HttpOptions:
 
     Args:
         ca_file: further certificate authorities, PEM.
+        ca_folders: where ``HOST:PORT/*.crt`` are authorities for one registry, as Docker has them.
         connect_s: for name look-up, connect and TLS together.
         idle_s: without a single byte.
     """
 
     ca_file: Path | None = None
+    ca_folders: Sequence[Path] = ()
     connect_s: float = 10.0
     idle_s: float = 30.0
 
@@ -204,8 +207,7 @@ class Client:
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._idle: dict[Origin, list[Connection]] = {}
-        self._tls: ssl.SSLContext | None = None
-        self._tls_lock = trio.Lock()
+        self._trust = Trust(options.ca_file, options.ca_folders)
         self.connected = False  # whether anybody ever answered
 
     async def aclose(self) -> None:
@@ -293,12 +295,15 @@ class Client:
             return Connection(stream, origin, self._options.idle_s)
         except trio.BrokenResourceError as exc:
             why = str(exc.__cause__ or exc) or "closed"
-            distrusted = isinstance(exc.__cause__, ssl.SSLCertVerificationError)
-            kind = errors.Refused if distrusted else NotTls
-            raise kind(doing, host=origin.netloc, why=why) from exc
+            if isinstance(exc.__cause__, ssl.SSLCertVerificationError):
+                why += f"; the file of its authority is certs.d/{origin.netloc}/ca.crt"
+                raise errors.Refused(doing, host=origin.netloc, why=why) from exc
+            raise NotTls(doing, host=origin.netloc, why=why) from exc
         except trio.TooSlowError as exc:
             why = f"no answer within {self._options.connect_s:g} s"
             raise errors.Unavailable(doing, host=origin.netloc, why=why) from exc
+        except UnicodeError as exc:  # what a redirect names need not be a host at all
+            raise errors.Refused(doing, host=origin.netloc[:300], why=f"no name: {exc}") from exc
         except OSError as exc:
             why = exc.strerror or str(exc)
             raise errors.Unavailable(doing, host=origin.netloc, why=why) from exc
@@ -310,7 +315,7 @@ class Client:
         try:
             secure = trio.SSLStream(
                 stream,
-                await self._context(),
+                await self._trust.context(origin),
                 server_hostname=origin.host,
                 https_compatible=True,
             )
@@ -320,13 +325,6 @@ class Client:
             raise
         return secure
 
-    async def _context(self) -> ssl.SSLContext:
-        """Read the authorities once, in a thread: it takes some 20 ms."""
-        async with self._tls_lock:
-            if self._tls is None:
-                self._tls = await trio.to_thread.run_sync(_trust, self._options.ca_file)
-            return self._tls
-
 
 def _headers(head: h11.Response) -> dict[str, str]:
     found: dict[str, str] = {}
@@ -334,13 +332,3 @@ def _headers(head: h11.Response) -> dict[str, str]:
         name, text = key.decode("latin-1"), value.decode("latin-1")
         found[name] = f"{found[name]}, {text}" if name in found else text
     return found
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context()
-        if ca_file is not None:
-            context.load_verify_locations(ca_file)
-    except (OSError, ssl.SSLError) as exc:
-        raise errors.Invalid("read certificate authorities", file=str(ca_file)) from exc
-    return context

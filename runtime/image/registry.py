@@ -58,12 +58,16 @@ class RegistryOptions:
 
     Args:
         credentials: by registry domain as in an image's name; none means anonymous.
+        mirrors: asked before the registry of docker.io, see ``mirrors.ask_nearest``.
+        hub: where docker.io is.
         tries: in a row without progress.
         wait_s: before the second try; doubles.
     """
 
     http: HttpOptions = field(default_factory=HttpOptions)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)
+    mirrors: Sequence[Origin] = ()
+    hub: str = HUB
     tries: int = 5
     wait_s: float = 0.2
 
@@ -84,15 +88,17 @@ async def open_registry(
     *,
     actions: str = "pull",
     sources: Sequence[str] = (),
+    mirror: Origin | None = None,
 ) -> AsyncIterator["Registry"]:
     """Talk to the registry of one image; closes all connections at the end.
 
     Args:
         actions: what a token must allow in the repository: "pull" or "pull,push".
         sources: repositories of the same registry that blobs are mounted from.
+        mirror: ask this one in the registry's place.
     """
     scopes = [f"repository:{ref.path}:{actions}", *(f"repository:{each}:pull" for each in sources)]
-    async with _open(ref.domain, f"/{quote(ref.path)}", scopes, options) as registry:
+    async with _open(ref.domain, f"/{quote(ref.path)}", scopes, options, mirror) as registry:
         yield registry
 
 
@@ -105,12 +111,17 @@ async def check_login(domain: str, options: RegistryOptions) -> None:
 
 @asynccontextmanager
 async def _open(
-    domain: str, path: str, scopes: Sequence[str], options: RegistryOptions
+    domain: str,
+    path: str,
+    scopes: Sequence[str],
+    options: RegistryOptions,
+    mirror: Origin | None = None,
 ) -> AsyncIterator["Registry"]:
     client = Client(options.http)
     try:
-        origin = await _origin(domain, client)
-        credentials = options.credentials.get(domain)
+        host = options.hub if domain == DEFAULT_DOMAIN else domain
+        origin = mirror or await _origin(host, client)
+        credentials = options.credentials.get(mirror.netloc if mirror else domain)
         yield Registry(client, f"{origin.url}/v2{path}", scopes, credentials, options)
     finally:
         await client.aclose()
@@ -293,16 +304,16 @@ class Registry:
             await response.aclose()
 
 
-async def _origin(domain: str, client: Client) -> Origin:
-    """Where a domain's registry is; on loopback it may speak plain HTTP."""
-    secure, _ = split_url(f"https://{HUB if domain == DEFAULT_DOMAIN else domain}")
+async def _origin(host: str, client: Client) -> Origin:
+    """How a host's registry is asked; on loopback it may speak plain HTTP."""
+    secure, _ = split_url(f"https://{host}")
     if not is_loopback(secure):
         return secure
     try:
         await client.probe(secure)
     except NotTls:
         # As Docker: only the name says how to ask, and a registry on loopback is often plain.
-        plain, _ = split_url(f"http://{domain}")
+        plain, _ = split_url(f"http://{host}")
         return plain
     return secure
 

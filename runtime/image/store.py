@@ -22,6 +22,7 @@ from runtime.image.depot import Depot, Hold, LayerInfo, layer_key
 from runtime.image.ingest import Wanted, on_loop
 from runtime.image.load import load
 from runtime.image.manifest import Descriptor, parse_layout_index
+from runtime.image.mirrors import ask_nearest
 from runtime.image.parcel import Parcel, make_parcel
 from runtime.image.platform import host_platform, parse_platform
 from runtime.image.pull import Gatherer, pull
@@ -87,9 +88,13 @@ class ImageStore:
         name = parse_reference(ref)
         want = parse_platform(platform, self._host)
         options = self._as(name.domain, login)
-        async with self._depot.hold() as hold, open_registry(name, options) as registry:
+        async with self._depot.hold() as hold:
             into = Gatherer(depot=self._depot, hold=hold, report=progress)
-            entry = await pull(registry, name, want, exact=bool(platform), into=into)
+            entry = await ask_nearest(
+                name,
+                options,
+                lambda registry: pull(registry, name, want, exact=bool(platform), into=into),
+            )
             (image,) = await self._adopt([entry])
             return image
 
@@ -111,8 +116,7 @@ class ImageStore:
     async def tags(self, ref: str, *, login: Login | None = None) -> list[str]:
         """All tags that a registry has of a repository."""
         name = parse_reference(ref)
-        async with open_registry(name, self._as(name.domain, login)) as registry:
-            return await registry.tags()
+        return await ask_nearest(name, self._as(name.domain, login), lambda one: one.tags())
 
     @asynccontextmanager
     async def save(self, names: Sequence[str]) -> AsyncIterator[AsyncIterator[bytes]]:

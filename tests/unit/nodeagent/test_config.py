@@ -1,4 +1,7 @@
-"""The configuration: defaults, overrides, and messages that name line and key."""
+"""The configuration: defaults, overrides, and messages that name line and key.
+
+Covers nodeagent/configlines.py
+"""
 
 import tomllib
 from contextlib import suppress
@@ -9,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeagent.config import Config, ConfigWrong, find_line, load_config, parse_config
+from nodeagent.config import Config, ConfigWrong, load_config, parse_config
+from nodeagent.configlines import find_line
 
 DOCUMENTED = Path(__file__).parents[3] / "packaging" / "nodeagent.toml"
 
@@ -70,6 +74,25 @@ def test_the_documented_file_as_it_is_changes_nothing():
         ("[container]\ncgroup_parent = 'a/../..'", 2, "container.cgroup_parent", "names joined"),
         ("[agent]\nid = 'UPPER'", 2, "agent.id", "matching regex"),
         ("[image]\nca_file = 'a.pem'", 2, "image.ca_file", "absolute path"),
+        (
+            "[image]\ncertificate_folders = ['/a', 'b']",
+            2,
+            "image.certificate_folders[1]",
+            "absolute path",
+        ),
+        *(
+            (f"[image]\nmirrors = ['https://ok.example/', '{bad}']", 2, "image.mirrors[1]", "HOST")
+            for bad in (
+                "mirror.example",
+                "http://mirror.example",
+                "https://m.example/v2",
+                "https://m:65536",
+                "https://u:p@m.example",
+                "https://",
+                "https://../x",
+                "https://m.example?x=1",
+            )
+        ),
     ],
 )
 def test_a_mistake_is_told_with_file_line_key_and_what_is_expected(text, line, key, says):

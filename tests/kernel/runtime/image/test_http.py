@@ -31,7 +31,7 @@ class Watched:
 
 @asynccontextmanager
 async def led_away(answer):
-    """A repository of a registry with a token, whose layer is at another server."""
+    """A repository whose token we have, and whose layer is at another server."""
     async with fake_registry() as other, fake_registry(token="t0ken") as registry:
         registry.add("1", IMAGE)
         other.override = Watched(lambda path: answer(path, registry, other))
@@ -45,6 +45,7 @@ async def led_away(answer):
         ref = parse_reference(registry.name())
         options = RegistryOptions(tries=1, credentials={ref.domain: SECRET})
         async with open_registry(ref, options) as repository:
+            await repository.manifest("1")
             yield repository, registry, other
 
 
@@ -85,7 +86,6 @@ async def test_an_upload_elsewhere_gets_no_token():
         return (201, {}, b"") if path == "/away" else None
 
     async with led_away(take) as (repository, _, other):
-        await repository.manifest("1")  # it has its token
         url = f"http://127.0.0.1:{other.port}/away"
         answer = await repository.send("PUT", url, {}, good={201}, body=plain_body(b"blob"))
         await answer.aclose()
