@@ -19,6 +19,7 @@ RECEIVE_BYTES: Final = 256 << 10
 REDIRECTS: Final = 5
 IDLE_KEPT: Final = 4  # connections per origin
 LEFTOVER_MAX_BYTES: Final = 64 << 10  # read to keep a connection; above that a new one is cheaper
+INTERIM_MAX: Final = 16  # answers of 1xx before the one that counts
 CLOSE_S: Final = 2.0
 AGENT: Final = "nodeagent/0.1"
 
@@ -105,12 +106,14 @@ class Connection:
                 await self._stream.send_all(data)
 
     async def _head(self) -> h11.Response:
-        while True:
+        for _ in range(INTERIM_MAX):
             event = await self._next_event()
             if isinstance(event, h11.Response):
                 return event
             if not isinstance(event, h11.InformationalResponse):
                 raise errors.Unavailable("read answer", host=self.origin.netloc, why="closed")
+        why = "interim answers only"
+        raise errors.Refused("read answer", host=self.origin.netloc, why=why, limit=INTERIM_MAX)
 
     async def receive(self) -> bytes:
         """The next piece of the body, b"" at its end (Unavailable)."""

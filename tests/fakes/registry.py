@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import h11
 import trio
@@ -24,6 +25,8 @@ class FakeRegistry:
     failures: list[int] = field(default_factory=list)  # statuses of the next answers
     ranges: bool = True
     chunked: bool = False
+    endless: str = ""  # a part of paths whose answers never end
+    interim: bool = False  # 103 for ever instead of an answer
     token: str = ""  # if set, bearer authentication is asked for
     override: Callable[[str, dict[str, str]], Answer | None] = lambda _path, _headers: None
     gate: Callable[[str], "object"] | None = None  # awaited before a blob's body
@@ -53,7 +56,8 @@ class FakeRegistry:
         except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
             pass  # the client went away, or spoke TLS
 
-    async def _one(self, stream: trio.SocketStream, http: h11.Connection) -> bool:
+    async def _request(self, stream: trio.SocketStream, http: h11.Connection) -> h11.Request | None:
+        """The next request, read to its end; None if the client hung up."""
         request = None
         while (event := http.next_event()) is not h11.PAUSED:
             if event is h11.NEED_DATA:
@@ -61,9 +65,15 @@ class FakeRegistry:
             elif isinstance(event, h11.Request):
                 request = event
             elif isinstance(event, h11.ConnectionClosed):
-                return False
+                return None
             elif isinstance(event, h11.EndOfMessage):
                 break
+        return request
+
+    async def _one(self, stream: trio.SocketStream, http: h11.Connection) -> bool:
+        request = await self._request(stream, http)
+        if request is None:
+            return False
         headers = {key.decode(): value.decode() for key, value in request.headers}
         path = request.target.decode()
         self.asked.append(path)
@@ -72,11 +82,16 @@ class FakeRegistry:
         if self.gate is not None and "/blobs/" in path and status < 300:
             await self.gate(digest)
         cut = self.cuts[digest].pop(0) if status < 300 and self.cuts.get(digest) else None
-        if not self.chunked:
+        if self.interim:
+            await self._hint(stream, http)
+        is_endless = bool(self.endless) and self.endless in path
+        if not self.chunked and not is_endless:
             extra.setdefault("content-length", str(len(body)))
         await stream.send_all(
             http.send(h11.Response(status_code=status, headers=list(extra.items())))
         )
+        if is_endless:
+            await self._pour(stream, http, digest)
         sent = body if cut is None else body[:cut]
         self.sent_bytes[digest] += len(sent)
         for start in range(0, len(sent), 65536):
@@ -85,6 +100,16 @@ class FakeRegistry:
             return False
         await stream.send_all(http.send(h11.EndOfMessage()))
         return http.our_state is h11.DONE and http.their_state is h11.DONE
+
+    async def _hint(self, stream: trio.SocketStream, http: h11.Connection) -> NoReturn:
+        early = h11.InformationalResponse(status_code=103, headers=[])
+        while True:
+            await stream.send_all(http.send(early))
+
+    async def _pour(self, stream: trio.SocketStream, http: h11.Connection, digest: str) -> NoReturn:
+        while True:
+            self.sent_bytes[digest] += 65536
+            await stream.send_all(http.send(h11.Data(data=b" " * 65536)))
 
     def _answer(self, path: str, headers: dict[str, str]) -> Answer:
         return self.override(path, headers) or self._guarded(path, headers)
