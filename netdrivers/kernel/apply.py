@@ -18,9 +18,15 @@ from netdrivers.kernel.asking import (
 from netdrivers.kernel.bridged import is_isolated
 from netdrivers.kernel.codec import LinkChange, Request, settable_mode
 from netdrivers.kernel.flows import forget_flows
+from netdrivers.kernel.forwarding import (
+    FORWARD_SYSCTL,
+    guard_of,
+    is_noted,
+    remove_note,
+    write_note,
+)
 from netdrivers.kernel.ipcodec import RouteInfo
 from netdrivers.kernel.macvlans import change_lower
-from netdrivers.kernel.snapshot import FORWARD_SYSCTL
 from netdrivers.kernel.stamp import build_stamp
 from netdrivers.kernel.sysctl import read_sysctl, set_link_sysctl, set_sysctl
 from netdrivers.kernel.table import dump_elements, list_table
@@ -126,18 +132,23 @@ class Changer:
         self.access.nft.run("\n".join([*lines, f"add chain inet {table} {stamp}", ""]))
 
     def _forwarding(self, op: Op, obj: Forwarding) -> None:
-        guard = Element(set="guarded", match=(obj.family,), owner="")
+        sysctl, guard = FORWARD_SYSCTL[obj.family], guard_of(obj.family)
         with self.access.namespaces.inside(self.access.namespaces.home):
             if op.verb == "delete":
-                set_sysctl(FORWARD_SYSCTL[obj.family], "0")
-            elif read_sysctl(FORWARD_SYSCTL[obj.family]) != "1":
-                # the guard first: foreign traffic that was not forwarded must not begin to be
-                self._elements([Op(verb="add", obj=guard)])
-                if obj.family == "ipv6":
-                    self._keep_routers()
-                set_sysctl(FORWARD_SYSCTL[obj.family], "1")
-        if op.verb == "delete":
-            self._elements([Op(verb="delete", obj=guard)])
+                set_sysctl(sysctl, "0")
+                self._elements([Op(verb="delete", obj=guard)])
+                remove_note(self.access, obj.family)
+                return
+            off = read_sysctl(sysctl) != "1"
+            if not off and not is_noted(self.access, obj.family):
+                return  # the operator's: nothing is newly forwarded
+            write_note(self.access, obj.family)
+            # the guard first: foreign traffic that was not forwarded must not begin to be
+            self._elements([Op(verb="add", obj=guard)])
+            if off and obj.family == "ipv6":
+                self._keep_routers()
+            if off:
+                set_sysctl(sysctl, "1")
 
     def _keep_routers(self) -> None:
         """A host that forwards stops hearing routers: links that have a route by one go on."""

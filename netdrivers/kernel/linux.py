@@ -17,6 +17,7 @@ from netdrivers.kernel.access import Access
 from netdrivers.kernel.apply import Changer
 from netdrivers.kernel.asking import remove_links, removed_link
 from netdrivers.kernel.departures import Departures
+from netdrivers.kernel.forwarding import write_note
 from netdrivers.kernel.marks import count_others
 from netdrivers.kernel.monitor import HOME, Monitor
 from netdrivers.kernel.netlink import Netlink
@@ -65,7 +66,15 @@ class LinuxKernel:
             self._quiet = Quiet(self._access)
         except OSError as exc:
             raise Unavailable("open the way to the kernel", reason=exc.strerror) from exc
-        return await self._off_loop(lambda: list(dump_elements(self.access)))
+        return await self._off_loop(self._begin)
+
+    def _begin(self) -> list[Element]:
+        """The elements; a guard among them was set by us, maybe by an agent that wrote no note."""
+        elements = list(dump_elements(self.access))
+        for element in elements:
+            if element.set == "guarded":
+                write_note(self.access, str(element.match[0]))
+        return elements
 
     async def close(self) -> None:
         """Close what is open."""

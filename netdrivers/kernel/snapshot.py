@@ -8,6 +8,7 @@ from netdrivers.kernel.access import Access
 from netdrivers.kernel.asking import ask_links
 from netdrivers.kernel.bridged import find_apart
 from netdrivers.kernel.codec import FORWARDING, LinkInfo
+from netdrivers.kernel.forwarding import FORWARD_SYSCTL, guard_of, is_noted
 from netdrivers.kernel.inside import look_home, look_inside, read_addresses
 from netdrivers.kernel.ipcodec import AddressInfo
 from netdrivers.kernel.macvlan_view import (
@@ -41,10 +42,6 @@ from netdrivers.plan.objects import (
 )
 from netdrivers.plan.tunnels import Vxlan
 
-FORWARD_SYSCTL: Mapping[str, str] = {
-    "ipv4": "net.ipv4.ip_forward",
-    "ipv6": "net.ipv6.conf.all.forwarding",
-}
 PART = 32  # sandboxes read in one go, 13 ms at most; others have their turn in between
 
 
@@ -308,25 +305,39 @@ class Reader:
 
     def _elements(self, guarded: set[str]) -> None:
         """Elements in view; ``guarded`` takes the families of the guard."""
-        if self.view.networks is None or self.view.sandboxes is None:
+        if self._sees_table():
             found: Iterable[Element] = read_table(self.access).elements
         else:
             wanted = [obj for obj in self.view.want.values() if isinstance(obj, Element)]
-            found = find_elements(self.access, (*self.view.elements, *wanted))
+            found = find_elements(self.access, (*self.view.elements, *wanted, *self._guards()))
         for element in found:
             if element.set == "guarded":
                 guarded.add(str(element.match[0]))
             else:
                 self.objects.append(element)
 
+    def _sees_table(self) -> bool:
+        return self.view.networks is None or self.view.sandboxes is None
+
+    def _guards(self) -> list[Element]:
+        """The guards that have to be there for what is wanted."""
+        wanted = [obj for obj in self.view.want.values() if isinstance(obj, Forwarding)]
+        return [guard_of(obj.family) for obj in wanted if is_noted(self.access, obj.family)]
+
     def _forwarding(self, guarded: set[str]) -> None:
-        """Families that are forwarded, where wanted or turned on by us."""
-        for family in ("ipv4", "ipv6"):
+        """Families that are forwarded, where wanted, or turned on by us and all is in view.
+
+        One that is wanted and has lost its guard is not as it should be, so it is not there.
+        """
+        for family in FORWARD_SYSCTL:
             obj = Forwarding(family="ipv4" if family == "ipv4" else "ipv6")
-            if obj.key not in self.view.want and family not in guarded:
-                continue
+            noted, has_guard = is_noted(self.access, family), family in guarded
+            if obj.key in self.view.want:
+                counts = has_guard or not noted
+            else:
+                counts = has_guard or (noted and self._sees_table())
             with self.access.namespaces.inside(self.access.namespaces.home):
-                if read_sysctl(FORWARD_SYSCTL[family]) == "1":
+                if counts and read_sysctl(FORWARD_SYSCTL[family]) == "1":
                     self.objects.append(obj)
 
 
