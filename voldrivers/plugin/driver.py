@@ -18,12 +18,18 @@ T = TypeVar("T", bound=wire.Answer)
 UNKNOWN: Final = VolumeUsage(used_bytes=-1, inodes=-1)
 WAIT_S: Final = 5.0  # for one that starts just now; Docker waits up to 15
 RETRY_S: Final = 0.5
+GREET_S: Final = 5.0  # for a plugin that listens to say that it lives, on a busy host, too
+
+
+class _Silent(Unavailable):
+    """It listens and says nothing: not one that is just starting, so waiting is in vain."""
 
 
 class Plugin:
     """``voldrivers.contract.VolumeDriver`` of somebody else's process.
 
-    It is looked up anew after every failure to reach it, so it may restart elsewhere.
+    It is looked up and greeted anew after every call that it did not answer. So it may restart
+    elsewhere, and one that is stopped costs the next caller a greeting, not a mount's 2 minutes.
     """
 
     def __init__(self, name: str, folders: Sequence[Path]) -> None:
@@ -168,7 +174,7 @@ class Plugin:
         address = await self._reach(WAIT_S if wait else 0)
         try:
             return await post(address, path, request)
-        except Unavailable:
+        except (Unavailable, trio.Cancelled):  # the second: the call's time was over
             self._address = None
             raise
 
@@ -177,6 +183,8 @@ class Plugin:
         while True:
             try:
                 return await self._activate()
+            except _Silent:
+                raise
             except Unavailable:
                 if trio.current_time() >= until:
                     raise
@@ -193,17 +201,29 @@ class Plugin:
                         f" {', '.join(map(str, self._folders))}",
                         driver=self.name,
                     )
-                status, body = await post(address, "/Plugin.Activate", wire.build_request())
-                answer = wire.read_answer(
-                    wire.Activated, status, body, plugin=self.name, call="Plugin.Activate"
-                )
-                if wire.IMPLEMENTS not in (answer.implements or ()):
-                    raise Refused(
-                        "the plugin is not for volumes", plugin=self.name, is_for=answer.implements
-                    )
-                self.scope = await self._ask_scope(address)
+                try:
+                    with trio.fail_after(GREET_S):
+                        await self._greet(address)
+                except trio.TooSlowError:
+                    raise _Silent(
+                        f"the plugin does not answer; no word within {GREET_S:.0f} s, so it may be"
+                        " stopped: continue or restart it",
+                        driver=self.name, at=address.path or address.host,
+                    ) from None  # fmt: skip
                 self._address = address
             return self._address
+
+    async def _greet(self, address: Address) -> None:
+        """Shake hands (Refused: it is for something else)."""
+        status, body = await post(address, "/Plugin.Activate", wire.build_request())
+        answer = wire.read_answer(
+            wire.Activated, status, body, plugin=self.name, call="Plugin.Activate"
+        )
+        if wire.IMPLEMENTS not in (answer.implements or ()):
+            raise Refused(
+                "the plugin is not for volumes", plugin=self.name, is_for=answer.implements
+            )
+        self.scope = await self._ask_scope(address)
 
     async def _ask_scope(self, address: Address) -> Literal["local", "global"]:
         status, body = await post(address, "/VolumeDriver.Capabilities", wire.build_request())

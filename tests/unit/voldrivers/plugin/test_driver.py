@@ -4,10 +4,11 @@ import pytest
 import trio
 
 from tests.fakes.plugin import FakePlugin
+from voldrivers.breaker import REST_S
 from voldrivers.contract import VolumeSpec
 from voldrivers.errors import Refused, Unavailable
 from voldrivers.guard import Guarded
-from voldrivers.plugin.driver import Plugin
+from voldrivers.plugin.driver import GREET_S, Plugin
 
 V = VolumeSpec(name="v", driver="p", options={"size": "1"})
 
@@ -94,6 +95,29 @@ async def test_one_that_never_answers_costs_a_look_and_then_nothing(plugin, driv
     assert trio.current_time() - began < 2 * first
     assert guarded.state(V).breaker == "open"
     assert plugin.calls["/VolumeDriver.Get"] == 1
+
+
+async def test_what_comes_after_a_call_that_hung_does_not_wait_as_long_as_a_mount(plugin, driver):
+    guarded = Guarded(driver)
+    await guarded.create(V)
+    plugin.raw = dict.fromkeys(plugin.answers)
+    assert (await guarded.health(V)).state == "unhealthy"
+    began = trio.current_time()
+    with pytest.raises(Unavailable, match="does not answer"):
+        await guarded.mount(V, "c1")  # the breaker is open
+    assert trio.current_time() - began < GREET_S / 2
+    await trio.sleep(REST_S)  # what is tested is the call after it
+    assert guarded.state(V).breaker == "half-open"
+    began = trio.current_time()
+    with pytest.raises(Unavailable, match="does not answer; no word"):
+        await guarded.mount(V, "c1")
+    assert trio.current_time() - began < 2 * GREET_S
+    assert plugin.calls["/VolumeDriver.Mount"] == 0
+    plugin.raw = {}
+    await trio.sleep(2 * REST_S)  # doubled by the trial that failed
+    assert guarded.state(V).breaker == "half-open"
+    assert str(await guarded.mount(V, "c1")) == "/nowhere"
+    assert guarded.state(V).breaker == "closed"
 
 
 async def test_one_that_is_just_starting_is_waited_for(tmp_path, driver):
