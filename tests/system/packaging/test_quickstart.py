@@ -1,5 +1,6 @@
 """quickstart, again, and uninstall: in a namespace and below one directory, as a user runs them."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,10 @@ class Installation:
         }
         del self._environment["PYTHONPATH"]
 
-    def script(self, name: str, *args: str) -> "subprocess.CompletedProcess[str]":
+    def script(
+        self, name: str, *args: str, wheels: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run it; with ``wheels`` pip finds only what is in that folder."""
         argv = [str(CHECKOUT / "packaging" / name), "--prefix", str(self.prefix), *args]
         return subprocess.run(
             self.space.argv(*argv),
@@ -56,11 +60,11 @@ class Installation:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=INSTALL_S,
-            env=self._environment,
+            env=self._environment | ({"PIP_FIND_LINKS": str(wheels)} if wheels else {}),
         )
 
-    def succeed(self, name: str, *args: str) -> str:
-        done = self.script(name, *args)
+    def succeed(self, name: str, *args: str, wheels: Path | None = None) -> str:
+        done = self.script(name, *args, wheels=wheels)
         assert done.returncode == 0, f"{done.stdout}\n{self.log_tail()}"
         return done.stdout
 
@@ -123,6 +127,11 @@ def installation(wheels: Path) -> Iterator[Installation]:
             made.script("uninstall")
 
 
+def pid_of(said: str) -> str:
+    (pid,) = re.findall(r"agent: ready, pid (\d+)", said)
+    return pid
+
+
 @pytest.mark.timeout(900)
 def test_quickstart_twice_then_uninstall_leaves_nothing(installation: Installation) -> None:
     before = installation.snapshot()
@@ -135,6 +144,10 @@ def test_quickstart_twice_then_uninstall_leaves_nothing(installation: Installati
     second = installation.succeed("quickstart")
     assert "is up to date" in second
     assert "stays as it is" in second
+    (installation.prefix / "venv/fingerprint").write_text("of older sources", "ascii")
+    third = installation.succeed("quickstart", "--no-demo", wheels=installation.base)
+    assert "no package index is asked" in third
+    assert pid_of(first) != pid_of(third)  # the new code runs
     with installation.takeover_by_hand():
         assert "nothing of it is left" in installation.succeed("uninstall")
     assert not installation.prefix.exists()
